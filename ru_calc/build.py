@@ -1,0 +1,261 @@
+"""Ruthenium structures by name: crystals, slabs, particles, a lone atom, a dimer.
+
+Lattice constants not given are those that the labels of the shipped model have at zero temperature and pressure
+(PBE-like; hcp a = 2.726, c = 4.289 Å), not the measured ones (2.706 and 4.282 Å at 293 K).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import ase.build
+import numpy as np
+from ase import Atoms
+
+from ru_calc.errors import SettingsError
+
+HCP_A_A, HCP_C_A = 2.726, 4.289
+# From the minima of energy against volume of each phase in the labels of the shipped model.
+FCC_A_A, BCC_A_A, SC_A_A, DIAMOND_A_A, A15_A_A = 3.815, 3.059, 2.532, 5.453, 4.843
+DHCP_A_A, DHCP_C_A = 2.724, 8.597
+DIMER_A = 2.1
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a named structure may be varied by; None leaves it at the structure's own default.
+
+    Attributes:
+        a_A, c_A: lattice constants in Å.
+        repeat: cells along each lattice vector; for a slab the third is 1.
+        n_atoms: about how many atoms; the nearest compact choice is made.
+        primitive: the primitive cell instead of the orthorhombic or cubic one.
+        layers: atomic layers of a slab.
+        vacuum_A: empty space in Å between a slab and its image along z.
+        diameter_A: of a particle, in Å.
+        distance_A: of a dimer, in Å.
+        vacancy_fraction: share of the atoms that is taken out at random.
+        seed: of that choice.
+    """
+
+    a_A: float | None = None
+    c_A: float | None = None
+    repeat: tuple[int, int, int] | None = None
+    n_atoms: int | None = None
+    primitive: bool | None = None
+    layers: int | None = None
+    vacuum_A: float | None = None
+    diameter_A: float | None = None
+    distance_A: float | None = None
+    vacancy_fraction: float | None = None
+    seed: int | None = None
+
+
+def structure_names() -> list[str]:
+    """The names that `build_structure` knows."""
+    return list(RECIPES)
+
+
+def build_structure(name: str, options: BuildOptions | None = None, **changes: object) -> Atoms:
+    """The structure called `name`.
+
+    Args:
+        name: one of `structure_names()`.
+        options: see `BuildOptions`.
+        changes: single options by name, over `options`.
+
+    Raises:
+        SettingsError: the name is unknown, an option does not belong to the structure or is out of range, or
+            `repeat` and `n_atoms` are both given.
+    """
+    if name not in RECIPES:
+        raise SettingsError(f"there is no structure named {name!r}; known are {', '.join(RECIPES)}")
+    known = {field.name for field in fields(BuildOptions)}
+    for key in changes:
+        if key not in known:
+            raise SettingsError(f"a structure has no option {key!r}; known are {', '.join(sorted(known))}")
+    options = replace(options or BuildOptions(), **changes)  # type: ignore[arg-type]
+    build, allowed = RECIPES[name]
+    _check(name, options, allowed)
+    atoms = build(options)
+    if options.vacancy_fraction:
+        atoms = _with_vacancies(atoms, options.vacancy_fraction, options.seed or 0)
+    return atoms
+
+
+def options_of(name: str) -> frozenset[str]:
+    """The names of the options that the structure `name` takes."""
+    return frozenset(RECIPES[name][1])
+
+
+def _check(name: str, options: BuildOptions, allowed: frozenset[str]) -> None:
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    given = {key: value for key, value in given.items() if value is not None}
+    for key, value in given.items():
+        if key not in allowed:
+            takes = ", ".join(sorted(allowed)) or "none"
+            raise SettingsError(f"{key} does not apply to the structure {name!r}; its options are: {takes}")
+        if key.endswith("_A") and not (math.isfinite(value) and value > 0):
+            raise SettingsError(f"{key} is {value}; it must be a positive length in Å")
+        if key in ("n_atoms", "layers") and value < 1:
+            raise SettingsError(f"{key} is {value}; it must be 1 or more")
+    if options.repeat is not None and (len(options.repeat) != 3 or min(options.repeat) < 1):
+        raise SettingsError(f"repeat is {options.repeat}; it must be three numbers, each 1 or more")
+    if options.vacancy_fraction is not None and not 0 <= options.vacancy_fraction < 1:
+        raise SettingsError(f"vacancy_fraction is {options.vacancy_fraction}; it must be from 0 to below 1")
+    for one, other in (("repeat", "n_atoms"), ("diameter_A", "n_atoms")):
+        if one in given and other in given:
+            raise SettingsError(f"{one} and {other} both set the size: give one of them")
+
+
+def _with_vacancies(atoms: Atoms, fraction: float, seed: int) -> Atoms:
+    count = round(fraction * len(atoms))
+    if not 0 < count < len(atoms):
+        raise SettingsError(
+            f"vacancy_fraction {fraction} takes {count} of {len(atoms)} atoms; choose it or the number of atoms larger"
+        )
+    taken = np.random.default_rng(seed).choice(len(atoms), size=count, replace=False)
+    return atoms[np.setdiff1d(np.arange(len(atoms)), taken)]
+
+
+def compact_repeat(cell: np.ndarray, atoms_per_cell: int, n_atoms: int, directions: int = 3) -> tuple[int, int, int]:
+    """Repeats (along the first `directions` lattice vectors) with about `n_atoms` atoms and about equal edges."""
+    lengths = np.linalg.norm(cell, axis=1)[:directions]
+    edge = (n_atoms / atoms_per_cell * lengths.prod()) ** (1 / directions)
+
+    def candidates() -> Iterator[tuple[float, tuple[int, ...]]]:
+        low = [max(1, math.floor(edge / length)) for length in lengths]
+        for repeat in itertools.product(*((n, n + 1) for n in low)):
+            edges = lengths * repeat
+            size = abs(math.log(atoms_per_cell * math.prod(repeat) / n_atoms))
+            yield size + 0.5 * math.log(edges.max() / edges.min()), repeat
+
+    best = min(candidates())[1]
+    return (best + (1,) * (3 - directions))[:3]  # type: ignore[return-value]
+
+
+def _repeated(cell: Atoms, options: BuildOptions) -> Atoms:
+    if options.n_atoms is not None:
+        return cell.repeat(compact_repeat(cell.cell.array, len(cell), options.n_atoms))
+    return cell.repeat(options.repeat or (1, 1, 1))
+
+
+def _hexagonal(a_A: float, c_A: float, scaled: list[tuple[float, float, float]], primitive: bool) -> Atoms:
+    cell = [(a_A, 0, 0), (-a_A / 2, a_A * math.sqrt(3) / 2, 0), (0, 0, c_A)]
+    atoms = Atoms(f"Ru{len(scaled)}", scaled_positions=scaled, cell=cell, pbc=True)
+    if primitive:
+        return atoms
+    atoms = ase.build.make_supercell(atoms, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
+    atoms.wrap(eps=1e-9)
+    return atoms
+
+
+def _hcp(options: BuildOptions) -> Atoms:
+    scaled = [(0, 0, 0), (1 / 3, 2 / 3, 1 / 2)]
+    a_A, c_A = options.a_A or HCP_A_A, options.c_A or HCP_C_A
+    return _repeated(_hexagonal(a_A, c_A, scaled, bool(options.primitive)), options)
+
+
+def _dhcp(options: BuildOptions) -> Atoms:
+    scaled = [(0, 0, 0), (1 / 3, 2 / 3, 1 / 4), (0, 0, 1 / 2), (2 / 3, 1 / 3, 3 / 4)]
+    a_A, c_A = options.a_A or DHCP_A_A, options.c_A or DHCP_C_A
+    return _repeated(_hexagonal(a_A, c_A, scaled, bool(options.primitive)), options)
+
+
+def _cubic(structure: str, default_a_A: float) -> Callable[[BuildOptions], Atoms]:
+    def build(options: BuildOptions) -> Atoms:
+        cubic = structure != "sc" and not options.primitive
+        cell = ase.build.bulk("Ru", structure, a=options.a_A or default_a_A, cubic=cubic)
+        return _repeated(cell, options)
+
+    return build
+
+
+def _a15(options: BuildOptions) -> Atoms:
+    scaled = [(0, 0, 0), (0.5, 0.5, 0.5)]
+    for chain in ([(0.25, 0, 0.5), (0.75, 0, 0.5)], [(0.5, 0.25, 0), (0.5, 0.75, 0)], [(0, 0.5, 0.25), (0, 0.5, 0.75)]):
+        scaled += chain
+    a_A = options.a_A or A15_A_A
+    return _repeated(Atoms("Ru8", scaled_positions=scaled, cell=[a_A] * 3, pbc=True), options)
+
+
+def _slab(surface: str) -> Callable[[BuildOptions], Atoms]:
+    def build(options: BuildOptions) -> Atoms:
+        repeat, layers = options.repeat or (4, 4, 1), options.layers or 7
+        if repeat[2] != 1:
+            raise SettingsError(f"repeat is {repeat}; the third number of a slab is 1, its thickness is set by layers")
+        if options.n_atoms is not None:
+            one = _surface_cell(surface, (1, 2, layers), options)
+            pairs = compact_repeat(one.cell.array, len(one), options.n_atoms, directions=2)
+            repeat = (pairs[0], 2 * pairs[1], 1)
+        if repeat[1] % 2:
+            raise SettingsError(f"repeat is {repeat}; the second number of a slab must be even (a rectangular cell)")
+        atoms = _surface_cell(surface, (repeat[0], repeat[1], layers), options)
+        # ASE leaves the third vector empty; atoms are centred between two halves of the vacuum.
+        atoms.center(vacuum=(15.0 if options.vacuum_A is None else options.vacuum_A) / 2, axis=2)
+        atoms.pbc = (True, True, False)
+        return Atoms("Ru" * len(atoms), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+    return build
+
+
+def _surface_cell(surface: str, size: tuple[int, int, int], options: BuildOptions) -> Atoms:
+    if surface == "fcc111":
+        return ase.build.fcc111("Ru", size, a=options.a_A or FCC_A_A, orthogonal=True)
+    make = {"hcp0001": ase.build.hcp0001, "hcp10m10": ase.build.hcp10m10}[surface]
+    return make("Ru", size, a=options.a_A or HCP_A_A, c=options.c_A or HCP_C_A, orthogonal=True)
+
+
+def _sphere(options: BuildOptions) -> Atoms:
+    """A ball cut from hcp around an atom; with `n_atoms`, the whole shells nearest to that number."""
+    cell = _hexagonal(options.a_A or HCP_A_A, options.c_A or HCP_C_A, [(0, 0, 0), (1 / 3, 2 / 3, 1 / 2)], False)
+    diameter = options.diameter_A or 16.0
+    if options.n_atoms is not None:
+        diameter = 2 * (3 * options.n_atoms * cell.get_volume() / len(cell) / (4 * math.pi)) ** (1 / 3)
+    # A margin, so that the number of atoms can be met whatever shells the sphere cuts.
+    half = [math.ceil((diameter / 2 + 6.0) / length) for length in cell.cell.lengths()]
+    positions = cell.repeat([2 * n for n in half]).positions - np.array(half) @ cell.cell.array
+    radii = np.linalg.norm(positions, axis=1)
+    if options.n_atoms is not None:
+        ordered = np.sort(radii)
+        ends = np.flatnonzero(np.diff(ordered) > 1e-6) + 1
+        kept = ordered[: ends[np.abs(ends - options.n_atoms).argmin()]].max()
+    else:
+        kept = diameter / 2
+    positions = positions[radii <= kept + 1e-9]
+    return Atoms("Ru" * len(positions), positions=positions - positions.mean(axis=0))
+
+
+def _atom(options: BuildOptions) -> Atoms:
+    return Atoms("Ru")
+
+
+def _dimer(options: BuildOptions) -> Atoms:
+    distance = options.distance_A or DIMER_A
+    return Atoms("Ru2", positions=[(0, 0, -distance / 2), (0, 0, distance / 2)])
+
+
+_SIZE = {"repeat", "n_atoms", "vacancy_fraction", "seed"}
+_CUBIC = frozenset(_SIZE | {"a_A", "primitive"})
+_HEXAGONAL = frozenset(_CUBIC | {"c_A"})
+_SLAB = frozenset(_SIZE | {"a_A", "c_A", "layers", "vacuum_A"})
+
+RECIPES: dict[str, tuple[Callable[[BuildOptions], Atoms], frozenset[str]]] = {
+    "hcp": (_hcp, _HEXAGONAL),
+    "fcc": (_cubic("fcc", FCC_A_A), _CUBIC),
+    "bcc": (_cubic("bcc", BCC_A_A), _CUBIC),
+    "dhcp": (_dhcp, _HEXAGONAL),
+    "a15": (_a15, _CUBIC - {"primitive"}),
+    "sc": (_cubic("sc", SC_A_A), _CUBIC - {"primitive"}),
+    "diamond": (_cubic("diamond", DIAMOND_A_A), _CUBIC),
+    "slab": (_slab("hcp0001"), _SLAB),
+    "hcp0001": (_slab("hcp0001"), _SLAB),
+    "hcp10m10": (_slab("hcp10m10"), _SLAB),
+    "fcc111": (_slab("fcc111"), _SLAB - {"c_A"}),
+    "sphere": (_sphere, frozenset({"a_A", "c_A", "diameter_A", "n_atoms", "vacancy_fraction", "seed"})),
+    "atom": (_atom, frozenset()),
+    "dimer": (_dimer, frozenset({"distance_A"})),
+}

@@ -1,0 +1,276 @@
+"""`RuSchNet`: the potential as an ASE calculator."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    CalculatorSetupError,
+    InputError,
+    PropertyNotImplementedError,
+    all_changes,
+)
+
+from ru_calc.errors import DataError, RuCalcError
+from ru_calc.neighbors import NeighborPairs, VerletList
+from ru_calc.structures import Structures
+
+DTYPES = ("float32", "float64")
+
+
+class RuSchNet(Calculator):
+    """Energies, forces and stress of ruthenium.
+
+    Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
+    equals `free_energy` and is the sum of `energies`.
+
+    The arguments are checked here; the model is read at the first calculation.  A calculation does what is asked for,
+    and also what was asked for at the previous configuration, so that dynamics at constant pressure needs one
+    evaluation a step for forces and stress, and dynamics at constant volume computes no stress.
+
+    Args:
+        model: name of a shipped model, or path of a model file.
+        device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
+        dtype: of the network, "float32" or "float64"; positions and sums are float64 in any case.
+        skin_A: extra range of the neighbour list in Å; results do not depend on it.
+        non_conservative: accept a file whose forces are not derivatives of its energy.
+
+    Raises:
+        CalculatorSetupError: a model, device or dtype that does not exist, or a model that is damaged or not
+            conservative.
+        InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
+        CalculationFailed: a result that is not finite.
+        PropertyNotImplementedError: stress of a cell without a volume.
+    """
+
+    name = "ru_schnet"
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's type)
+    default_parameters = {  # noqa: RUF012 (ASE's type)
+        "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "non_conservative": False,
+    }  # fmt: skip
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 (ASE's type)
+
+    _predictor: Any
+    _neighbors: Any
+    _header: dict[str, Any]
+    _asked: frozenset[str]  # of the present configuration
+    _expected: frozenset[str]  # asked of the one before
+
+    def __init__(
+        self,
+        model: str | Path = "default",
+        device: str = "auto",
+        dtype: str = "float32",
+        skin_A: float = 1.0,
+        non_conservative: bool = False,
+    ) -> None:
+        self._forget_model()
+        super().__init__(
+            model=model, device=device, dtype=dtype, skin_A=skin_A, non_conservative=bool(non_conservative)
+        )
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Changes arguments of the constructor; the model is read again at the next calculation."""
+        unknown = sorted(kwargs.keys() - self.default_parameters.keys())
+        if unknown:
+            raise InputError(f"unknown parameter {unknown[0]!r}; choose from {', '.join(self.default_parameters)}")
+        changed = super().set(**{key: CHECKS[key](value) for key, value in kwargs.items()})
+        if changed:
+            self._forget_model()
+            self.reset()
+        return changed
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """The arguments that were changed, and the model: plain values, and enough to make an equal calculator."""
+        return {"model": self.parameters["model"], **super().todict(skip_default)}
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the model file says about itself: data, seed, metrics, level of theory."""
+        self._load()
+        return self._header
+
+    @property
+    def cutoff_A(self) -> float:
+        """Range of the interaction in Å."""
+        self._load()
+        return self._predictor.cutoff_A
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """ASE calls this for properties that are not known yet; results go to `self.results`."""
+        atoms = self.atoms if atoms is None else atoms
+        structures = _structures(atoms)
+        if "stress" in properties and np.isnan(structures.volumes[0]):
+            raise PropertyNotImplementedError(
+                f"stress needs a volume and the cell is {structures.cells[0].tolist()} Å; set three independent "
+                "lattice vectors (atoms.set_cell), or ask for energy and forces only"
+            )
+        self._load()
+        super().calculate(atoms, properties, system_changes)
+        if system_changes:
+            self.results: dict[str, Any] = {}
+            self._expected, self._asked = self._asked, frozenset()
+        want = _wanted({*properties} | (self._expected - self.results.keys()), structures)
+        pairs = self._neighbors.update(structures)
+        prediction = self._predictor.predict(structures, pairs, want)
+        _check_finite(prediction, structures, pairs)
+        self.results.update(_results(prediction))
+        self._asked = self._asked.union(properties)
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """One property, from the results at hand where they are of these atoms."""
+        value = super().get_property(name, atoms, allow_calculation)
+        self._asked = self._asked.union([name])
+        return value
+
+    def get_spin_polarized(self) -> bool:
+        """False: the model knows no spins."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights are read again from the model file; a neighbour list is quickly found again.
+        return {**self.__dict__, "_predictor": None, "_neighbors": None, "_header": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RuSchNet:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        if self._predictor is not None:  # holds no state but the weights, which nobody changes
+            twin._predictor, twin._header = self._predictor, self._header
+            twin._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
+        return twin
+
+    def _forget_model(self) -> None:
+        self._predictor = self._neighbors = None
+        self._header = {}
+        self._asked = self._expected = frozenset()
+
+    def _load(self) -> None:
+        if self._predictor is not None:
+            return
+        import torch
+
+        from ru_calc.derivatives import Reference
+        from ru_calc.storage import load_model
+
+        name = self.parameters["model"]
+        try:
+            with torch.random.fork_rng(devices=[]):  # a module draws its first weights before it gets the stored ones
+                stored = load_model(name)
+        except RuCalcError as problem:
+            raise CalculatorSetupError(str(problem)) from problem
+        if not (stored.potential.conservative or self.parameters["non_conservative"] or _is_shipped(name)):
+            raise CalculatorSetupError(
+                f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
+                "energy; choose another model, or pass non_conservative=True"
+            )
+        device = self.parameters["device"]
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._predictor = Reference(stored.potential, getattr(torch, self.parameters["dtype"]), device)
+        self._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
+        self._header = stored.header
+
+
+def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
+    """What to ask of the predictor: forces come out of what stress takes, energies out of what anything takes."""
+    stress = "stress" in properties and np.isfinite(structures.volumes[0])
+    forces = stress or "forces" in properties
+    return ("energy", "energies", *["forces"] * forces, *["stress"] * stress)
+
+
+def _structures(atoms: Atoms | None) -> Structures:
+    if atoms is None or len(atoms) == 0:
+        raise InputError("there are no atoms; give at least one ruthenium atom")
+    try:
+        return Structures.from_atoms(atoms)
+    except DataError as problem:
+        raise InputError(str(problem)) from problem
+
+
+def _results(prediction: Any) -> dict[str, Any]:
+    energy = float(prediction.energy[0])
+    results = {"energy": energy, "free_energy": energy, "energies": prediction.energies}
+    if prediction.forces is not None:
+        results["forces"] = prediction.forces
+    if prediction.stress is not None:
+        results["stress"] = prediction.stress[0]
+    return results
+
+
+def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs) -> None:
+    for name in ("energies", "forces"):
+        values = getattr(prediction, name)
+        if values is None or np.isfinite(values).all():
+            continue
+        atom = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0]
+        near = (pairs.first == atom) | (pairs.second == atom)
+        distances = np.linalg.norm(pairs.vectors(structures)[near], axis=1)
+        nearest = f"{distances.min():.3g} Å away" if len(distances) else "beyond the cutoff"
+        raise CalculationFailed(
+            f"{name} of atom {atom} is {values[atom]}, and its nearest neighbour is {nearest}; move overlapping atoms "
+            "apart (or take a shorter time step), or use dtype='float64'"
+        )
+    if prediction.stress is not None and not np.isfinite(prediction.stress).all():
+        raise CalculationFailed(
+            f"stress is {prediction.stress[0]} eV/Å³; check the cell {structures.cells[0].tolist()}"
+        )
+
+
+def _is_shipped(model: str) -> bool:
+    from ru_calc.storage import model_names
+
+    return model in model_names()
+
+
+def _checked_model(model: str | Path) -> str:
+    from ru_calc.storage import model_path
+
+    try:
+        path = model_path(model)
+    except RuCalcError as problem:
+        raise CalculatorSetupError(str(problem)) from problem
+    return str(model) if _is_shipped(str(model)) else str(path.resolve())
+
+
+def _checked_dtype(dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise CalculatorSetupError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
+    return dtype
+
+
+def _checked_skin(skin_A: float) -> float:
+    if not (isinstance(skin_A, (int, float, np.number)) and 0.0 <= skin_A < np.inf):
+        raise CalculatorSetupError(f"skin_A is {skin_A!r}; it must be a length in Å, 0 or more (1.0 is a good choice)")
+    return float(skin_A)
+
+
+def _checked_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+        raise CalculatorSetupError(f"device is {device!r}; choose one of auto, cpu, cuda, cuda:N")
+    if str(device).startswith("cuda"):
+        import torch
+
+        found = torch.cuda.device_count()
+        if int(str(device).partition(":")[2] or 0) >= found:
+            raise CalculatorSetupError(f"device is {device!r} and {found} CUDA devices are there; use cpu or auto")
+    return str(device)
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "model": _checked_model, "device": _checked_device, "dtype": _checked_dtype, "skin_A": _checked_skin,
+    "non_conservative": bool,
+}  # fmt: skip

@@ -1,0 +1,58 @@
+"""`ru-calc convert`: from files that ASE reads to the native HDF5 layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ru_calc.errors import OutputError
+
+SUFFIXES = (".h5", ".hdf5")
+
+
+@click.command("convert")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
+@click.argument("output", type=click.Path(path_type=Path), metavar="OUT.h5")
+@click.option(
+    "--energy", type=click.Choice(["auto", "free_energy", "energy"]), default="auto", show_default=True,
+    help="Which energy: auto takes the force-consistent free_energy where a frame has one, else energy.",
+)  # fmt: skip
+@click.option(
+    "--group-by", type=click.Choice(["info", "file"]), default="info", show_default=True,
+    help="Frames that a split keeps together: those with one group_id, or those of one file.",
+)  # fmt: skip
+@click.option("--level-of-theory", default="not stated", show_default=True, help="What the labels are, as 'PBE, GPAW'.")
+@click.option("--energy-reference", default="as labelled", show_default=True, help="What the energies are relative to.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.h5 where it exists.")
+def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> None:
+    """Convert IN... (extxyz, traj, db, vasprun.xml, OUTCAR, also .gz) to OUT.h5, and say what it holds."""
+    check_output(output, overwrite)
+
+    from ru_calc.convert import ConvertSettings, convert
+    from ru_calc.dataset import write_dataset
+    from ru_calc.summary import summary
+
+    result = convert(inputs, ConvertSettings(**options))
+    dataset, used = result.dataset, result.energies
+    click.echo(f"read {len(dataset)} frames from {len(inputs)} file{'s' if len(inputs) > 1 else ''}")
+    click.echo("energy taken from: " + ", ".join(f"{name} ({count} frames)" for name, count in sorted(used.items())))
+    if used.get("energy") and used.get("free_energy"):
+        click.echo("warning: energy and free_energy are mixed; they differ by the electrons' entropy: see --energy")
+    if result.stress_dropped:
+        click.echo(f"stress left out in {result.stress_dropped} frames that are not periodic in three directions")
+    click.echo(summary(dataset))
+    write_dataset(dataset, output)
+    click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB)")
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuses, before anything is read, an output that could not or should not be written."""
+    from ru_calc.files import check_writable
+
+    if output.suffix not in SUFFIXES:
+        raise OutputError(f"the output is {output}; its name must end in {' or '.join(SUFFIXES)}")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists; use --overwrite, or another name")
+    check_writable(output)

@@ -1,0 +1,146 @@
+"""`ru-calc evaluate`: errors of a model, or of any ASE calculator, on labelled frames."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ru_calc.dataset import Dataset
+    from ru_calc.evaluate import Evaluation, Predictions
+
+WIDTH = 120
+
+
+def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise click.BadParameter(f"{text!r} is not JSON ({problem})") from None
+    if not isinstance(value, dict):
+        raise click.BadParameter(f'{text!r} is not a JSON object; write {{"argument": value}}')
+    return value
+
+
+@click.command("evaluate")
+@click.argument("data")
+@click.option("--model", help="Name or file of a model. [default: default]")
+@click.option("--calculator", metavar="MODULE:CLASS", help="Any ASE calculator instead, as ase.calculators.eam:EAM.")
+@click.option(
+    "--calculator-args", callback=_json_object, default="{}", metavar="JSON",
+    help='Its arguments, as {"potential": "Ru.eam.fs", "form": "fs"}.',
+)  # fmt: skip
+@click.option("--split", metavar="FILE|NAME", help="split.json of a run folder, or the name of a shipped model.")
+@click.option("--part", "parts", multiple=True, metavar="NAME", help="Only this part of the split; may be repeated.")
+@click.option(
+    "--shift", type=click.Choice(["none", "mean", "isolated"]),
+    help="Bring the zeros of energy together. [default: none for models, mean for calculators]",
+)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for tables, plots and worst frames.")
+@click.option("--overwrite", is_flag=True, help="Replace an evaluation that is in that folder.")
+@click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="How many of the worst frames.")
+@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True, help="Atoms at once (models).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True)
+def command(data: str, output: Path | None, **options: Any) -> None:
+    """Errors on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
+    _check(options)
+
+    from rich.console import Console
+
+    from ru_calc.dataset import read_dataset
+    from ru_calc.evaluate import assess, chosen_frames, only, read_split, tables, write_report
+    from ru_calc.evaluate.report import output_files
+
+    if output is not None:
+        output_files(output, options["overwrite"])
+    dataset = read_dataset(data)
+    splits = only(read_split(options["split"], dataset), options["parts"]) if options["split"] else None
+    frames, _ = chosen_frames(dataset, splits)
+    started = time.perf_counter()
+    predictions, about = _predict(dataset, frames, options)
+    about |= {"data": data, "data_hash": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
+              "split": options["split"], "seconds": round(time.perf_counter() - started, 2)}  # fmt: skip
+    shift = options["shift"] or ("mean" if options["calculator"] else "none")
+    evaluation = assess(dataset, predictions, splits, shift, about)
+    console = Console(width=WIDTH, highlight=False)
+    for table in tables(evaluation):
+        console.print(table)
+    _say(evaluation, len(dataset))
+    if output is None:
+        click.echo("nothing was written; --output FOLDER keeps the tables, parity plots and the worst frames")
+    else:
+        written = write_report(evaluation, output, options["worst"])
+        click.echo(f"wrote {', '.join(path.name for path in written)} to {output}")
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["model"] and options["calculator"]:
+        raise click.UsageError("--model and --calculator exclude each other; give one")
+    if options["calculator_args"] and not options["calculator"]:
+        raise click.UsageError("--calculator-args needs --calculator")
+    if options["parts"] and not options["split"]:
+        raise click.UsageError("--part needs --split")
+
+
+def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> tuple[Predictions, dict[str, Any]]:
+    """Predictions of the chosen frames, and what made them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ru_calc.evaluate import load_calculator, predict_by_calculator, predict_by_model
+
+    chosen = dataset if len(frames) == len(dataset) else dataset.select(frames)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if options["calculator"]:
+        about = {"predictor": options["calculator"], "calculator_args": options["calculator_args"]}
+        calculator = load_calculator(options["calculator"], options["calculator_args"])
+    else:
+        name = options["model"] or "default"
+        predictor, about = _reference(name, options["device"], options["dtype"])
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("frames", total=len(chosen))
+        if options["calculator"]:
+            return predict_by_calculator(calculator, chosen, lambda n: progress.advance(task, n)), about
+        return predict_by_model(predictor, chosen, options["batch_atoms"], lambda n: progress.advance(task, n)), about
+
+
+def _reference(name: str, device: str, dtype: str) -> tuple[Any, dict[str, Any]]:
+    import torch
+
+    from ru_calc.derivatives import Reference
+    from ru_calc.errors import SettingsError
+    from ru_calc.storage import load_model
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device is cuda, but no CUDA device is there; use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    stored = load_model(name)
+    about = {"predictor": stored.name, "device": device, "dtype": dtype}
+    return Reference(stored.potential, getattr(torch, dtype), device), about
+
+
+def _say(evaluation: Evaluation, n_given: int) -> None:
+    """What a reader of the tables has to know."""
+    evaluated, about = len(evaluation.frames), evaluation.about
+    click.echo(f"{about['predictor']}: {evaluated} of {n_given} frames in {about['seconds']:.1f} s")
+    if evaluation.shift != "none":
+        click.echo(
+            f"energies of {about['predictor']} were shifted by {evaluation.shift_eV_per_atom:+.6f} eV/atom "
+            f"(--shift {evaluation.shift}), one constant for all frames"
+        )
+    if evaluation.failures:
+        frames = {failure.frame for failure in evaluation.failures}
+        click.echo(f"warning: {len(frames)} of {evaluated} frames were not predicted in full:")
+        for failure in evaluation.failures[:5]:
+            kind = evaluation.dataset.config_type[evaluation.frames.tolist().index(failure.frame)]
+            click.echo(f"  frame {failure.frame} ({kind}), {failure.quantity}: {failure.reason}")
+        if len(evaluation.failures) > 5:
+            click.echo(f"  and {len(evaluation.failures) - 5} more, all in failures.csv of --output")

@@ -1,0 +1,32 @@
+"""How well a model, or any ASE calculator, reproduces the labels of a data set: the same code for all.
+
+dataset ──▶ Predictions ──▶ energy shift ──▶ Evaluation ──▶ table, parity plots, worst frames
+"""
+
+from ru_calc.evaluate.assessment import Evaluation, assess, chosen_frames
+from ru_calc.evaluate.predictions import (
+    Failure,
+    Predictions,
+    load_calculator,
+    predict_by_calculator,
+    predict_by_model,
+)
+from ru_calc.evaluate.report import tables, write_report
+from ru_calc.evaluate.shift import SHIFTS
+from ru_calc.evaluate.splits import only, read_split
+
+__all__ = [
+    "SHIFTS",
+    "Evaluation",
+    "Failure",
+    "Predictions",
+    "assess",
+    "chosen_frames",
+    "load_calculator",
+    "only",
+    "predict_by_calculator",
+    "predict_by_model",
+    "read_split",
+    "tables",
+    "write_report",
+]

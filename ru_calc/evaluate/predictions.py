@@ -1,0 +1,170 @@
+"""Predictions for every frame of a data set, by a model in batches or by any ASE calculator frame by frame."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ru_calc.dataset import Dataset
+from ru_calc.errors import SettingsError
+from ru_calc.neighbors import find_pairs
+from ru_calc.units import to_voigt
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ru_calc.derivatives import Predictor
+
+Advance = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A label without a prediction: the frame's place in the data set, the quantity, and why."""
+
+    frame: int
+    quantity: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted, NaN where it failed.
+
+    Attributes:
+        energy: (f,) eV.
+        forces: (n, 3) eV/Å.
+        stress: (f, 6) eV/Å³.
+        failures: what failed, in the order of frames.
+    """
+
+    energy: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray
+    failures: list[Failure] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, dataset: Dataset) -> Predictions:
+        """All NaN, to be filled in."""
+        n_frames, n_atoms = len(dataset), dataset.structures.n_atoms
+        return cls(np.full(n_frames, np.nan), np.full((n_atoms, 3), np.nan), np.full((n_frames, 6), np.nan))
+
+
+def batches(counts: np.ndarray, batch_atoms: int) -> Iterator[np.ndarray]:
+    """Runs of frames with at most `batch_atoms` atoms together; a larger frame comes alone."""
+    start, total = 0, 0
+    for k, count in enumerate(counts):
+        if total + count > batch_atoms and k > start:
+            yield np.arange(start, k)
+            start, total = k, 0
+        total += int(count)
+    if start < len(counts):
+        yield np.arange(start, len(counts))
+
+
+def predict_by_model(
+    predictor: Predictor, dataset: Dataset, batch_atoms: int = 1000, advance: Advance = lambda frames: None
+) -> Predictions:
+    """Predictions of a `Predictor`.
+
+    Args:
+        batch_atoms: atoms at once.
+        advance: called with the number of frames that were done.
+    """
+    result, s = Predictions.empty(dataset), dataset.structures
+    for frames in batches(s.counts, batch_atoms):
+        part = s.select(frames)
+        found = predictor.predict(part, find_pairs(part, predictor.cutoff_A), ("energy", "forces", "stress"))
+        for name, index in (("energy", frames), ("forces", s.atoms_of(frames)), ("stress", frames)):
+            if getattr(found, name) is not None:
+                getattr(result, name)[index] = getattr(found, name)
+        advance(len(frames))
+    result.failures.extend(_not_finite(result, dataset))
+    return result
+
+
+def _not_finite(result: Predictions, dataset: Dataset) -> list[Failure]:
+    """Labels whose prediction is not finite."""
+    failures = []
+    frame_of_atom = dataset.structures.frame_of_atom
+    for name in ("energy", "forces", "stress"):
+        label, predicted = getattr(dataset, name), getattr(result, name)
+        rows = np.flatnonzero((np.isfinite(label) & ~np.isfinite(predicted)).reshape(len(label), -1).any(axis=1))
+        frames = np.unique(frame_of_atom[rows]) if name == "forces" else rows
+        failures += [Failure(int(k), name, "the prediction is not finite") for k in frames]
+    return sorted(failures, key=lambda failure: failure.frame)
+
+
+def load_calculator(path: str, arguments: dict[str, Any] | None = None) -> Any:
+    """An ASE calculator by import path.
+
+    Args:
+        path: `module.path:Class`, as in `ase.calculators.eam:EAM`.
+        arguments: passed to the class by keyword.
+
+    Raises:
+        SettingsError: the path cannot be imported, or the class refuses the arguments.
+    """
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise SettingsError(f"the calculator is {path!r}; write it as module.path:Class, as ase.calculators.eam:EAM")
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except Exception as problem:  # a foreign module may fail in any way
+        raise SettingsError(f"the calculator {path!r} cannot be imported ({_reason(problem)})") from problem
+    try:
+        calculator = factory(**(arguments or {}))
+    except Exception as problem:
+        raise SettingsError(f"{path}(**{arguments or {}}) failed ({_reason(problem)})") from problem
+    if not hasattr(calculator, "get_property"):
+        raise SettingsError(f"{path} makes a {type(calculator).__name__}, which is not an ASE calculator")
+    return calculator
+
+
+def predict_by_calculator(calculator: Any, dataset: Dataset, advance: Advance = lambda frames: None) -> Predictions:
+    """Predictions of an ASE calculator for whatever is labelled; what it cannot do is listed in `failures`.
+
+    The energy is the force-consistent `free_energy` where the calculator has one.
+    """
+    result, s = Predictions.empty(dataset), dataset.structures
+    offers = getattr(calculator, "implemented_properties", ())
+    energy_name = "free_energy" if "free_energy" in offers else "energy"
+    for k in range(len(dataset)):
+        atoms = dataset.atoms(k)
+        atoms.calc = calculator
+        mine = slice(s.offsets[k], s.offsets[k + 1])
+        for name, asked, target, index in (
+            ("energy", energy_name, result.energy, k),
+            ("forces", "forces", result.forces, mine),
+            ("stress", "stress", result.stress, k),
+        ):
+            if np.isfinite(getattr(dataset, name)[index]).any():
+                value = _ask(calculator, atoms, asked)
+                if isinstance(value, str):
+                    result.failures.append(Failure(k, name, value))
+                else:
+                    target[index] = value
+        advance(1)
+    return result
+
+
+def _ask(calculator: Any, atoms: Atoms, name: str) -> np.ndarray | str:
+    """The property, or why there is none."""
+    shape = {"forces": (len(atoms), 3), "stress": (6,)}.get(name, ())
+    try:
+        value = np.asarray(calculator.get_property(name, atoms), dtype=float)
+        value = to_voigt(value) if name == "stress" and value.shape == (3, 3) else value
+    except Exception as problem:  # a peer may fail in any way; that is what is measured
+        return _reason(problem)
+    if value.shape != shape:
+        return f"{name} has shape {value.shape}, not {shape}"
+    return value if np.isfinite(value).all() else "the prediction is not finite"
+
+
+def _reason(problem: Exception) -> str:
+    text = " ".join(str(problem).split())[:200]
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

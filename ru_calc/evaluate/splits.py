@@ -1,0 +1,62 @@
+"""Which frames are training, validation and test: the `split.json` of a run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ru_calc.dataset import Dataset
+from ru_calc.errors import DataError
+
+
+def shipped_splits() -> dict[str, Path]:
+    """Splits that come with the models, by model name: `models/NAME.split.json`."""
+    here = Path(__file__).parent.parent
+    folders = (here / "models", here.parent / "models")
+    return {path.name.removesuffix(".split.json"): path for f in folders for path in sorted(f.glob("*.split.json"))}
+
+
+def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Split name → indices of frames.
+
+    Args:
+        split: a `split.json`, the run folder that holds one, or the name of a shipped model.
+
+    Raises:
+        DataError: the file is missing, of another kind, or belongs to another data set.
+    """
+    path = Path(shipped_splits().get(str(split), split))
+    path = path / "split.json" if path.is_dir() else path
+    if not path.is_file():
+        named = ", ".join(shipped_splits()) or "none is shipped"
+        raise DataError(f"there is no split {path}; give the split.json of a run folder, or a model's name ({named})")
+    try:
+        content = json.loads(path.read_text())
+        owner = content.pop("data")
+        parts = {str(name): np.array(frames, dtype=np.int64).reshape(-1) for name, frames in content.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as problem:
+        raise DataError(f"{path} is not a split file ({problem!r}); give the split.json of a run folder") from problem
+    if owner != dataset.fingerprint():
+        raise DataError(
+            f"{path} belongs to data {str(owner)[:12]}, these are {dataset.fingerprint()[:12]}; give its data"
+        )
+    indices = np.concatenate([*parts.values(), np.zeros(0, dtype=np.int64)])
+    if not len(indices) or indices.min() < 0 or indices.max() >= len(dataset):
+        raise DataError(f"{path} names frames outside 0–{len(dataset) - 1}; give the split of these data")
+    if len(np.unique(indices)) < len(indices):
+        raise DataError(f"{path} names a frame twice; its parts must be disjoint")
+    return parts
+
+
+def only(parts: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The parts with the given names, or all where none is given.
+
+    Raises:
+        DataError: a name that the split does not have.
+    """
+    unknown = [name for name in names if name not in parts]
+    if unknown:
+        raise DataError(f"the split has no part {unknown[0]!r}; it has {', '.join(parts)}")
+    return {name: frames for name, frames in parts.items() if not names or name in names}

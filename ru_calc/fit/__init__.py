@@ -1,0 +1,1 @@
+"""Fitting a potential to labelled frames."""

@@ -1,0 +1,95 @@
+"""What a fit minimises: energies per atom, forces and stress, each error measured on its own scale.
+
+`relative`: Huber loss (δ = 2) of
+
+    ΔE / (6 meV + 5 % of |E − E_min|) per atom,   ΔF / (80 meV/Å + 8 % of |F|),   Δσ / (0.5 GPa + 5 % of max |σ|)
+
+so that frames near equilibrium count although the set spans several decades; E_min is the lowest energy per atom of
+the training frames.  `standardised`: squared errors over the variance of the training labels, as the starting paper
+has it.  Missing labels are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ru_calc.dataset import Dataset
+from ru_calc.derivatives import Prediction
+from ru_calc.fit.batches import Targets
+from ru_calc.units import EV_PER_A3_IN_GPA
+
+HUBER_DELTA = 2.0
+ENERGY_SCALE_EV, ENERGY_SHARE = 0.006, 0.05
+FORCE_SCALE_EV_PER_A, FORCE_SHARE = 0.08, 0.08
+STRESS_SCALE_GPA, STRESS_SHARE = 0.5, 0.05
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Of the training labels: lowest and standard deviation of the energy per atom (eV), rms force, rms stress."""
+
+    energy_min_eV: float
+    energy_std_eV: float
+    forces_rms_eV_per_A: float
+    stress_rms_eV_per_A3: float
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> LabelStatistics:
+        """Statistics of all labels that are present (1 where there is none)."""
+        per_atom = (dataset.energy / dataset.structures.counts)[dataset.has("energy")]
+
+        def rms(values: np.ndarray) -> float:
+            values = values[np.isfinite(values)]
+            return float(np.sqrt(np.mean(values**2))) or 1.0 if len(values) else 1.0
+
+        return cls(
+            energy_min_eV=float(per_atom.min()) if len(per_atom) else 0.0,
+            energy_std_eV=rms(per_atom - per_atom.mean()) if len(per_atom) else 1.0,
+            forces_rms_eV_per_A=rms(dataset.forces),
+            stress_rms_eV_per_A3=rms(dataset.stress),
+        )
+
+
+def loss_terms(kind: str, prediction: Prediction, targets: Targets, statistics: LabelStatistics) -> dict[str, Tensor]:
+    """Mean loss of `energy`, `forces` and `stress` over a batch; a term that was not predicted is left out."""
+    terms = {}
+    energy_error = ((prediction.energy - targets.energy) / targets.counts).to(targets.weight.dtype)
+    if kind == "relative":
+        per_atom = (targets.energy.nan_to_num() / targets.counts).to(targets.weight.dtype)
+        height = (per_atom - statistics.energy_min_eV).abs()
+        energy_error = energy_error / (ENERGY_SCALE_EV + ENERGY_SHARE * height)
+        measure = _huber
+    else:
+        energy_error = energy_error / statistics.energy_std_eV
+        measure = torch.square
+    terms["energy"] = _mean(measure, energy_error[:, None], targets.weight)
+    if prediction.forces is not None:
+        scale: Tensor | float = statistics.forces_rms_eV_per_A
+        if kind == "relative":
+            scale = FORCE_SCALE_EV_PER_A + FORCE_SHARE * targets.forces.nan_to_num().norm(dim=1, keepdim=True)
+        error = (prediction.forces - targets.forces) / scale
+        terms["forces"] = _mean(measure, error, targets.weight[targets.atom_frames])
+    if prediction.stress is not None:
+        scale = statistics.stress_rms_eV_per_A3
+        if kind == "relative":
+            largest = targets.stress.nan_to_num().abs().amax(dim=1, keepdim=True)
+            scale = STRESS_SCALE_GPA / EV_PER_A3_IN_GPA + STRESS_SHARE * largest
+        terms["stress"] = _mean(measure, (prediction.stress - targets.stress) / scale, targets.weight)
+    return terms
+
+
+def _huber(error: Tensor) -> Tensor:
+    size = error.abs()
+    return torch.where(size < HUBER_DELTA, 0.5 * error.square(), HUBER_DELTA * (size - 0.5 * HUBER_DELTA))
+
+
+def _mean(measure, error: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over the entries that are labelled: error (m, c), weight (m,)."""
+    present = torch.isfinite(error)
+    # Before the measure: a NaN would survive the backward pass through `where`.
+    value = measure(torch.where(present, error, torch.zeros_like(error))) * present * weight[:, None]
+    return value.sum() / (present * weight[:, None]).sum().clamp_min(1e-12)

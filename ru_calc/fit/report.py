@@ -1,0 +1,92 @@
+"""The end of a fit: errors on every split, a parity plot, and a plain word where they diverge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ru_calc.dataset import Dataset
+from ru_calc.derivatives import Reference
+from ru_calc.files import whole_file
+from ru_calc.metrics import QUANTITIES, SCALES, Comparison
+from ru_calc.neighbors import find_pairs
+from ru_calc.plots import parity_plot
+from ru_calc.potentials import Potential
+from ru_calc.units import EV_PER_A3_IN_GPA
+
+DIVERGENCE = 1.5
+FRAMES_AT_ONCE = 64
+
+
+def compare_with(potential: Potential, dataset: Dataset) -> Comparison:
+    """Labels of a set beside a potential's predictions in float64."""
+    import torch
+
+    reference = Reference(potential, torch.float64)
+    parts = []
+    for start in range(0, len(dataset), FRAMES_AT_ONCE):
+        frames = dataset.structures.select(np.arange(start, min(start + FRAMES_AT_ONCE, len(dataset))))
+        parts.append(reference.predict(frames, find_pairs(frames, potential.cutoff_A), QUANTITIES))
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in QUANTITIES
+        if getattr(parts[0], name) is not None
+    }
+    return Comparison(dataset, **joined)
+
+
+def final_report(
+    potential: Potential, dataset: Dataset, split: Mapping[str, np.ndarray], folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Writes `metrics.json` and `parity.png`, says the table, and warns of overfitting."""
+    comparisons = {
+        name: compare_with(potential, dataset.select(frames)) for name, frames in split.items() if len(frames)
+    }
+    errors = {name: comparison.errors() for name, comparison in comparisons.items()}
+    for name, of_split in errors.items():
+        for quantity in QUANTITIES:
+            e, scale = of_split[quantity], SCALES[quantity]
+            if e.count:
+                say(
+                    f"{name:>10} {quantity:>6}: MAE {e.mae * scale.factor:9.3f} RMSE {e.rmse * scale.factor:9.3f} "
+                    f"{scale.unit}, MSE {e.mse * scale.squared_factor:.3g} {scale.squared}"
+                )
+    for warning in divergence(errors):
+        say(f"warning: {warning}")
+    metrics = {name: comparison.row() for name, comparison in comparisons.items()}
+    with whole_file(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1))
+    last = comparisons.get("test", comparisons["validation"])
+    parity_plot(folder / "parity.png", _panels(last), title="test" if "test" in comparisons else "validation")
+    return metrics
+
+
+def divergence(errors: Mapping[str, Any]) -> list[str]:
+    """Sentences for every quantity whose error off the training set is much larger than on it."""
+    found = []
+    for name in ("validation", "test"):
+        for quantity in QUANTITIES:
+            if name in errors and errors[name][quantity].count and errors["train"][quantity].mae > 0:
+                ratio = errors[name][quantity].mae / errors["train"][quantity].mae
+                if ratio > DIVERGENCE:
+                    found.append(
+                        f"{quantity}: the {name} MAE is {ratio:.1f} times that of training; the fit follows its "
+                        "training frames too closely: more data, fewer epochs or a smaller network"
+                    )
+    return found
+
+
+def _panels(comparison: Comparison) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
+    panels = {}
+    for quantity, unit, factor in (
+        ("energy", "eV/atom", 1.0),
+        ("forces", "eV/Å", 1.0),
+        ("stress", "GPa", EV_PER_A3_IN_GPA),
+    ):
+        label, predicted = comparison.values(quantity)
+        panels[quantity] = (label.ravel() * factor, predicted.ravel() * factor, unit)
+    return panels

@@ -1,0 +1,217 @@
+"""A fit from a data set to a run folder: what `ru-calc fit` does.
+
+The folder holds `settings.json` (everything resolved), `split.json`, `log.csv`, `best.safetensors` and
+`last.safetensors` (models), `state.safetensors` (to resume), `learning_curves.png`, `parity.png`, `metrics.json`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ru_calc.dataset import Dataset, split_by_group
+from ru_calc.errors import DataError, SettingsError
+from ru_calc.files import make_folder, whole_file
+from ru_calc.fit.batches import PackedFrames
+from ru_calc.fit.losses import LabelStatistics
+from ru_calc.fit.report import final_report
+from ru_calc.fit.settings import FitSettings, differences
+from ru_calc.fit.trainer import Trainer
+from ru_calc.neighbors import find_pairs
+from ru_calc.plots import learning_curves
+from ru_calc.potentials import Potential, build_potential
+from ru_calc.storage import load_model, save_model
+from ru_calc.structures import Structures
+
+COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FitInput:
+    """What to fit, and where from.
+
+    Attributes:
+        dataset: labelled frames.
+        folder: the run folder.
+        settings: how.
+        device: `cpu` or `cuda`.
+        init_from: name or file of a model whose weights are the start.
+        licence: of the resulting weights, for the model file.
+    """
+
+    dataset: Dataset
+    folder: Path
+    settings: FitSettings
+    device: str = "cpu"
+    init_from: str | None = None
+    licence: str = "not stated"
+
+
+def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = None) -> dict[str, Any]:
+    """Fits, or goes on with a fit that was cut short.
+
+    Args:
+        resume: go on in `job.folder`; the result is that of an unbroken run.
+        say: where lines go.
+        bar: progress bar with `update(n)`, `reset(total)`; None shows none.
+
+    Returns:
+        The final errors, as in `metrics.json`.
+
+    Raises:
+        DataError: the data lack a label that the loss needs, or a split is empty.
+        SettingsError: the folder holds another fit, or `resume` with changed settings.
+    """
+    settings, dataset = job.settings, job.dataset
+    dataset.require(settings.labels)
+    split = split_by_group(dataset, settings.split, settings.seed)
+    for name in ("train", "validation"):
+        if not len(split[name]):
+            raise DataError(f"the {name} part of the split {settings.split} of {len(dataset)} frames is empty")
+    _claim_folder(job, split, resume)
+    torch.manual_seed(settings.seed)
+    trainer = _trainer(job, split, say)
+    state = job.folder / "state.safetensors"
+    if resume and state.is_file():
+        trainer.load_state(state)
+        say(f"resumed after epoch {trainer.progress.epoch}")
+    _train(trainer, job, say, bar)
+    _write_log(job.folder, trainer.progress.rows)
+    learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
+    best = load_model(job.folder / "best.safetensors")
+    return final_report(best.potential, dataset, split, job.folder, say)
+
+
+def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
+    n_batches = len(trainer.train.batches(job.settings, 0))
+    if bar is not None:
+        bar.reset(total=job.settings.epochs * n_batches)
+        bar.update(trainer.progress.epoch * n_batches)
+    while not trainer.finished:
+        improved = trainer.run_epoch(bar.update if bar is not None else lambda batches: None)
+        row = trainer.progress.rows[-1]
+        facts = _header(job, row)
+        save_model(job.folder / "last.safetensors", trainer.averaged, facts)
+        if improved:
+            save_model(job.folder / "best.safetensors", trainer.averaged, facts)
+        _write_log(job.folder, trainer.progress.rows)
+        # Last: a kill before this line repeats the epoch, and writes the same files again.
+        trainer.save_state(job.folder / "state.safetensors")
+        say(epoch_line(row, job.settings.epochs, improved))
+    if trainer.progress.epoch < job.settings.epochs:
+        say(f"stopped early: no better validation loss since epoch {trainer.progress.best_epoch}")
+
+
+def _trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trainer:
+    settings, train_set = job.settings, job.dataset.select(split["train"])
+    potential = _start(job, train_set, say)
+    dtype = getattr(torch, settings.dtype)
+    packed = [
+        PackedFrames(part, potential.cutoff_A, dtype, job.device)
+        for part in (train_set, job.dataset.select(split["validation"]))
+    ]
+    potential.to(device=job.device, dtype=dtype)
+    return Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set))
+
+
+def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
+    if job.init_from is not None:
+        stored = load_model(job.init_from)
+        same = {"family": job.settings.family, **job.settings.model}
+        found = {"family": stored.potential.family, **stored.potential.hyperparameters()}
+        odd = [n for n in found if n != "atom_energy_eV" and n in same and _plain(found[n]) != _plain(same[n])]
+        if odd:
+            raise SettingsError(
+                f"{job.init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; leave it as the model"
+            )
+        return stored.potential
+    hyperparameters = dict(job.settings.model)
+    if hyperparameters.get("atom_energy_eV") == 0.0:
+        hyperparameters["atom_energy_eV"] = atom_energy(job.dataset, say)
+    potential = build_potential(job.settings.family, hyperparameters)
+    potential.prepare(train_set)
+    return potential
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:
+    """Energy in eV of an isolated atom: a frame of one atom without neighbours, or the lowest energy + 6.68 eV."""
+    s = dataset.structures
+    for k in np.flatnonzero((s.counts == 1) & dataset.has("energy")):
+        alone = Structures.select(s, [k])
+        if not len(find_pairs(alone, reach_A)):
+            return float(dataset.energy[k])
+    lowest = float(np.nanmin(dataset.energy / s.counts)) if dataset.has("energy").any() else 0.0
+    say(f"no frame holds an isolated atom: its energy is set to {lowest:.4f} + {COHESIVE_ENERGY_EV} eV")
+    return lowest + COHESIVE_ENERGY_EV
+
+
+def _claim_folder(job: FitInput, split: dict[str, np.ndarray], resume: bool) -> None:
+    make_folder(job.folder)
+    path = job.folder / "settings.json"
+    record = {
+        "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
+        "level_of_theory": job.dataset.level_of_theory,
+    }  # fmt: skip
+    if resume:
+        if not path.is_file():
+            raise SettingsError(f"{job.folder} holds no fit to resume; leave out --resume")
+        before = json.loads(path.read_text())
+        changed = differences(before["settings"], job.settings)
+        if before["data"] != record["data"]:
+            changed.append(f"data: {before['data'][:12]} → {record['data'][:12]}")
+        if before["init_from"] != record["init_from"]:
+            changed.append(f"init_from: {before['init_from']} → {record['init_from']}")
+        if changed:
+            raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
+        return
+    if path.is_file():
+        raise SettingsError(f"{job.folder} already holds a fit; use --resume, or another folder")
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1))
+    with whole_file(job.folder / "split.json") as temporary:
+        parts = {name: indices.tolist() for name, indices in split.items()}
+        temporary.write_text(json.dumps({"data": record["data"], **parts}))
+
+
+def _header(job: FitInput, row: dict[str, float]) -> dict[str, Any]:
+    return {
+        "level_of_theory": job.dataset.level_of_theory, "energy_reference": job.dataset.energy_reference,
+        "data": job.dataset.fingerprint(), "seed": job.settings.seed, "licence": job.licence,
+        "init_from": job.init_from, "fit": asdict(job.settings), "metrics": row,
+    }  # fmt: skip
+
+
+def epoch_line(row: dict[str, float], epochs: int, improved: bool) -> str:
+    """One epoch in a line: mean absolute errors of training and validation."""
+
+    def errors(part: str) -> str:
+        energy, forces, stress = (
+            row.get(f"{part}_{name}", np.nan) for name in ("energy_meV_per_atom", "forces_meV_per_A", "stress_GPa")
+        )
+        return f"{part} {energy:7.1f} meV/atom {forces:7.1f} meV/Å {stress:6.3f} GPa"
+
+    mark = " *" if improved else ""
+    return (
+        f"epoch {row['epoch']:4.0f}/{epochs}  {errors('train')}  {errors('validation')}  "
+        f"loss {row['validation_loss']:.4f}  {row['seconds']:.0f} s{mark}"
+    )
+
+
+def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with whole_file(folder / "log.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,144 @@
+"""All that determines a fit, with the presets `md` (default) and `paper`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ru_calc.errors import SettingsError
+from ru_calc.potentials import FAMILIES, build_potential
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that a fit's result depends on.
+
+    Attributes:
+        family, model: the network and its hyper-parameters where they differ from its defaults.
+        epochs: passes over the training frames.
+        batch_frames, batch_atoms: a batch ends at whichever is reached first; 0 means no such bound.
+        accumulate: batches per optimiser step.
+        rate_embedding, rate_blocks, rate_readout: AdamW's learning rate for each part of the network.
+        weight_decay: of AdamW, on everything.
+        warmup: share of all steps over which the rate rises linearly; then it falls as a cosine.
+        final_rate: rate at the end, as a share of the highest.
+        clip_norm: bound on the norm of the gradient.
+        ema: decay per step of the averaged weights that are validated and shipped; 0 uses the weights themselves.
+        loss: `relative` or `standardised`, see `losses.py`.
+        energy_weight, forces_weight, stress_weight: (start, end) of each term; a label of weight (0, 0) is not needed.
+        ramp: (from, to) share of the epochs over which the weights go from start to end.
+        patience: epochs without a better validation loss after which the fit stops.
+        split, seed: fractions of training, validation and test frames; seed of everything random.
+        dtype: `float32` or `float64`.
+    """
+
+    preset: str = "md"
+    family: str = "schnet"
+    model: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 200
+    batch_frames: int = 0
+    batch_atoms: int = 250
+    accumulate: int = 1
+    rate_embedding: float = 2e-3
+    rate_blocks: float = 2e-3
+    rate_readout: float = 2e-3
+    weight_decay: float = 1e-3
+    warmup: float = 0.03
+    final_rate: float = 0.005
+    clip_norm: float = 10.0
+    ema: float = 0.999
+    loss: str = "relative"
+    energy_weight: tuple[float, float] = (0.5, 2.0)
+    forces_weight: tuple[float, float] = (3.0, 3.0)
+    stress_weight: tuple[float, float] = (0.3, 0.5)
+    ramp: tuple[float, float] = (0.0, 0.8)
+    patience: int = 60
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    seed: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("energy_weight", "forces_weight", "stress_weight", "ramp", "split"):
+            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+        choices = {"family": tuple(FAMILIES), "loss": ("relative", "standardised"), "dtype": ("float32", "float64")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        for name in ("epochs", "accumulate", "patience"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("rate_embedding", "rate_blocks", "rate_readout", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
+        if self.batch_frames < 1 and self.batch_atoms < 1:
+            raise SettingsError("batch_frames and batch_atoms are both 0; one of them must bound a batch")
+        if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
+            raise SettingsError(f"ema is {self.ema} and warmup {self.warmup}; both must be at least 0 and below 1")
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that the loss needs."""
+        return [name for name in ("energy", "forces", "stress") if any(getattr(self, f"{name}_weight"))]
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Weight of each term after a share `progress` of the epochs."""
+        start, stop = self.ramp
+        x = min(max((progress - start) / max(stop - start, 1e-9), 0.0), 1.0)
+        return {
+            name: (1 - x) * getattr(self, f"{name}_weight")[0] + x * getattr(self, f"{name}_weight")[1]
+            for name in ("energy", "forces", "stress")
+        }
+
+
+PAPER = FitSettings(
+    preset="paper", family="paper", epochs=100, batch_frames=2048, batch_atoms=0, accumulate=24,
+    rate_embedding=1e-5, rate_blocks=2e-5, rate_readout=5e-5, weight_decay=1e-4, warmup=0.2, final_rate=0.0,
+    clip_norm=0.01, ema=0.0, loss="standardised", energy_weight=(1.0, 0.75), forces_weight=(0.0, 0.5),
+    stress_weight=(0.0, 0.0), ramp=(0.5, 1.0), patience=100,
+)  # fmt: skip
+PRESETS = {"md": FitSettings(), "paper": PAPER}
+
+
+def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
+    """A preset with changes by name; `model.NAME` is a hyper-parameter of the network.
+
+    Raises:
+        SettingsError: an unknown preset or name, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
+    known = {f.name for f in fields(FitSettings)} - {"preset", "model"}
+    own = {name: value for name, value in changes.items() if not name.startswith("model.")}
+    model = {name[6:]: value for name, value in changes.items() if name.startswith("model.")}
+    unknown = sorted(set(own) - known)
+    if unknown:
+        raise SettingsError(f"there is no setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}, model.NAME")
+    settings = replace(PRESETS[preset], **own)
+    hyperparameters = {f.name for f in fields(FAMILIES[settings.family][1])}
+    unknown = sorted(set(model) - hyperparameters)
+    if unknown:
+        raise SettingsError(
+            f"family {settings.family!r} has no hyper-parameter {unknown[0]!r}; choose one of "
+            f"{', '.join(sorted(hyperparameters))}"
+        )
+    resolved = build_potential(settings.family, {**settings.model, **model}).hyperparameters()
+    return replace(settings, model=resolved)
+
+
+def differences(old: dict[str, Any], new: FitSettings) -> list[str]:
+    """What two settings do not share, as `name: old → new`."""
+
+    def flat(settings: dict[str, Any]) -> dict[str, Any]:
+        model = {f"model.{name}": value for name, value in settings.get("model", {}).items()}
+        return {**{k: v for k, v in settings.items() if k != "model"}, **model}
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    before, after = flat(old), flat(asdict(new))
+    names = sorted(set(before) | set(after))
+    return [
+        f"{name}: {before.get(name)} → {after.get(name)}"
+        for name in names
+        if plain(before.get(name)) != plain(after.get(name))
+    ]

@@ -1,0 +1,46 @@
+"""Running errors of an epoch, in the units in which they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ru_calc.derivatives import Prediction
+from ru_calc.fit.batches import Targets
+from ru_calc.units import EV_PER_A3_IN_GPA
+
+UNITS = {
+    "energy": ("energy_meV_per_atom", 1e3), "forces": ("forces_meV_per_A", 1e3),
+    "stress": ("stress_GPa", EV_PER_A3_IN_GPA),
+}  # fmt: skip
+
+
+@dataclass
+class ErrorSums:
+    """Sums of absolute errors and of squares over the labels that are present."""
+
+    totals: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, prediction: Prediction, targets: Targets) -> None:
+        """Takes in one batch."""
+        self._add("energy", (prediction.energy - targets.energy) / targets.counts)
+        if prediction.forces is not None:
+            self._add("forces", prediction.forces - targets.forces)
+        if prediction.stress is not None:
+            self._add("stress", prediction.stress - targets.stress)
+
+    def _add(self, name: str, error: Tensor) -> None:
+        error = error.detach().double()
+        error = error[error.isfinite()]
+        sums = self.totals.setdefault(name, [0.0, 0.0, 0.0])
+        for k, value in enumerate((error.abs().sum(), error.square().sum(), error.numel())):
+            sums[k] += float(value)
+
+    def errors(self, prefix: str = "") -> dict[str, float]:
+        """Mean absolute errors as `<prefix>energy_meV_per_atom`, … (only what was seen)."""
+        return {
+            prefix + UNITS[name][0]: UNITS[name][1] * total / count
+            for name, (total, _, count) in self.totals.items()
+            if count
+        }

@@ -1,0 +1,217 @@
+"""The optimisation: epochs of batches, averaged weights, validation, and a state from which it goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ru_calc.derivatives import Prediction, differentiate
+from ru_calc.errors import RuCalcError
+from ru_calc.files import whole_file
+from ru_calc.fit.batches import PackedFrames
+from ru_calc.fit.losses import LabelStatistics, loss_terms
+from ru_calc.fit.settings import FitSettings
+from ru_calc.fit.tracking import ErrorSums
+from ru_calc.potentials import Potential, build_potential
+
+Report = Callable[[int], None]
+
+
+@dataclass
+class Progress:
+    """Where a fit stands after an epoch."""
+
+    epoch: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """Optimises one potential.
+
+    Args:
+        potential: the module, in the dtype and on the device of the frames.
+        settings: how.
+        train, validation: frames to fit and to judge by.
+        statistics: of the training labels.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        settings: FitSettings,
+        train: PackedFrames,
+        validation: PackedFrames,
+        statistics: LabelStatistics,
+    ) -> None:
+        self.potential, self.settings, self.train, self.validation = potential, settings, train, validation
+        self.statistics, self.progress = statistics, Progress()
+        self.averaged = build_potential(potential.family, potential.hyperparameters())
+        self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
+        self.averaged.requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            part_rates(potential, settings), weight_decay=settings.weight_decay, fused=train.device.type == "cuda"
+        )
+        self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or the validation loss has not improved for `patience` epochs."""
+        waited = self.progress.epoch - self.progress.best_epoch
+        return self.progress.epoch >= self.settings.epochs or waited >= self.settings.patience
+
+    def run_epoch(self, report: Report = lambda batches: None) -> bool:
+        """One pass over the training frames, then the validation set; True where the latter is the best so far."""
+        start, epoch = time.perf_counter(), self.progress.epoch
+        torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
+        weights = self.settings.weights(epoch / self.settings.epochs)
+        batches = self.train.batches(self.settings, epoch)
+        sums = ErrorSums()
+        self.potential.train()
+        for k, frames in enumerate(batches):
+            last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
+            self._step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
+            report(1)
+        loss, errors = self.validate()
+        improved = loss < self.progress.best_loss
+        self.progress.epoch = epoch + 1
+        if improved:
+            self.progress.best_loss, self.progress.best_epoch = loss, epoch + 1
+        self.progress.rows.append(
+            {
+                "epoch": epoch + 1, "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "seconds": time.perf_counter() - start, **sums.errors("train_"), **errors, "validation_loss": loss,
+                **{f"{name}_weight": value for name, value in weights.items()},
+            }  # fmt: skip
+        )
+        return improved
+
+    def _step(
+        self, frames: Any, weights: dict[str, float], sums: ErrorSums, progress: float, last_of_step: bool
+    ) -> None:
+        batch, targets = self.train.gather(frames)
+        want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
+        prediction = differentiate(self.potential, batch, want, training=True)
+        terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
+        loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
+        if not torch.isfinite(loss):
+            raise RuCalcError(
+                f"the loss is {float(loss)} in epoch {self.progress.epoch + 1}, frames {frames[:5].tolist()} …; lower "
+                "the learning rate or look at those frames"
+            )
+        (loss / self.settings.accumulate).backward()
+        sums.add(prediction, targets)
+        if last_of_step:
+            self._update(progress)
+
+    def _update(self, progress: float) -> None:
+        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
+            group["lr"] = peak * rate_factor(progress, self.settings)
+        nn.utils.clip_grad_norm_(self.potential.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        # Early averages forget quickly, or they would still hold the random start.
+        steps = float(max(moments["step"] for moments in self.optimizer.state.values()))
+        self._average(min(self.settings.ema, steps / (steps + 10)))
+
+    def _average(self, decay: float) -> None:
+        for average, value in zip(
+            self.averaged.state_dict().values(), self.potential.state_dict().values(), strict=True
+        ):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
+
+    def validate(self) -> tuple[float, dict[str, float]]:
+        """Loss of the averaged weights on the validation set, with the final weights of its terms, and errors."""
+        weights, totals, frames_done = self.settings.weights(1.0), 0.0, 0
+        if not self.settings.ema:
+            self._average(0.0)
+        sums = ErrorSums()
+        for batch, targets, prediction in predictions(self.averaged, self.validation, self.settings):
+            terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
+            totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
+            frames_done += len(targets.counts)
+            sums.add(prediction, targets)
+        return totals / max(frames_done, 1), sums.errors("validation_")
+
+    def save_state(self, path: Path) -> None:
+        """All that the next epoch depends on, in one file."""
+        tensors: dict[str, Tensor] = {}
+        for prefix, module in (("model", self.potential), ("average", self.averaged)):
+            tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+        for k, parameter in enumerate(self._parameters):
+            # A pathway whose term has no weight yet has neither moments nor gradient.
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{k}.{name}": value for name, value in moments.items()}
+            if parameter.grad is not None:
+                tensors[f"gradient.{k}"] = parameter.grad
+        tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+        with whole_file(path) as temporary:
+            save_file(tensors, str(temporary), metadata={"progress": json.dumps(self.progress.__dict__)})
+
+    def load_state(self, path: Path) -> None:
+        """Goes back to what `save_state` wrote.
+
+        Raises:
+            RuCalcError: the file is missing or not whole.
+        """
+        try:
+            with safe_open(str(path), "pt") as file:
+                self.progress = Progress(**json.loads(file.metadata()["progress"]))
+                tensors = {name: file.get_tensor(name).to(self.train.device) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
+            raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
+        for prefix, module in (("model.", self.potential), ("average.", self.averaged)):
+            module.load_state_dict({n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)})
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, k, key = name.split(".")
+                self.optimizer.state[self._parameters[int(k)]][key] = value.cpu() if key == "step" else value
+        for k, parameter in enumerate(self._parameters):
+            if f"gradient.{k}" in tensors:
+                parameter.grad = tensors[f"gradient.{k}"]
+
+
+def rate_factor(progress: float, settings: FitSettings) -> float:
+    """Share of the highest learning rate: linear warm-up, then a cosine to `final_rate`."""
+    if progress < settings.warmup:
+        return max(progress / settings.warmup, 1e-3)
+    x = (progress - settings.warmup) / (1 - settings.warmup)
+    return settings.final_rate + (1 - settings.final_rate) * 0.5 * (1 + math.cos(math.pi * min(x, 1.0)))
+
+
+def part_rates(potential: Potential, settings: FitSettings) -> list[dict[str, Any]]:
+    """AdamW's parameter groups: embedding, interaction blocks and the pathways that read out, each at its rate."""
+    parts: dict[str, list[nn.Parameter]] = {"embedding": [], "blocks": [], "readout": []}
+    for name, parameter in potential.named_parameters():
+        head = name.split(".")[0]
+        parts[head if head in parts else "readout"].append(parameter)
+    rates = {"embedding": settings.rate_embedding, "blocks": settings.rate_blocks, "readout": settings.rate_readout}
+    return [{"params": members, "lr": rates[part]} for part, members in parts.items() if members]
+
+
+def predictions(potential: Potential, frames: PackedFrames, settings: FitSettings) -> Any:
+    """(batch, targets, prediction) over a set in order, in evaluation mode."""
+    potential.eval()
+    for indices in frames.batches(settings):
+        batch, targets = frames.gather(indices)
+        result = differentiate(potential, batch, settings.labels)
+        detached = {k: None if v is None else v.detach() for k, v in result.__dict__.items()}
+        yield batch, targets, Prediction(**detached)

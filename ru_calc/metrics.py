@@ -1,0 +1,204 @@
+"""Errors of predictions against labels: energy per atom, force components, stress components.
+
+With e = predicted − label over values that have both: MAE = mean |e|, MSE = mean e², RMSE = √MSE, maximum = max |e|;
+the relative error is RMSE / √(mean label²).  A label that is missing (NaN) is counted, not compared, and so is a label
+without a finite prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ru_calc.structures import Structures
+from ru_calc.units import EV_PER_A3_IN_GPA
+
+QUANTITIES = ("energy", "forces", "stress")
+ALL = "all"
+
+
+class Labelled(Protocol):
+    """What is needed of a data set: frames and their labels, NaN where missing."""
+
+    @property
+    def structures(self) -> Structures: ...
+    @property
+    def energy(self) -> np.ndarray: ...
+    @property
+    def forces(self) -> np.ndarray: ...
+    @property
+    def stress(self) -> np.ndarray: ...
+    @property
+    def config_type(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a quantity is printed: `factor` takes eV, eV/Å, eV/Å³ to `unit`; squares are given in `squared`."""
+
+    unit: str
+    factor: float
+    squared: str
+    squared_factor: float
+
+
+SCALES = {
+    "energy": Scale("meV_per_atom", 1e3, "eV2_per_atom2", 1.0),
+    "forces": Scale("meV_per_A", 1e3, "eV2_per_A2", 1.0),
+    "stress": Scale("GPa", EV_PER_A3_IN_GPA, "GPa2", EV_PER_A3_IN_GPA**2),
+}
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of one quantity over some frames, in eV per atom, eV/Å or eV/Å³.
+
+    Attributes:
+        count: values compared (components of forces and stress count one by one).
+        missing: labels that are NaN.
+        unpredicted: labels without a finite prediction.
+        mae, mse, rmse, maximum: see the top of the file; NaN where nothing was compared.
+        relative: rmse over the root mean square of the labels compared; NaN where these are all zero.
+    """
+
+    count: int
+    missing: int
+    unpredicted: int
+    mae: float
+    mse: float
+    rmse: float
+    maximum: float
+    relative: float
+
+
+def compare(label: np.ndarray, predicted: np.ndarray) -> Errors:
+    """`Errors` of arrays of equal shape."""
+    label, predicted = np.asarray(label, float), np.asarray(predicted, float)
+    if label.shape != predicted.shape:
+        raise ValueError(f"labels have shape {label.shape}, predictions {predicted.shape}; they must be equal")
+    labelled = ~np.isnan(label)
+    both = labelled & np.isfinite(predicted)
+    missing, unpredicted = int((~labelled).sum()), int((labelled & ~both).sum())
+    if not both.any():
+        return Errors(0, missing, unpredicted, *[float("nan")] * 5)
+    known = label[both]
+    error = predicted[both] - known
+    mse, label_ms = float(np.mean(error**2)), float(np.mean(known**2))
+    return Errors(
+        count=len(error),
+        missing=missing,
+        unpredicted=unpredicted,
+        mae=float(np.mean(np.abs(error))),
+        mse=mse,
+        rmse=mse**0.5,
+        maximum=float(np.max(np.abs(error))),
+        relative=(mse / label_ms) ** 0.5 if label_ms > 0 else float("nan"),
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Labels of a data set beside predictions of the same frames.
+
+    Args:
+        dataset: the labels.
+        energy: (f,) eV, of whole frames.
+        forces: (n, 3) eV/Å.
+        stress: (f, 6) eV/Å³.
+
+    Any of the three may be None: not predicted.  NaN marks single values that were not predicted.
+    """
+
+    dataset: Labelled
+    energy: np.ndarray | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in QUANTITIES:
+            label, predicted = getattr(self.dataset, name), getattr(self, name)
+            if predicted is not None and np.shape(predicted) != np.shape(label):
+                raise ValueError(f"{name}: predictions {np.shape(predicted)}, labels {np.shape(label)}; must be equal")
+
+    def values(self, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and predictions of a quantity; the energy per atom."""
+        label = np.asarray(getattr(self.dataset, quantity), float)
+        predicted = getattr(self, quantity)
+        predicted = np.full(label.shape, np.nan) if predicted is None else np.asarray(predicted, float)
+        if quantity == "energy":
+            counts = self.dataset.structures.counts
+            return label / counts, predicted / counts
+        return label, predicted
+
+    def errors(self, frames: np.ndarray | None = None) -> dict[str, Errors]:
+        """`Errors` of each quantity, over the frames with the given indices (all by default)."""
+        result = {}
+        for quantity in QUANTITIES:
+            label, predicted = self.values(quantity)
+            if frames is not None:
+                chosen = self.dataset.structures.atoms_of(frames) if quantity == "forces" else frames
+                label, predicted = label[chosen], predicted[chosen]
+            result[quantity] = compare(label, predicted)
+        return result
+
+    def row(self, frames: np.ndarray | None = None) -> dict[str, Any]:
+        """One row of the table in the units of print: frames, atoms, then `energy_MAE_meV_per_atom` and so on."""
+        counts = self.dataset.structures.counts
+        counts = counts if frames is None else counts[frames]
+        row: dict[str, Any] = {"frames": len(counts), "atoms": int(counts.sum())}
+        for quantity, errors in self.errors(frames).items():
+            row |= _columns(quantity, errors)
+        return row
+
+    def frame_rms(self, quantity: str) -> np.ndarray:
+        """(f,) root mean square error within each frame, over the values that can be compared; NaN where none can."""
+        label, predicted = self.values(quantity)
+        square = ((predicted - label) ** 2).reshape(len(label), -1)
+        square = np.where(np.isfinite(square), square, np.nan)
+        n_frames = len(self.dataset.structures)
+        frame = self.dataset.structures.frame_of_atom if quantity == "forces" else np.arange(n_frames)
+        total = np.bincount(frame, np.nansum(square, axis=1), minlength=n_frames)
+        number = np.bincount(frame, np.isfinite(square).sum(axis=1), minlength=n_frames)
+        return np.sqrt(np.divide(total, number, out=np.full(n_frames, np.nan), where=number > 0))
+
+
+def _columns(quantity: str, errors: Errors) -> dict[str, Any]:
+    scale = SCALES[quantity]
+    columns: dict[str, Any] = {
+        f"{quantity}_MAE_{scale.unit}": errors.mae * scale.factor,
+        f"{quantity}_RMSE_{scale.unit}": errors.rmse * scale.factor,
+        f"{quantity}_max_{scale.unit}": errors.maximum * scale.factor,
+        f"{quantity}_MSE_{scale.squared}": errors.mse * scale.squared_factor,
+        f"{quantity}_count": errors.count,
+        f"{quantity}_missing": errors.missing,
+        f"{quantity}_unpredicted": errors.unpredicted,
+    }
+    if quantity == "forces":
+        columns["forces_relative"] = errors.relative
+    return columns
+
+
+def error_table(comparison: Comparison, splits: Mapping[str, np.ndarray] | None = None) -> list[dict[str, Any]]:
+    """Rows for every split and, within it, for `all` and every config type.
+
+    Args:
+        splits: split name → frame indices; by default one split `all` with every frame.
+
+    Returns:
+        Rows as `Comparison.row` gives them, with `split` and `config_type` in front; empty splits are left out.
+    """
+    if splits is None:
+        splits = {ALL: np.arange(len(comparison.dataset.structures))}
+    kinds = np.asarray(comparison.dataset.config_type).astype(str)
+    rows = []
+    for split, frames in splits.items():
+        frames = np.asarray(frames, dtype=np.int64)
+        if not len(frames):
+            continue
+        rows.append({"split": split, "config_type": ALL, **comparison.row(frames)})
+        for kind in sorted(set(kinds[frames])):
+            rows.append({"split": split, "config_type": kind, **comparison.row(frames[kinds[frames] == kind])})
+    return rows

@@ -1,0 +1,189 @@
+"""Neighbour lists: every unordered pair of atoms within the cutoff once, with the periodic images counted exactly.
+
+A pair (i, j, S) stands for r_ij = r_j − r_i + S·cell.  Pairs are listed once (a *half* list): (j, i, −S) is the same
+pair.  An atom may be its own neighbour through an image; that pair, too, is listed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ru_calc.errors import DataError
+from ru_calc.structures import Structures
+
+
+@dataclass(frozen=True)
+class NeighborPairs:
+    """Half list over all frames of a `Structures`.
+
+    Attributes:
+        first, second: (n_pairs,) indices of the two atoms, int64, counted through all frames.
+        shifts: (n_pairs, 3) integer multiples S of the lattice vectors.
+        frames: (n_pairs,) index of the frame.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    shifts: np.ndarray
+    frames: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def vectors(self, structures: Structures) -> np.ndarray:
+        """(n_pairs, 3) r_j − r_i + S·cell in Å."""
+        images = np.einsum("pi,pij->pj", self.shifts.astype(float), structures.cells[self.frames])
+        return structures.positions[self.second] - structures.positions[self.first] + images
+
+    def within(self, structures: Structures, cutoff_A: float) -> NeighborPairs:
+        """The pairs that are now closer than `cutoff_A`."""
+        near = (self.vectors(structures) ** 2).sum(axis=1) < cutoff_A**2
+        return NeighborPairs(self.first[near], self.second[near], self.shifts[near], self.frames[near])
+
+
+def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """The cell (3, 3) with every non-periodic lattice vector replaced by a unit vector normal to the others.
+
+    The normals turn smoothly with the periodic vectors, so that two completed cells can be compared.
+    """
+    cell = np.array(cell, dtype=float)
+    periodic, free = np.flatnonzero(pbc), np.flatnonzero(~np.asarray(pbc, dtype=bool))
+    if len(periodic) == 0:
+        return np.eye(3)
+    if len(periodic) == 2:
+        normal = np.cross(*cell[periodic])
+        cell[free] = normal / np.linalg.norm(normal)
+    if len(periodic) == 1:
+        axis = cell[periodic[0]]
+        normal = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+        other = np.cross(axis, normal)
+        cell[free] = normal / np.linalg.norm(normal), other / np.linalg.norm(other)
+    return cell
+
+
+def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
+    """Every unordered pair closer than `cutoff_A` (Å), in every frame.
+
+    Positions may lie anywhere, also outside the cell; cells may be skewed, smaller than the cutoff, or periodic in
+    some directions only.  The order of the pairs depends on the structures alone: first ≤ second, sorted by frame,
+    first, second and shift, so that sums over them are reproducible to the last bit.
+
+    Raises:
+        DataError: a position is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(structures.positions).all(axis=1))
+    if len(bad):
+        raise DataError(f"position of atom {bad[0]} is {structures.positions[bad[0]]}; it must be finite")
+    import vesin  # loads torch where that is installed
+
+    finder = vesin.NeighborList(cutoff=float(cutoff_A), full_list=False)
+    parts, offsets = [], structures.offsets
+    for k in range(len(structures)):
+        positions = structures.positions[offsets[k] : offsets[k + 1]]
+        i, j, shifts = _pairs_of_frame(finder, positions, structures.cells[k], structures.pbc[k])
+        parts.append((i + offsets[k], j + offsets[k], shifts, np.full(len(i), k, dtype=np.int64)))
+    if not parts:
+        empty = np.zeros(0, dtype=np.int64)
+        return NeighborPairs(empty, empty, np.zeros((0, 3), dtype=np.int64), empty)
+    return NeighborPairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _pairs_of_frame(
+    finder: Any, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if len(positions) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
+    full = complete_cell(cell, pbc)
+    # Inside the cell first: far from the origin the search would lose digits or time.
+    fractions = positions @ np.linalg.inv(full)
+    home = np.floor(fractions).astype(np.int64) * np.asarray(pbc, dtype=np.int64)
+    points, box = _without_voids(positions - home @ full, full, pbc, finder.cutoff)
+    found = finder.compute(points=points, box=box, periodic=[bool(p) for p in pbc], quantities="ijS", copy=True)
+    i, j, shifts = _in_order(*(np.asarray(part).astype(np.int64) for part in found))
+    return i, j, shifts - home[j] + home[i]
+
+
+def _without_voids(
+    points: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff_A: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points and cell in which no empty layer is much wider than the cutoff; the neighbours are the same.
+
+    The search takes time, and at last fails, for empty space: an atom that has left a slab may be 10⁵ Å away.
+    """
+    cell, inverse = cell.copy(), np.linalg.inv(cell)
+    moves = np.zeros_like(points)
+    for axis in range(3):
+        height = 1.0 / np.linalg.norm(inverse[:, axis])
+        coordinate = (points @ inverse[:, axis]) * height
+        order = np.argsort(coordinate)
+        gaps = np.diff(coordinate[order])
+        outer = height - (coordinate[order[-1]] - coordinate[order[0]]) if pbc[axis] else 0.0
+        excess = np.maximum(np.append(gaps, outer) - 1.5 * cutoff_A, 0.0) / height
+        if excess.sum() * height > 10.0 * cutoff_A:
+            moves[order[1:]] -= np.cumsum(excess[:-1])[:, None] * cell[axis]
+            if pbc[axis]:
+                cell[axis] *= 1.0 - excess.sum()
+    return points + moves, cell
+
+
+def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same pairs, each in the direction i < j, or i = j with its first non-zero shift positive, sorted."""
+    leading = np.sign(shifts) @ np.array([9, 3, 1])
+    turned = (i > j) | ((i == j) & (leading < 0))
+    first, second = np.where(turned, j, i), np.where(turned, i, j)
+    shifts = np.where(turned[:, None], -shifts, shifts)
+    order = np.lexsort((*shifts.T[::-1], second, first))
+    return first[order], second[order], shifts[order]
+
+
+class VerletList:
+    """A neighbour list of one frame that is rebuilt only when it might miss a pair.
+
+    All pairs within `cutoff_A + skin_A` are kept.  With F the map of the cell since the last rebuild and u_i what an
+    atom moved beyond it, a pair that was left out is now at least σ_min(F)·(cutoff + skin) − |u_i| − |u_j| apart;
+    while that is no less than the cutoff, the list is exact, whatever cell and atoms do.  Atoms that were wrapped
+    into another image are followed.
+
+    Args:
+        cutoff_A: interaction range in Å.
+        skin_A: extra range in Å; 0 rebuilds at every call.
+    """
+
+    def __init__(self, cutoff_A: float, skin_A: float = 1.0) -> None:
+        self.cutoff_A, self.skin_A = float(cutoff_A), float(skin_A)
+        self.rebuilds = self.calls = 0
+        self._built: Structures | None = None
+
+    def update(self, structures: Structures) -> NeighborPairs:
+        """Exactly the pairs of `structures` (one frame) within the cutoff."""
+        self.calls += 1
+        wraps = self._wraps_if_valid(structures)
+        if wraps is None:
+            self.rebuilds += 1
+            self._built = structures
+            self._pairs = find_pairs(structures, self.cutoff_A + self.skin_A)
+            pairs = self._pairs
+        else:
+            pairs = self._pairs
+            if wraps.any():
+                shifts = pairs.shifts - wraps[pairs.second] + wraps[pairs.first]
+                pairs = NeighborPairs(pairs.first, pairs.second, shifts, pairs.frames)
+        return pairs.within(structures, self.cutoff_A)
+
+    def _wraps_if_valid(self, structures: Structures) -> np.ndarray | None:
+        """Lattice translations (n, 3) of each atom since the rebuild, or None where the list may be incomplete."""
+        old = self._built
+        if old is None or old.n_atoms != structures.n_atoms or not np.array_equal(old.pbc, structures.pbc):
+            return None
+        pbc = structures.pbc[0]
+        before, now = (complete_cell(s.cells[0], pbc) for s in (old, structures))
+        deformation = np.linalg.solve(before, now)
+        moved = structures.positions - old.positions @ deformation
+        wraps = np.rint(moved @ np.linalg.inv(now)).astype(np.int64) * pbc.astype(np.int64)
+        moved = np.sort(np.linalg.norm(moved - wraps @ now, axis=1))
+        stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
+        reach = stretch * (self.cutoff_A + self.skin_A) - moved[-2:].sum()
+        return wraps if reach > self.cutoff_A else None

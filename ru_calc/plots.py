@@ -1,0 +1,129 @@
+"""Parity plots and learning curves, as files.  matplotlib is imported when one is drawn, and no window is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ru_calc.errors import OutputError
+from ru_calc.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf", "svg")
+CURVES = {
+    "energy_meV_per_atom": "energy (meV/atom)",
+    "forces_meV_per_A": "forces (meV/Å)",
+    "stress_GPa": "stress (GPa)",
+}
+SPLIT_COLORS = {"train": "tab:blue", "validation": "tab:orange"}
+DENSE = 4000
+
+
+def parity_plot(path: str | Path, panels: Mapping[str, tuple[np.ndarray, np.ndarray, str]], title: str = "") -> None:
+    """Predicted against reference values, one panel per quantity, with MAE and RMSE of what is drawn.
+
+    Args:
+        path: .png, .pdf or .svg.
+        panels: quantity → (reference, predicted, unit), arrays of equal shape; points with a NaN are left out.
+        title: over all panels.
+
+    Raises:
+        OutputError: an unknown suffix, or a file that cannot be written.
+        ValueError: no panels, or arrays of unlike shape.
+    """
+    kind = _format_of(path)
+    if not panels:
+        raise ValueError("a parity plot needs at least one panel")
+    figure = _figure(len(panels))
+    for axes, (name, (reference, predicted, unit)) in zip(figure.axes, panels.items(), strict=True):
+        _parity_panel(axes, np.asarray(reference, float), np.asarray(predicted, float), unit)
+        axes.set_title(name)
+    _save(figure, path, kind, title)
+
+
+def learning_curves(path: str | Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Errors of the training and validation sets against the epoch, on logarithmic axes.
+
+    Args:
+        path: .png, .pdf or .svg.
+        rows: one per epoch, with `epoch` and `train_` or `validation_` followed by `energy_meV_per_atom`,
+            `forces_meV_per_A` or `stress_GPa`; values that are absent, NaN or not positive are left out.
+        title: over all panels.
+
+    Raises:
+        OutputError: an unknown suffix, or a file that cannot be written.
+    """
+    kind = _format_of(path)
+    figure = _figure(len(CURVES))
+    for axes, (key, label) in zip(figure.axes, CURVES.items(), strict=True):
+        for split, color in SPLIT_COLORS.items():
+            epoch, value = curve(rows, f"{split}_{key}")
+            if len(epoch):
+                axes.plot(epoch, value, color=color, marker="." if len(epoch) < 30 else "", label=split)
+        axes.set(xlabel="epoch", ylabel=label)
+        if axes.lines:
+            axes.set_yscale("log")
+            axes.legend(frameon=False)
+        else:
+            axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+    _save(figure, path, kind, title)
+
+
+def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and values of one column, without those that a logarithmic axis cannot show."""
+    epoch = np.array([float(row["epoch"]) for row in rows])
+    value = np.array([float(row.get(key, np.nan)) for row in rows])
+    shown = np.isfinite(value) & (value > 0)
+    return epoch[shown], value[shown]
+
+
+def _figure(n_panels: int) -> Figure:
+    # A bare Figure has its own Agg canvas: neither pyplot nor the user's choice of backend is touched.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4 * n_panels, 4.2), layout="constrained")
+    figure.subplots(1, n_panels)
+    return figure
+
+
+def _parity_panel(axes: Axes, reference: np.ndarray, predicted: np.ndarray, unit: str) -> None:
+    if reference.shape != predicted.shape:
+        raise ValueError(f"reference has shape {reference.shape}, predicted {predicted.shape}; they must be equal")
+    known = np.isfinite(reference) & np.isfinite(predicted)
+    axes.set(xlabel=f"reference ({unit})", ylabel=f"predicted ({unit})")
+    if not known.any():
+        axes.text(0.5, 0.5, "no labels", ha="center", transform=axes.transAxes)
+        return
+    x, y = reference[known], predicted[known]
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    margin = 0.03 * (high - low) or 1.0
+    window = (low - margin, high + margin)
+    if len(x) > DENSE:
+        axes.hexbin(x, y, gridsize=120, bins="log", extent=(*window, *window), cmap="viridis", linewidths=0.1)
+    else:
+        axes.scatter(x, y, s=6, alpha=0.5, linewidths=0)
+    axes.plot(window, window, color="black", linewidth=0.8)
+    axes.set(xlim=window, ylim=window, aspect="equal")
+    error = y - x
+    text = f"MAE {np.abs(error).mean():.3g} {unit}\nRMSE {np.sqrt((error**2).mean()):.3g} {unit}\n{len(x)} values"
+    axes.text(0.04, 0.96, text, va="top", transform=axes.transAxes)
+
+
+def _format_of(path: str | Path) -> str:
+    kind = Path(path).suffix.lstrip(".").lower()
+    if kind not in FORMATS:
+        raise OutputError(f"cannot plot to {path}: the suffix must be one of .{', .'.join(FORMATS)}")
+    return kind
+
+
+def _save(figure: Figure, path: str | Path, kind: str, title: str) -> None:
+    if title:
+        figure.suptitle(title)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format=kind, dpi=130)

@@ -1,0 +1,99 @@
+"""What a potential is: a module that turns pairs of atoms into one energy per atom."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ru_calc.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of atoms within the cutoff, each unordered pair once.
+
+    Attributes:
+        n_atoms: number of atoms in all frames together.
+        first, second: (p,) int64 indices of the two atoms.
+        vectors: (p, 3) r_second − r_first in Å; derivatives flow through them.
+    """
+
+    n_atoms: int
+    first: Tensor
+    second: Tensor
+    vectors: Tensor
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """(p,) |r_ij| in Å."""
+        return self.vectors.square().sum(dim=1).sqrt()
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """(p, 3) unit vectors from first to second."""
+        return self.vectors / self.distances[:, None]
+
+    @cached_property
+    def slots(self) -> tuple[Tensor, Tensor]:
+        """Neighbours of each atom as a padded table.
+
+        Returns:
+            (n_atoms, k) index of a *directed* pair: q < p is pair q seen from `first`, p + q is pair q seen from
+            `second`, and 2p fills up atoms that have fewer than k neighbours; and the (2p,) flat place of each
+            directed pair in that table.
+        """
+        center = torch.cat([self.first, self.second])
+        order = torch.argsort(center, stable=True)
+        counts = torch.bincount(center, minlength=self.n_atoms)
+        width = int(counts.max()) if len(center) else 0
+        start = torch.cumsum(counts, 0) - counts
+        sorted_center = center[order]
+        place = sorted_center * width + torch.arange(len(center), device=center.device) - start[sorted_center]
+        table = torch.full((self.n_atoms * width,), len(center), dtype=torch.int64, device=center.device)
+        table[place] = order
+        places = torch.empty_like(order)
+        places[order] = place
+        return table.view(self.n_atoms, width), places
+
+    def sum_over_neighbors(self, to_first: Tensor, to_second: Tensor) -> Tensor:
+        """(n_atoms, c) sums of what each pair gives to its two ends, each (p, c)."""
+        total = to_first.new_zeros((self.n_atoms, *to_first.shape[1:]))
+        return total.index_add(0, self.first, to_first).index_add(0, self.second, to_second)
+
+
+class Potential(nn.Module):
+    """A family of potentials: implement `atomic_energies`, and everything else is derived from it.
+
+    Attributes:
+        family: its name in `FAMILIES`.
+        settings: frozen dataclass of hyper-parameters; `settings.cutoff_A` is the interaction range in Å.
+        conservative: forces are −∂E/∂r.  Only the paper's own network says False.
+    """
+
+    family: ClassVar[str]
+    conservative: ClassVar[bool] = True
+    settings: Any
+
+    def atomic_energies(self, pairs: Pairs) -> Tensor:
+        """(n_atoms,) energies in eV, isolated atom included; their sum over a frame is its energy."""
+        raise NotImplementedError
+
+    def direct_forces(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Energies (n_atoms,) and forces (n_atoms, 3) of a network whose forces are an output of their own."""
+        raise NotImplementedError
+
+    @property
+    def cutoff_A(self) -> float:
+        """Interaction range in Å: pairs beyond it must not be needed."""
+        return float(self.settings.cutoff_A)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The settings as plain values, enough to build an equal module."""
+        return asdict(self.settings)
+
+    def prepare(self, dataset: Dataset) -> None:
+        """Takes from the training set what is not learned (means, scales); most families need nothing."""

@@ -1,0 +1,217 @@
+"""SchNet for ruthenium: conservative, extensive, smooth, with or without an angular embedding.
+
+After K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), in the form of the paper that this package starts from
+(doi 10.36922/ijamd.8291, section 2.8): an embedding to 128 channels; interaction blocks with a filter network and
+two dense layers, layer normalisation and SiLU; an energy pathway that narrows to one number per atom.
+
+    x_i  = embedding                                          one learned vector, or a function of the angles
+    m_i  = Σ_j (U x_j) ⊙ W(r_ij),   W(r) = f_c(r) · filter(g(r))
+    x_i ← x_i + D₂ silu(norm(D₁ m_i))                         in each block
+    E    = Σ_i [E_atom + ε(x_i) − ε(x_lone)] + ½ Σ_ij ZBL(r_ij)
+
+Differs from the paper in:
+- forces and stress are derivatives of the energy; the paper's are a second output pathway (see `paper.py`, which
+  keeps the paper's network whole);
+- the input is atoms and their distances, not principal components of SOAP vectors, so the first batch normalisation
+  and linear embedding have no counterpart: one element has one learned vector;
+- no batch normalisation, no dropout, SiLU instead of ReLU: they would make the energy depend on the batch, or rough;
+- filters see Gaussians of the distance and end in an envelope f_c whose value, slope and curvature vanish at the
+  cutoff; a fixed ZBL core repels atoms that come too close;
+- the energy of a lone atom is a constant of the model, not a matter of the fit;
+- angular embedding (an option, on by default): A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij), and x_i is a two-layer network of
+  rotation invariants of second and third order in A; see `AngularEmbedding`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ru_calc.errors import SettingsError
+from ru_calc.potentials.base import Pairs, Potential
+from ru_calc.potentials.layers import (
+    FixedNumbers,
+    GaussianBasis,
+    ZBLCore,
+    dense,
+    envelope,
+    spherical_harmonics,
+    triple_couplings,
+)
+
+
+@dataclass(frozen=True)
+class SchNetSettings:
+    """Hyper-parameters.
+
+    Attributes:
+        cutoff_A, switch_A: interaction range, and the width of its last part over which the envelope falls to zero.
+        channels, blocks: width of the atom features, number of interaction blocks.
+        n_radial: number of Gaussians of the distance.
+        filter_hidden: width of the filter network's hidden layer.
+        readout: hidden widths of the energy pathway.
+        angular: start from the angular embedding; False is plain SchNet.
+        angular_radial, l_max: radial functions and highest degree of the angular embedding.
+        triple: radial channels of the third-order invariants; 0 leaves them out.
+        layer_norm: normalise inside each block.
+        core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
+        atom_energy_eV: energy of an isolated atom at the level of the labels.
+    """
+
+    cutoff_A: float = 5.0
+    switch_A: float = 1.2
+    channels: int = 128
+    blocks: int = 1
+    n_radial: int = 20
+    filter_hidden: int = 64
+    readout: tuple[int, ...] = (64,)
+    angular: bool = True
+    angular_radial: int = 16
+    l_max: int = 3
+    triple: int = 8
+    layer_norm: bool = True
+    core_inner_A: float = 1.0
+    core_outer_A: float = 1.8
+    atom_energy_eV: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "readout", tuple(self.readout))
+        if not 0 < self.switch_A < self.cutoff_A:
+            raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
+        for name in ("channels", "n_radial", "filter_hidden", "angular_radial"):
+            if getattr(self, name) < 2:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 2")
+
+
+class AngularEmbedding(FixedNumbers):
+    """Atom features from the angles around it.
+
+    A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij), R_n learned combinations of Gaussians under the envelope.  With M, M' learned
+    mixings of the radial index and G the couplings of `triple_couplings`, the invariants are A_n,00, Σ_m A_n,lm²,
+    Σ_m A_n,lm (M A)_n,lm (both over 2l + 1) and Σ G A'_n,a A''_n,b A''_n,c; asinh, then two dense layers.
+    """
+
+    g_a: Tensor
+    g_b: Tensor
+    g_c: Tensor
+    g: Tensor
+
+    def __init__(self, settings: SchNetSettings) -> None:
+        super().__init__()
+        n, self.l_max = settings.angular_radial, settings.l_max
+        self.radial = nn.Linear(settings.n_radial, n, bias=False)
+        self.mix = nn.Parameter(torch.randn(n, n) / n**0.5)
+        self.triple = settings.triple
+        n_invariants = n * (2 * self.l_max + 3)
+        if self.triple:
+            couplings = triple_couplings(self.l_max)
+            self.mix_once = nn.Parameter(torch.randn(n, self.triple) / n**0.5)
+            self.mix_twice = nn.Parameter(torch.randn(n, self.triple) / n**0.5)
+            self.rows_per_coupling = [len(rows) for _, rows in couplings]
+            for k, name in enumerate(("g_a", "g_b", "g_c")):
+                index = [int(row[k]) for _, rows in couplings for row in rows]
+                self.register_buffer(name, torch.tensor(index), persistent=False)
+            self.register_fixed(
+                "g", torch.tensor([row[3] for _, rows in couplings for row in rows], dtype=torch.float64)
+            )
+            n_invariants += self.triple * len(couplings)
+        self.dense = dense(n_invariants, settings.channels, settings.channels)
+        parity = [(-1.0) ** degree for degree in range(self.l_max + 1) for _ in range(2 * degree + 1)]
+        self.register_fixed("parity", torch.tensor(parity, dtype=torch.float64))
+
+    parity: Tensor
+
+    def forward(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
+        """(n_atoms, channels) from the pairs and their Gaussians under the envelope (p, n_radial)."""
+        return self.dense(torch.asinh(self.invariants(self.density(pairs, radial_basis))))
+
+    def density(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
+        """A as ((l_max + 1)², n_atoms, n): for all atoms at once, one product of matrices over the neighbours."""
+        table, _ = pairs.slots
+        radial = self.radial(radial_basis)
+        harmonics = spherical_harmonics(pairs.directions, self.l_max)
+        filler = radial.new_zeros(1, radial.shape[1])
+        seen = torch.cat([radial, radial, filler]).index_select(0, table.flatten())
+        angles = torch.cat([harmonics, harmonics * self.parity, harmonics.new_zeros(1, harmonics.shape[1])])
+        angles = angles.index_select(0, table.flatten())
+        angles, seen = angles.view(*table.shape, angles.shape[1]), seen.view(*table.shape, seen.shape[1])
+        return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
+
+    def invariants(self, density: Tensor) -> Tensor:
+        """(n_atoms, n_invariants) from the density."""
+        mixed = density @ self.mix
+        parts = [density[0]]
+        for degree in range(self.l_max + 1):
+            block = slice(degree**2, (degree + 1) ** 2)
+            scale = 1.0 / (2 * degree + 1)
+            parts.append(scale * density[block].square().sum(dim=0))
+            parts.append(scale * (density[block] * mixed[block]).sum(dim=0))
+        if self.triple:
+            once, twice = density @ self.mix_once, density @ self.mix_twice
+            terms = once[self.g_a] * twice[self.g_b] * twice[self.g_c] * self.g[:, None, None]
+            parts += [block.sum(dim=0) for block in terms.split(self.rows_per_coupling)]
+        return torch.cat(parts, dim=1)
+
+
+class InteractionBlock(nn.Module):
+    """x_i ← x_i + D₂ silu(norm(D₁ Σ_j (U x_j) ⊙ W(r_ij)))."""
+
+    def __init__(self, settings: SchNetSettings) -> None:
+        super().__init__()
+        width = settings.channels
+        self.filter = dense(settings.n_radial, settings.filter_hidden, width)
+        self.incoming = nn.Linear(width, width, bias=False)
+        self.dense1 = nn.Linear(width, width)
+        # A wide eps keeps the normalisation smooth where the features vanish, as around an atom that leaves.
+        self.norm = nn.LayerNorm(width, eps=1e-2) if settings.layer_norm else nn.Identity()
+        self.dense2 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, pairs: Pairs, gaussians: Tensor, fade: Tensor) -> Tensor:
+        """(n_atoms, channels) new features; `gaussians` (p, n_radial), `fade` (p,) the envelope."""
+        filters = self.filter(gaussians) * fade[:, None]
+        h = self.incoming(x)
+        messages = pairs.sum_over_neighbors(
+            filters * h.index_select(0, pairs.second), filters * h.index_select(0, pairs.first)
+        )
+        return x + self.dense2(nn.functional.silu(self.norm(self.dense1(messages))))
+
+
+class SchNet(Potential):
+    """The potential of this package; see the top of the file.
+
+    Args:
+        settings: hyper-parameters.
+    """
+
+    family = "schnet"
+
+    def __init__(self, settings: SchNetSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings = settings or SchNetSettings()
+        self.radial_basis = GaussianBasis(settings.n_radial, settings.core_inner_A, settings.cutoff_A)
+        self.core = ZBLCore(settings.core_inner_A, settings.core_outer_A)
+        if settings.angular:
+            self.embedding: nn.Module = AngularEmbedding(settings)
+        else:
+            self.embedding = nn.Embedding(1, settings.channels)
+        self.blocks = nn.ModuleList(InteractionBlock(settings) for _ in range(settings.blocks))
+        self.energy = dense(settings.channels, *settings.readout, 1)
+
+    def atomic_energies(self, pairs: Pairs) -> Tensor:
+        """(n_atoms,) energies in eV."""
+        # One atom without neighbours is carried along: its energy is the zero of the scale.
+        wide = Pairs(pairs.n_atoms + 1, pairs.first, pairs.second, pairs.vectors)
+        gaussians = self.radial_basis(wide.distances)
+        fade = envelope(wide.distances, self.settings.cutoff_A, self.settings.switch_A)
+        if isinstance(self.embedding, AngularEmbedding):
+            x = self.embedding(wide, gaussians * fade[:, None])
+        else:
+            x = self.embedding.weight.expand(wide.n_atoms, -1)
+        for block in self.blocks:
+            x = block(x, wide, gaussians, fade)
+        network = self.energy(x).squeeze(1)
+        half_core = 0.5 * self.core(wide.distances)
+        core = pairs.sum_over_neighbors(half_core, half_core)
+        return network[:-1] - network[-1] + core + self.settings.atom_energy_eV

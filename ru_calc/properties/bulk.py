@@ -1,0 +1,185 @@
+"""Relaxed lattices and equations of state of perfect crystals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.eos import EquationOfState
+from scipy.optimize import minimize, minimize_scalar
+
+from ru_calc.errors import UnphysicalError
+from ru_calc.properties.lattices import energy_of, hcp_crystal, phase_crystal, phase_named
+from ru_calc.units import EV_PER_A3_IN_GPA
+
+# How far a search may wander from its start, as a factor on lengths (lattice), c/a and volumes.
+LENGTH_RANGE, C_OVER_A_RANGE, VOLUME_RANGE = 1.25, 1.15, 1.35
+
+
+@dataclass(frozen=True)
+class HcpLattice:
+    """The relaxed hcp crystal.
+
+    Attributes:
+        a_A, c_A: lattice parameters in Å.
+        energy_eV: energy per atom in eV.
+        symbol: chemical symbol.
+    """
+
+    a_A: float
+    c_A: float
+    energy_eV: float
+    symbol: str = "Ru"
+
+    @property
+    def c_over_a(self) -> float:
+        return self.c_A / self.a_A
+
+    @property
+    def volume_A3(self) -> float:
+        """Volume per atom in Å³."""
+        return float(np.sqrt(3) / 4 * self.a_A**2 * self.c_A)
+
+    def atoms(self) -> Atoms:
+        """The primitive cell, c along z."""
+        return hcp_crystal(self.a_A, self.c_A, self.symbol)
+
+
+@dataclass(frozen=True)
+class EquationOfStateFit:
+    """A third-order Birch–Murnaghan fit, E(V) = E0 + 9 V0 B/16 [(x − 1)³ B' + (x − 1)² (6 − 4x)], x = (V0/V)^⅔.
+
+    Attributes:
+        volumes_A3, energies_eV: the points (k,), per atom.
+        V0_A3, E0_eV: minimum, per atom.
+        B_GPa, B_prime: bulk modulus and its pressure derivative at V0.
+    """
+
+    volumes_A3: np.ndarray
+    energies_eV: np.ndarray
+    V0_A3: float
+    E0_eV: float
+    B_GPa: float
+    B_prime: float
+
+
+def relaxed_hcp(
+    calculator: Calculator, a_guess_A: float = 2.72, c_guess_A: float = 4.29, symbol: str = "Ru"
+) -> HcpLattice:
+    """The hcp lattice of least energy, found in (ln a, ln c) with slopes V(σ_xx + σ_yy) and V σ_zz.
+
+    Args:
+        calculator: any ASE calculator that has a stress.
+        a_guess_A, c_guess_A: where the search starts, in Å; it stays within 25 % of both.
+        symbol: chemical symbol.
+
+    Raises:
+        UnphysicalError: there is no minimum within that range.
+    """
+
+    def energy_and_slope(x: np.ndarray) -> tuple[float, np.ndarray]:
+        atoms = hcp_crystal(*np.exp(x), symbol)
+        energy = energy_of(atoms, calculator)
+        virial = atoms.get_stress() * atoms.get_volume()
+        return energy, np.array([virial[0] + virial[1], virial[2]])
+
+    start = np.log([a_guess_A, c_guess_A])
+    reach = np.log(LENGTH_RANGE)
+    bounds = np.stack([start - reach, start + reach], axis=1)
+    # ftol at rounding level: the slope decides, so that a flat minimum is still found to 1e-5.
+    found = minimize(
+        energy_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-5, "ftol": 1e-14}
+    )
+    a, c = (float(value) for value in np.exp(found.x))
+    if not np.isfinite(found.fun) or np.any(np.abs(found.x - start) > 0.999 * reach):
+        raise UnphysicalError(
+            f"no hcp lattice within {100 * (LENGTH_RANGE - 1):.0f} % of a = {a_guess_A} Å, c = {c_guess_A} Å: the search "
+            f"ended at {a:.3f}, {c:.3f} Å; start nearer with a_guess_A and c_guess_A, or distrust the model"
+        )
+    return HcpLattice(a, c, float(found.fun) / 2, symbol)
+
+
+def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol: str = "Ru") -> float:
+    """Energy per atom in eV of a phase at a volume per atom in Å³; c/a, where it is free, is relaxed.
+
+    Raises:
+        UnphysicalError: c/a runs away from its usual value by more than 15 %.
+        SettingsError: an unknown phase.
+    """
+    phase = phase_named(name)
+    if not phase.hexagonal:
+        atoms = phase_crystal(name, volume_A3, symbol=symbol)
+        return energy_of(atoms, calculator) / len(atoms)
+
+    def energy(log_ratio: float) -> float:
+        atoms = phase_crystal(name, volume_A3, phase.c_over_a * float(np.exp(log_ratio)), symbol)
+        return energy_of(atoms, calculator) / len(atoms)
+
+    reach = float(np.log(C_OVER_A_RANGE))
+    found = minimize_scalar(energy, bounds=(-reach, reach), method="bounded", options={"xatol": 3e-4})
+    if abs(found.x) > 0.99 * reach:
+        raise UnphysicalError(
+            f"{name} at {volume_A3:.2f} Å³ per atom has no best c/a within 15 % of {phase.c_over_a}: the model takes it "
+            "for unstable"
+        )
+    return float(found.fun)
+
+
+def equilibrium_volume(name: str, calculator: Calculator, start_A3: float, symbol: str = "Ru") -> float:
+    """Volume per atom in Å³ at which a phase has its least energy, within 35 % of `start_A3`.
+
+    Raises:
+        UnphysicalError: there is no minimum in that range.
+    """
+    low, high = start_A3 / VOLUME_RANGE, start_A3 * VOLUME_RANGE
+    found = minimize_scalar(
+        lambda volume: energy_at_volume(name, volume, calculator, symbol),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 0.01},
+    )
+    if not 1.01 * low < found.x < 0.99 * high:
+        raise UnphysicalError(f"{name} has no energy minimum between {low:.1f} and {high:.1f} Å³ per atom")
+    return float(found.x)
+
+
+def fit_equation_of_state(volumes_A3: np.ndarray, energies_eV: np.ndarray) -> EquationOfStateFit:
+    """Third-order Birch–Murnaghan fit to energies and volumes per atom (F. Birch, Phys. Rev. 71, 809 (1947)).
+
+    Raises:
+        UnphysicalError: the points have no minimum that can be fitted.
+    """
+    fit = EquationOfState(volumes_A3, energies_eV, eos="birchmurnaghan")
+    try:
+        fit.fit(warn=False)
+    except (RuntimeError, ValueError) as problem:
+        raise UnphysicalError(f"no Birch–Murnaghan curve fits {np.round(energies_eV, 4).tolist()} eV") from problem
+    energy, bulk_modulus, derivative, volume = (float(value) for value in fit.eos_parameters)
+    if not (np.min(volumes_A3) < volume < np.max(volumes_A3) and bulk_modulus > 0):
+        raise UnphysicalError(f"the fitted minimum at {volume:.2f} Å³ lies outside the points")
+    return EquationOfStateFit(
+        np.asarray(volumes_A3), np.asarray(energies_eV), volume, energy, bulk_modulus * EV_PER_A3_IN_GPA, derivative
+    )
+
+
+def equation_of_state(
+    name: str, calculator: Calculator, hcp: HcpLattice, span: float = 0.10, points: int = 9
+) -> EquationOfStateFit:
+    """Equation of state of a phase around its own equilibrium volume, c/a relaxed at each volume.
+
+    Args:
+        name: one of `PHASES`.
+        calculator: any ASE calculator.
+        hcp: the relaxed hcp lattice, from which the search for the phase's own volume starts.
+        span: largest relative change of the volume.
+        points: number of volumes.
+
+    Raises:
+        UnphysicalError: the phase has no minimum, or none that can be fitted.
+    """
+    volume = equilibrium_volume(name, calculator, hcp.volume_A3 * phase_named(name).volume_ratio, hcp.symbol)
+    volumes = volume * np.linspace(1 - span, 1 + span, points)
+    energies = np.array([energy_at_volume(name, v, calculator, hcp.symbol) for v in volumes])
+    return fit_equation_of_state(volumes, energies)

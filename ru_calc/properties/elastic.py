@@ -1,0 +1,89 @@
+"""Elastic constants from stress against strain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ru_calc.properties.bulk import HcpLattice
+from ru_calc.properties.relaxing import relaxed_positions
+from ru_calc.units import EV_PER_A3_IN_GPA, from_voigt
+
+# Engineering strain: a Voigt shear γ_yz is the tensor component ε_yz taken twice.
+TENSOR_PER_VOIGT = np.array([1, 1, 1, 0.5, 0.5, 0.5])
+
+
+@dataclass(frozen=True)
+class HcpElasticConstants:
+    """The five independent elastic constants of a hexagonal crystal, in GPa; C66 = (C11 − C12)/2."""
+
+    C11_GPa: float
+    C12_GPa: float
+    C13_GPa: float
+    C33_GPa: float
+    C44_GPa: float
+
+    @property
+    def bulk_modulus_GPa(self) -> float:
+        """Voigt average, (2(C11 + C12) + C33 + 4 C13)/9."""
+        return (2 * (self.C11_GPa + self.C12_GPa) + self.C33_GPa + 4 * self.C13_GPa) / 9
+
+
+def elastic_tensor(
+    atoms: Atoms, calculator: Calculator, strain: float = 0.005, fmax_eV_per_A: float = 2e-4
+) -> np.ndarray:
+    """Elastic constants (6, 6) in GPa, C_ij = ∂σ_i/∂ε_j by central differences, positions relaxed at each strain.
+
+    Row and column order is ASE's Voigt order (xx yy zz yz xz xy) with engineering shear strains.  The result is that
+    of the unstressed crystal only if the cell is relaxed.
+
+    Args:
+        atoms: a relaxed periodic crystal.
+        calculator: any ASE calculator that has a stress.
+        strain: size of the Voigt strains.
+        fmax_eV_per_A: largest force left after the internal relaxation; the effect on C is of order
+            fmax / (strain × force constant).
+
+    Raises:
+        UnphysicalError: the positions do not relax.
+    """
+    columns = []
+    for j in range(6):
+        plus, minus = (
+            _relaxed_stress(_strained(atoms, j, sign * strain), calculator, fmax_eV_per_A) for sign in (1, -1)
+        )
+        columns.append((plus - minus) / (2 * strain))
+    return np.stack(columns, axis=1) * EV_PER_A3_IN_GPA
+
+
+def hcp_elastic_constants(
+    hcp: HcpLattice, calculator: Calculator, strain: float = 0.005, fmax_eV_per_A: float = 2e-4
+) -> HcpElasticConstants:
+    """The five constants of hcp, each averaged over the entries of the tensor that symmetry makes equal.
+
+    Raises:
+        UnphysicalError: the positions of a strained cell do not relax.
+    """
+    tensor = elastic_tensor(hcp.atoms(), calculator, strain, fmax_eV_per_A)
+    return HcpElasticConstants(
+        C11_GPa=float(tensor[0, 0] + tensor[1, 1]) / 2,
+        C12_GPa=float(tensor[0, 1] + tensor[1, 0]) / 2,
+        C13_GPa=float(tensor[0, 2] + tensor[2, 0] + tensor[1, 2] + tensor[2, 1]) / 4,
+        C33_GPa=float(tensor[2, 2]),
+        C44_GPa=float(tensor[3, 3] + tensor[4, 4]) / 2,
+    )
+
+
+def _strained(atoms: Atoms, component: int, size: float) -> Atoms:
+    voigt = np.zeros(6)
+    voigt[component] = size
+    strained = atoms.copy()
+    strained.set_cell(atoms.cell.array @ (np.eye(3) + from_voigt(voigt * TENSOR_PER_VOIGT)), scale_atoms=True)
+    return strained
+
+
+def _relaxed_stress(atoms: Atoms, calculator: Calculator, fmax_eV_per_A: float) -> np.ndarray:
+    return relaxed_positions(atoms, calculator, fmax_eV_per_A).get_stress()

@@ -1,0 +1,103 @@
+"""Perfect crystals of the phases that ruthenium is tested on, by volume per atom and, where it is free, c/a."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ru_calc.errors import SettingsError
+
+IDEAL_C_OVER_A = float(np.sqrt(8 / 3))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A crystal structure without free internal coordinates.
+
+    Attributes:
+        scaled: fractional positions of the atoms.
+        hexagonal: the cell is hexagonal, with c/a free; otherwise it is `cell` times one length.
+        cell: lattice vectors (rows) of unit length scale; unused where `hexagonal`.
+        c_over_a: starting value, unused unless `hexagonal`.
+        volume_ratio: usual equilibrium volume per atom over that of hcp, where the search for it starts (all-electron
+            PBE for Ru; Bosoni et al., Nat. Rev. Phys. 6, 45 (2024) for fcc, bcc, sc, diamond).
+    """
+
+    scaled: tuple[tuple[float, float, float], ...]
+    hexagonal: bool = False
+    cell: tuple[tuple[float, float, float], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    c_over_a: float = 1.0
+    volume_ratio: float = 1.0
+
+
+FCC_CELL = ((0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0))
+A15_CHAINS = (
+    ((0.25, 0, 0.5), (0.75, 0, 0.5)),
+    ((0.5, 0.25, 0), (0.5, 0.75, 0)),
+    ((0, 0.5, 0.25), (0, 0.5, 0.75)),
+)
+THIRD, TWO_THIRDS = 1 / 3, 2 / 3
+PHASES = {
+    "hcp": Phase(((0, 0, 0), (THIRD, TWO_THIRDS, 0.5)), True, c_over_a=1.58),
+    "dhcp": Phase(
+        ((0, 0, 0), (THIRD, TWO_THIRDS, 0.25), (0, 0, 0.5), (TWO_THIRDS, THIRD, 0.75)), True, c_over_a=2 * 1.6
+    ),
+    "fcc": Phase(((0, 0, 0),), cell=FCC_CELL, volume_ratio=1.005),
+    "bcc": Phase(((0, 0, 0),), cell=((-0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.5, 0.5, -0.5)), volume_ratio=1.034),
+    "a15": Phase(((0, 0, 0), (0.5, 0.5, 0.5)) + sum(A15_CHAINS, ()), volume_ratio=1.03),
+    "omega": Phase(
+        ((0, 0, 0), (THIRD, TWO_THIRDS, 0.5), (TWO_THIRDS, THIRD, 0.5)), True, c_over_a=0.61, volume_ratio=1.04
+    ),
+    "sc": Phase(((0, 0, 0),), volume_ratio=1.151),
+    "diamond": Phase(((0, 0, 0), (0.25, 0.25, 0.25)), cell=FCC_CELL, volume_ratio=1.475),
+}
+
+
+def hexagonal_cell(a_A: float, c_A: float) -> np.ndarray:
+    """Lattice vectors (3, 3) in Å: a along x, the second at 120° in the xy plane, c along z."""
+    return np.array([[a_A, 0, 0], [-a_A / 2, a_A * np.sqrt(3) / 2, 0], [0, 0, c_A]])
+
+
+def hcp_crystal(a_A: float, c_A: float, symbol: str = "Ru") -> Atoms:
+    """The two-atom cell of hcp, c along z."""
+    return Atoms(f"{symbol}2", scaled_positions=PHASES["hcp"].scaled, cell=hexagonal_cell(a_A, c_A), pbc=True)
+
+
+def phase_crystal(name: str, volume_A3: float, c_over_a: float | None = None, symbol: str = "Ru") -> Atoms:
+    """The primitive cell of a phase (A15: the cubic cell of eight atoms).
+
+    Args:
+        name: one of `PHASES`.
+        volume_A3: volume per atom in Å³.
+        c_over_a: of the hexagonal cells of hcp, dhcp (about 3.2) and omega (about 0.6); None is the usual value.
+        symbol: chemical symbol.
+
+    Raises:
+        SettingsError: an unknown phase, or c/a of a cubic one.
+    """
+    phase = phase_named(name)
+    if c_over_a is not None and not phase.hexagonal:
+        raise SettingsError(f"c/a = {c_over_a} was given for {name}, which is cubic: leave it out")
+    cell = hexagonal_cell(1.0, c_over_a or phase.c_over_a) if phase.hexagonal else np.array(phase.cell, dtype=float)
+    cell *= (volume_A3 * len(phase.scaled) / abs(np.linalg.det(cell))) ** (1 / 3)
+    return Atoms(f"{symbol}{len(phase.scaled)}", scaled_positions=phase.scaled, cell=cell, pbc=True)
+
+
+def phase_named(name: str) -> Phase:
+    """The entry of `PHASES`.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if name not in PHASES:
+        raise SettingsError(f"unknown phase {name!r}: choose one of {', '.join(PHASES)}")
+    return PHASES[name]
+
+
+def energy_of(atoms: Atoms, calculator: Calculator) -> float:
+    """Potential energy in eV of `atoms`, which keep the calculator."""
+    atoms.calc = calculator
+    return float(atoms.get_potential_energy())

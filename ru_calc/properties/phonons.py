@@ -1,0 +1,115 @@
+"""Phonons of hcp: the optical modes at Γ by hand, the whole zone with phonopy where it is installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ru_calc.errors import SettingsError
+from ru_calc.properties.bulk import HcpLattice
+from ru_calc.units import SQRT_EV_PER_U_A2_IN_THZ
+
+
+@dataclass(frozen=True)
+class GammaPhonons:
+    """Optical modes of hcp at Γ; a negative number is an imaginary frequency.
+
+    Attributes:
+        E2g_THz: the planes slide against each other (mean of the degenerate pair).
+        B1g_THz: the planes move against each other along c.
+        E2g_splitting_THz: difference of the pair, zero but for the error of the differences.
+    """
+
+    E2g_THz: float
+    B1g_THz: float
+    E2g_splitting_THz: float
+
+
+def gamma_phonons(hcp: HcpLattice, calculator: Calculator, displacement_A: float = 0.01) -> GammaPhonons:
+    """E2g and B1g from the force constants Φ of one sublattice that moves as a whole, ν = √(2 Φ/m) / 2π.
+
+    With two equal masses and the acoustic sum rule Φ_01 = −Φ_00, the optical eigenvalues of the dynamical matrix are
+    those of 2 Φ_00/m (e.g. Ashcroft & Mermin, Solid State Physics, chapter 22).
+
+    Args:
+        hcp: the relaxed lattice.
+        calculator: any ASE calculator.
+        displacement_A: of the central differences, in Å.
+    """
+    force_constants = np.stack([_slope(hcp.atoms(), calculator, axis, displacement_A) for axis in range(3)])
+    mass = hcp.atoms().get_masses()[0]
+    basal = np.linalg.eigvalsh(0.5 * (force_constants[:2, :2] + force_constants[:2, :2].T))
+    low, high = (_frequency(value, mass) for value in basal)
+    return GammaPhonons((low + high) / 2, _frequency(force_constants[2, 2], mass), high - low)
+
+
+def lowest_frequency_THz(
+    hcp: HcpLattice,
+    calculator: Calculator,
+    supercell: tuple[int, int, int] = (4, 4, 3),
+    mesh: tuple[int, int, int] = (12, 12, 8),
+) -> float:
+    """Lowest phonon frequency in THz on a mesh of the Brillouin zone; negative, and not small, if a mode is imaginary.
+
+    Uses phonopy (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
+
+    Args:
+        hcp: the relaxed lattice.
+        calculator: any ASE calculator.
+        supercell: repeats of the two-atom cell in which one atom is displaced.
+        mesh: points along the reciprocal vectors, Γ included.
+
+    Raises:
+        SettingsError: phonopy is not installed.
+    """
+    phonon = phonopy_of(hcp, calculator, supercell)
+    phonon.run_mesh(mesh, is_gamma_center=True)
+    return float(np.min(phonon.get_mesh_dict()["frequencies"]))
+
+
+def phonopy_of(hcp: HcpLattice, calculator: Calculator, supercell: tuple[int, int, int] = (4, 4, 3)) -> Any:
+    """A `phonopy.Phonopy` with force constants, for band structures, densities of states and thermal properties.
+
+    Raises:
+        SettingsError: phonopy is not installed.
+    """
+    try:
+        from phonopy import Phonopy
+        from phonopy.structure.atoms import PhonopyAtoms
+    except ImportError as problem:
+        raise SettingsError("phonons beyond Γ need phonopy: pip install phonopy") from problem
+    unit = hcp.atoms()
+    cell = PhonopyAtoms(unit.get_chemical_symbols(), cell=unit.cell.array, scaled_positions=unit.get_scaled_positions())
+    phonon = Phonopy(cell, supercell_matrix=np.diag(supercell))
+    phonon.generate_displacements(distance=0.01, is_plusminus=True)
+    phonon.forces = np.array([_forces(_from_phonopy(s), calculator) for s in phonon.supercells_with_displacements])
+    phonon.produce_force_constants()
+    phonon.symmetrize_force_constants()
+    return phonon
+
+
+def _from_phonopy(cell: Any) -> Atoms:
+    return Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
+
+
+def _forces(atoms: Atoms, calculator: Calculator) -> np.ndarray:
+    atoms.calc = calculator
+    return np.asarray(atoms.get_forces())
+
+
+def _slope(atoms: Atoms, calculator: Calculator, axis: int, displacement_A: float) -> np.ndarray:
+    forces = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[0, axis] += sign * displacement_A
+        forces.append(_forces(moved, calculator)[0])
+    return -(forces[0] - forces[1]) / (2 * displacement_A)
+
+
+def _frequency(force_constant: float, mass_u: float) -> float:
+    squared = 2 * force_constant / mass_u
+    return float(np.sign(squared) * np.sqrt(abs(squared)) * SQRT_EV_PER_U_A2_IN_THZ)

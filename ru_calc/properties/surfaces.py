@@ -1,0 +1,102 @@
+"""The basal (0001) surface of hcp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ru_calc.errors import SettingsError
+from ru_calc.properties.bulk import HcpLattice
+from ru_calc.properties.lattices import energy_of, hexagonal_cell
+from ru_calc.properties.relaxing import relaxed_positions
+from ru_calc.units import EV_PER_A2_IN_J_PER_M2
+
+
+@dataclass(frozen=True)
+class BasalSurface:
+    """The (0001) surface.
+
+    Attributes:
+        gamma_J_per_m2, gamma_unrelaxed_J_per_m2: surface energy with and without relaxation.
+        spacings_percent: change of the interlayer distances against c/2 from the top down to the middle, in %
+            (first d12, then d23, …); negative is inwards.
+        layers: of the slab.
+        atoms: the relaxed slab, one atom per layer, z upwards.
+    """
+
+    gamma_J_per_m2: float
+    gamma_unrelaxed_J_per_m2: float
+    spacings_percent: np.ndarray
+    layers: int
+    atoms: Atoms
+
+    @property
+    def d12_percent(self) -> float:
+        return float(self.spacings_percent[0])
+
+    @property
+    def d23_percent(self) -> float:
+        return float(self.spacings_percent[1])
+
+
+def basal_slab(hcp: HcpLattice, layers: int = 12, vacuum_A: float = 15.0) -> Atoms:
+    """A bulk-terminated (0001) slab, one atom per layer, periodic in x and y, `vacuum_A` empty above and below.
+
+    Raises:
+        SettingsError: fewer than five layers, which leaves no bulk between two surfaces.
+    """
+    if layers < 5:
+        raise SettingsError(f"a slab of {layers} layers has no bulk between its surfaces: give 5 or more")
+    cell = hexagonal_cell(hcp.a_A, 1.0)
+    in_plane = np.array([[0, 0, 0], [1 / 3, 2 / 3, 0]]) @ cell
+    positions = in_plane[np.arange(layers) % 2]
+    positions[:, 2] = np.arange(layers) * hcp.c_A / 2
+    slab = Atoms(f"{hcp.symbol}{layers}", positions=positions, cell=cell, pbc=(True, True, False))
+    slab.center(vacuum=vacuum_A, axis=2)
+    return slab
+
+
+def basal_surface(
+    hcp: HcpLattice, calculator: Calculator, layers: int = 12, fmax_eV_per_A: float = 0.002
+) -> BasalSurface:
+    """γ = (E_slab − N E_bulk)/2A and the interlayer distances of a slab with two equal, free surfaces.
+
+    Args:
+        hcp: the relaxed lattice; its a is kept.
+        calculator: any ASE calculator.
+        layers: five or more; nine to twelve are converged for short-ranged models.
+        fmax_eV_per_A: largest force left.
+
+    Raises:
+        SettingsError: too few layers.
+        UnphysicalError: the slab does not relax.
+    """
+    slab = basal_slab(hcp, layers)
+    area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
+    unrelaxed = energy_of(slab, calculator)
+    relaxed = relaxed_positions(slab, calculator, fmax_eV_per_A)
+
+    def gamma(energy: float) -> float:
+        return (energy - layers * hcp.energy_eV) / (2 * area) * EV_PER_A2_IN_J_PER_M2
+
+    return BasalSurface(
+        gamma(float(relaxed.get_potential_energy())),
+        gamma(unrelaxed),
+        layer_spacings_percent(relaxed.positions[:, 2], hcp.c_A / 2)[: layers // 2],
+        layers,
+        relaxed,
+    )
+
+
+def layer_spacings_percent(heights_A: np.ndarray, bulk_spacing_A: float) -> np.ndarray:
+    """Change of the distances between layers against the bulk's, in %, from the top down.
+
+    Args:
+        heights_A: (layers,) height of each layer.
+        bulk_spacing_A: that of the bulk, c/2 for (0001).
+    """
+    top_down = np.sort(np.asarray(heights_A))[::-1]
+    return 100 * (-np.diff(top_down) / bulk_spacing_A - 1)

@@ -1,0 +1,120 @@
+"""`Structures`: several frames of atoms as flat arrays, the form in which everything else reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from ru_calc.errors import DataError
+from ru_calc.units import RUTHENIUM
+
+FARTHEST_A = 1e8
+FLATTEST_A3 = 1e-6
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Frames of atoms, one behind the other.
+
+    Attributes:
+        positions: (n_atoms, 3) in Å, float64, as given: neither wrapped nor centred.
+        cells: (n_frames, 3, 3) in Å, rows are the lattice vectors; a row may be zero where `pbc` is False.
+        pbc: (n_frames, 3) bool.
+        counts: (n_frames,) atoms of each frame.
+    """
+
+    positions: np.ndarray
+    cells: np.ndarray
+    pbc: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def from_atoms(cls, frames: Atoms | Sequence[Atoms]) -> Structures:
+        """Structures of one or more `ase.Atoms`.
+
+        Raises:
+            DataError: an atom is not ruthenium, a coordinate is not finite or beyond 10⁸ Å, or a periodic cell has no
+                volume.
+        """
+        frames = [frames] if isinstance(frames, Atoms) else list(frames)
+        for k, atoms in enumerate(frames):
+            check_atoms(atoms, f"frame {k}: " if len(frames) > 1 else "")
+        return cls(
+            positions=np.concatenate([a.get_positions() for a in frames]) if frames else np.zeros((0, 3)),
+            cells=np.array([a.cell.array for a in frames], dtype=float).reshape(-1, 3, 3),
+            pbc=np.array([a.pbc for a in frames], dtype=bool).reshape(-1, 3),
+            counts=np.array([len(a) for a in frames], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.positions)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(n_frames + 1,) index of each frame's first atom, and the total."""
+        return np.concatenate([[0], np.cumsum(self.counts)])
+
+    @property
+    def frame_of_atom(self) -> np.ndarray:
+        """(n_atoms,) index of the frame that each atom belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """(n_frames,) cell volumes in Å³; NaN where a frame lacks three independent lattice vectors."""
+        volumes = np.abs(np.linalg.det(self.cells))
+        return np.where(volumes > FLATTEST_A3, volumes, np.nan)
+
+    def frame(self, k: int) -> Structures:
+        """Frame `k` alone."""
+        return self.select([k])
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> Structures:
+        """The frames with the given indices, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return Structures(
+            self.positions[self.atoms_of(indices)], self.cells[indices], self.pbc[indices], self.counts[indices]
+        )
+
+    def atoms_of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Indices of the atoms of the given frames, frame after frame."""
+        offsets = self.offsets
+        parts = [np.arange(offsets[k], offsets[k + 1]) for k in np.asarray(indices, dtype=np.int64)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def check_atoms(atoms: Atoms, where: str = "") -> None:
+    """Refuses atoms that no ruthenium potential can serve.
+
+    Raises:
+        DataError: an atom is not ruthenium, a position or cell entry is not finite, or a periodic cell has no volume.
+    """
+    foreign = np.flatnonzero(atoms.numbers != RUTHENIUM)
+    if len(foreign):
+        symbol = atoms.symbols[foreign[0]]
+        raise DataError(f"{where}atom {foreign[0]} is {symbol}; this potential knows ruthenium (Ru) only: remove it")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        raise DataError(f"{where}position of atom {bad[0]} is {atoms.positions[bad[0]]}; it must be finite")
+    far = np.flatnonzero((np.abs(atoms.positions) > FARTHEST_A).any(axis=1))
+    if len(far):
+        raise DataError(
+            f"{where}position of atom {far[0]} is {atoms.positions[far[0]]} Å; beyond {FARTHEST_A:g} Å rounding spoils "
+            "distances: move the atoms to the origin, or remove those that fly away"
+        )
+    if not np.isfinite(atoms.cell.array).all():
+        raise DataError(f"{where}the cell {atoms.cell.array.tolist()} must be finite")
+    if atoms.pbc.any():
+        periodic = atoms.cell.array[atoms.pbc]
+        if np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
+            raise DataError(
+                f"{where}the periodic lattice vectors {periodic.tolist()} are zero or dependent; "
+                "set a cell with atoms.set_cell(...) or atoms.pbc = False"
+            )

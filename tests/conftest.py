@@ -1,0 +1,77 @@
+"""Structures, small models and the one table of tolerances that all tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, hcp0001
+
+from ru_calc.potentials.schnet import SchNet, SchNetSettings
+
+# eV per atom, eV/Å, eV/Å³: what rounding may cost in each precision.
+TOLERANCE = {
+    "float64": {"energy": 1e-10, "forces": 1e-9, "stress": 1e-11, "difference": 1e-6},
+    "float32": {"energy": 2e-5, "forces": 2e-4, "stress": 2e-5, "difference": 1e-2},
+}
+
+
+def small_settings(**changes) -> SchNetSettings:
+    """A network small enough for tests, with every part switched on."""
+    defaults = dict(
+        channels=16, blocks=2, n_radial=8, filter_hidden=12, readout=(8,), angular_radial=4, triple=3,
+        atom_energy_eV=-2.0853,
+    )  # fmt: skip
+    return SchNetSettings(**{**defaults, **changes})
+
+
+def small_model(seed: int = 0, **changes) -> SchNet:
+    """Random weights, float64."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return SchNet(small_settings(**changes)).double()
+
+
+@pytest.fixture
+def small_potential() -> SchNet:
+    return small_model()
+
+
+def hcp_cell(a_A: float = 2.726, c_A: float = 4.289) -> Atoms:
+    return bulk("Ru", "hcp", a=a_A, c=c_A)
+
+
+@pytest.fixture
+def rattled_hcp() -> Atoms:
+    """16 atoms of hcp, displaced by 0.1 Å, in a sheared cell."""
+    atoms = hcp_cell() * (2, 2, 2)
+    atoms.rattle(0.1, seed=3)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + [[0.01, 0.02, 0.0], [0.0, -0.02, 0.01], [0.0, 0.0, 0.03]]), True)
+    return atoms
+
+
+@pytest.fixture
+def frames(rattled_hcp: Atoms) -> dict[str, Atoms]:
+    """hcp, fcc, rattled, sheared, slab, wire, cluster, dimer, lone atom, and a cell of one atom."""
+    slab = hcp0001("Ru", (2, 2, 4), a=2.726, c=4.289, vacuum=8.0)
+    slab.pbc = (True, True, False)
+    slab.rattle(0.05, seed=1)
+    wire = Atoms("Ru4", positions=[[0, 0, 0], [2.3, 0.2, 0], [0.3, 2.2, 1.2], [2.1, 2.4, 1.4]], cell=[0, 0, 2.6])
+    wire.pbc = (False, False, True)
+    cluster = Atoms("Ru6", positions=np.random.default_rng(2).uniform(0, 1, (6, 3)) + 2.2 * np.eye(6, 3))
+    cluster.positions += 1.7 * np.arange(6)[:, None]
+    sheared = bulk("Ru", "fcc", a=3.8, cubic=True)
+    sheared.set_cell(sheared.cell.array @ (np.eye(3) + [[0, 0.6, 0], [0, 0, 0.4], [0.2, 0, 0]]), scale_atoms=True)
+    return {
+        "hcp": hcp_cell(),
+        "fcc": bulk("Ru", "fcc", a=3.8),
+        "rattled": rattled_hcp,
+        "sheared": sheared,
+        "slab": slab,
+        "wire": wire,
+        "cluster": cluster,
+        "dimer": Atoms("Ru2", positions=[[0, 0, 0], [2.3, 0.1, -0.2]]),
+        "lone": Atoms("Ru"),
+        "one_atom_cell": Atoms("Ru", cell=[[2.5, 0, 0], [0.4, 2.6, 0], [0.1, -0.3, 2.4]], pbc=True),
+    }

@@ -1,0 +1,34 @@
+"""Small labelled frames for tests of data: a Lennard-Jones 'ruthenium', whose labels are exact derivatives."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+
+LJ = {"sigma": 2.35, "epsilon": 0.7, "rc": 6.0, "smooth": True}
+
+
+def labelled(atoms: Atoms, **results: object) -> Atoms:
+    """The atoms with the results given, as a file would bring them."""
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def lj_frames(count: int = 6, seed: int = 0, config_types: tuple[str, ...] = ("hcp", "fcc")) -> list[Atoms]:
+    """Rattled cells of different sizes with energy, forces and stress of Lennard-Jones."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(count):
+        kind = config_types[k % len(config_types)]
+        atoms = bulk("Ru", "hcp", a=2.7, c=4.3) if kind == "hcp" else bulk("Ru", "fcc", a=3.8)
+        atoms = atoms.repeat((1 + k % 3, 1, 1))
+        atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+        atoms.calc = LennardJones(**LJ)
+        results = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+        frame = labelled(Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True), **results)
+        frame.info = {"config_type": kind, "group_id": f"run_{k // 2}"}
+        frames.append(frame)
+    return frames
