@@ -187,9 +187,9 @@ class RuSchNet(Calculator):
 
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
     """What to ask of the predictor: forces come out of what stress takes, energies out of what anything takes."""
-    stress = "stress" in properties and np.isfinite(structures.volumes[0])
-    forces = stress or "forces" in properties
-    return ("energy", "energies", *["forces"] * forces, *["stress"] * stress)
+    if "stress" in properties and np.isfinite(structures.volumes[0]):
+        return ("energy", "energies", "forces", "stress")
+    return ("energy", "energies", "forces") if {"forces", "stress"} & {*properties} else ("energy", "energies")
 
 
 def _structures(atoms: Atoms | None) -> Structures:
@@ -216,13 +216,14 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs)
         values = getattr(prediction, name)
         if values is None or np.isfinite(values).all():
             continue
-        atom = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0]
-        near = (pairs.first == atom) | (pairs.second == atom)
-        distances = np.linalg.norm(pairs.vectors(structures)[near], axis=1)
-        nearest = f"{distances.min():.3g} Å away" if len(distances) else "beyond the cutoff"
+        atom, nearest = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0], ""
+        if len(pairs):  # what is not finite spreads; it came from the closest pair
+            distances = np.linalg.norm(pairs.vectors(structures), axis=1)
+            k = int(distances.argmin())
+            atom, nearest = pairs.first[k], f", and atom {pairs.second[k]} is {distances[k]:.3g} Å away"
         raise CalculationFailed(
-            f"{name} of atom {atom} is {values[atom]}, and its nearest neighbour is {nearest}; move overlapping atoms "
-            "apart (or take a shorter time step), or use dtype='float64'"
+            f"{name} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter time "
+            "step), or use dtype='float64'"
         )
     if prediction.stress is not None and not np.isfinite(prediction.stress).all():
         raise CalculationFailed(

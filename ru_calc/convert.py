@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -118,8 +119,19 @@ def _read_compressed(path: Path) -> list[Atoms]:
 def _read_plain(path: Path) -> list[Atoms]:
     if path.suffix == ".db":
         return _read_database(path)
+    if path.suffix in (".xyz", ".extxyz"):
+        _refuse_blank_lines(path)
     frames = read(path, index=":", do_not_split_by_at_sign=True)
     return [frames] if isinstance(frames, Atoms) else list(frames)
+
+
+def _refuse_blank_lines(path: Path) -> None:
+    # ASE takes a blank line for the end of the file, and would leave out the frames behind it without a word.
+    text = path.read_text(errors="replace")
+    blank = re.search(r"\n[ \t]*\n\s*\d+[ \t]*\n", text)
+    if blank:
+        line = text.count("\n", 0, blank.start()) + 2
+        raise ValueError(f"line {line} is blank, and frames behind it would be lost: remove it")
 
 
 def _read_database(path: Path) -> list[Atoms]:

@@ -150,20 +150,17 @@ class Dataset:
 def _labels(atoms: Atoms, k: int, energy_key: str) -> tuple[float, np.ndarray, np.ndarray]:
     results = dict(getattr(atoms.calc, "results", {}))
     keys = ("free_energy", "energy") if energy_key == "auto" else (energy_key,)
-    energy = next((results[key] for key in keys if results.get(key) is not None), np.nan)
-    forces = results.get("forces")
-    forces = np.full((len(atoms), 3), np.nan) if forces is None else np.asarray(forces, dtype=float)
-    stress = results.get("stress")
-    stress = np.full(6, np.nan) if stress is None else np.asarray(stress, dtype=float)
-    stress = to_voigt(stress.reshape(3, 3)) if stress.size == 9 else stress
-    given = {
-        "energy": results.get("energy") is not None or results.get("free_energy") is not None,
-        "forces": results.get("forces") is not None,
-        "stress": results.get("stress") is not None,
-    }
-    for name, value in (("energy", energy), ("forces", forces), ("stress", stress)):
-        if given[name] and not (np.isfinite(value).all() or (name == "energy" and np.isnan(value))):
+    energy = next((results[key] for key in keys if results.get(key) is not None), None)
+    given = {"energy": energy, "forces": results.get("forces"), "stress": results.get("stress")}
+    for name, value in given.items():
+        if value is not None and not np.isfinite(np.asarray(value, dtype=float)).all():
             raise DataError(f"frame {k}: its {name} is not finite; remove the frame or the label")
+    forces, stress = (
+        np.full(shape, np.nan) if given[name] is None else np.asarray(given[name], dtype=float)
+        for name, shape in (("forces", (len(atoms), 3)), ("stress", 6))
+    )
+    stress = to_voigt(stress.reshape(3, 3)) if stress.size == 9 else stress
+    energy = np.nan if energy is None else energy
     return float(energy), forces, stress
 
 
@@ -174,7 +171,7 @@ def write_dataset(dataset: Dataset, path: str | Path) -> None:
         OutputError: it cannot be written there.
     """
     s, offsets = dataset.structures, dataset.structures.offsets
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
         file.attrs.update(
             schema=SCHEMA, version=VERSION, level_of_theory=dataset.level_of_theory,
             energy_reference=dataset.energy_reference, stress_convention=STRESS_CONVENTION, frames=len(dataset),
@@ -187,8 +184,8 @@ def write_dataset(dataset: Dataset, path: str | Path) -> None:
                 "order": frames, "numbers": np.full(atoms.shape, RUTHENIUM, np.uint8), "positions": s.positions[atoms],
                 "cell": s.cells[frames], "pbc": s.pbc[frames], "energy": dataset.energy[frames],
                 "forces": dataset.forces[atoms], "stress": dataset.stress[frames], "weight": dataset.weight[frames],
-                "config_type": dataset.config_type[frames].astype(bytes),
-                "group_id": dataset.group_id[frames].astype(bytes),
+                "config_type": np.char.encode(dataset.config_type[frames], "utf-8"),
+                "group_id": np.char.encode(dataset.group_id[frames], "utf-8"),
             }  # fmt: skip
             for name, value in values.items():
                 stored = group.create_dataset(
@@ -216,7 +213,7 @@ def read_dataset(path: str | Path) -> Dataset:
     try:
         with h5py.File(path) as file:
             return _read_open_file(file, path)
-    except OSError as problem:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as problem:  # whatever h5py meets in a damaged file
         raise DataError(
             f"{path} is not a whole HDF5 file ({str(problem).splitlines()[0]}); copy it again, or make it with "
             "'ru-calc convert'"
@@ -224,9 +221,10 @@ def read_dataset(path: str | Path) -> Dataset:
 
 
 def _read_open_file(file: h5py.File, path: Path) -> Dataset:
-    if file.attrs.get("schema") != SCHEMA or file.attrs.get("version") != VERSION:
+    schema, version = file.attrs.get("schema"), file.attrs.get("version")
+    if schema != SCHEMA or version != VERSION:
         raise DataError(
-            f"{path} has schema {file.attrs.get('schema')!r} version {file.attrs.get('version')!r}; this version reads "
+            f"{path} has schema {schema!r} version {version}; this version reads "
             f"{SCHEMA!r} version {VERSION}: make it with 'ru-calc convert'"
         )
     total = int(file.attrs["frames"])

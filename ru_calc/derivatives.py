@@ -40,9 +40,7 @@ class Predictor(Protocol):
 
     cutoff_A: float
 
-    def predict(
-        self, structures: Structures, pairs: NeighborPairs, want: Collection[str] = WANTED
-    ) -> Prediction: ...
+    def predict(self, structures: Structures, pairs: NeighborPairs, want: Collection[str] = WANTED) -> Prediction: ...
 
 
 @dataclass(frozen=True)

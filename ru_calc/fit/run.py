@@ -132,7 +132,7 @@ def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
             raise SettingsError(
                 f"{job.init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; leave it as the model"
             )
-        return stored.potential
+        return stored.potential.requires_grad_(True)
     hyperparameters = dict(job.settings.model)
     if hyperparameters.get("atom_energy_eV") == 0.0:
         hyperparameters["atom_energy_eV"] = atom_energy(job.dataset, say)

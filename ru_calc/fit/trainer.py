@@ -61,7 +61,7 @@ class Trainer:
         self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
         self.averaged.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            part_rates(potential, settings), weight_decay=settings.weight_decay, fused=train.device.type == "cuda"
+            part_rates(potential, settings), weight_decay=settings.weight_decay, fused=True
         )
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
 

@@ -38,13 +38,12 @@ class Pairs:
         return self.vectors / self.distances[:, None]
 
     @cached_property
-    def slots(self) -> tuple[Tensor, Tensor]:
-        """Neighbours of each atom as a padded table.
+    def slots(self) -> Tensor:
+        """Neighbours of each atom as a padded table of *directed* pairs.
 
         Returns:
-            (n_atoms, k) index of a *directed* pair: q < p is pair q seen from `first`, p + q is pair q seen from
-            `second`, and 2p fills up atoms that have fewer than k neighbours; and the (2p,) flat place of each
-            directed pair in that table.
+            (n_atoms, k): q < p is pair q seen from `first`, p + q is pair q seen from `second`, and 2p fills up atoms
+            that have fewer than k neighbours.
         """
         center = torch.cat([self.first, self.second])
         order = torch.argsort(center, stable=True)
@@ -55,9 +54,7 @@ class Pairs:
         place = sorted_center * width + torch.arange(len(center), device=center.device) - start[sorted_center]
         table = torch.full((self.n_atoms * width,), len(center), dtype=torch.int64, device=center.device)
         table[place] = order
-        places = torch.empty_like(order)
-        places[order] = place
-        return table.view(self.n_atoms, width), places
+        return table.view(self.n_atoms, width)
 
     def sum_over_neighbors(self, to_first: Tensor, to_second: Tensor) -> Tensor:
         """(n_atoms, c) sums of what each pair gives to its two ends, each (p, c)."""

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import torch
+from scipy.special import sph_harm_y
 from torch import Tensor, nn
 
 from ru_calc.units import RUTHENIUM
 
 COULOMB_EV_A = 14.399645478
 BOHR_A = 0.529177210903
+
+
+class Constant:
+    """A fixed array, handed out in the dtype and on the device of whatever it meets.
+
+    It is exact in float64 even in a module that has been float32 in between, which a buffer would not be.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = np.array(values)
+        self._made: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, other: Tensor) -> Tensor:
+        """The array as a tensor like `other`."""
+        key = (other.dtype, other.device)
+        if key not in self._made:
+            self._made[key] = torch.from_numpy(self.values).to(other.device, other.dtype)
+        return self._made[key]
 
 
 def smooth_step(u: Tensor) -> Tensor:
@@ -27,29 +44,7 @@ def envelope(distances: Tensor, cutoff_A: float, switch_A: float) -> Tensor:
     return smooth_step((distances - (cutoff_A - switch_A)) / switch_A)
 
 
-class FixedNumbers(nn.Module):
-    """A module with constants that are rounded once, to the dtype it has now.
-
-    Plain buffers that went through float32 would stay rounded in float64, and break invariances at 1e-8.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.exact: dict[str, Tensor] = {}
-
-    def register_fixed(self, name: str, values: Tensor) -> None:
-        """A buffer that is not stored; `values` is float64."""
-        self.exact[name] = values
-        self.register_buffer(name, values.to(torch.get_default_dtype()), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FixedNumbers:
-        super()._apply(fn, recurse)
-        for name, values in self.exact.items():
-            setattr(self, name, values.to(getattr(self, name)))
-        return self
-
-
-class GaussianBasis(FixedNumbers):
+class GaussianBasis(nn.Module):
     """Radial basis g_k(r) = exp(−(r − μ_k)² / (2 w²)), μ_k evenly spaced, w their spacing.
 
     Args:
@@ -57,16 +52,14 @@ class GaussianBasis(FixedNumbers):
         start_A, stop_A: first and last centre in Å.
     """
 
-    centers: Tensor
-
     def __init__(self, n_radial: int, start_A: float, stop_A: float) -> None:
         super().__init__()
-        self.register_fixed("centers", torch.linspace(start_A, stop_A, n_radial, dtype=torch.float64))
+        self.centers = Constant(np.linspace(start_A, stop_A, n_radial))
         self.coefficient = -0.5 / ((stop_A - start_A) / (n_radial - 1)) ** 2
 
     def forward(self, distances: Tensor) -> Tensor:
         """(p, n_radial) from (p,) distances in Å."""
-        return torch.exp(self.coefficient * (distances[:, None] - self.centers).square())
+        return torch.exp(self.coefficient * (distances[:, None] - self.centers.like(distances)).square())
 
 
 class ZBLCore(nn.Module):
@@ -76,53 +69,72 @@ class ZBLCore(nn.Module):
     J. P. Biersack and U. Littmark, The Stopping and Range of Ions in Solids (1985).  No parameter is fitted.
     """
 
-    terms = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
-
     def __init__(self, inner_A: float, outer_A: float) -> None:
         super().__init__()
         self.inner_A, self.outer_A = inner_A, outer_A
-        self.length_A = 0.8854 * BOHR_A / (2.0 * RUTHENIUM**0.23)
+        length_A = 0.8854 * BOHR_A / (2.0 * RUTHENIUM**0.23)
+        self.strength = Constant(RUTHENIUM**2 * COULOMB_EV_A * np.array([0.18175, 0.50986, 0.28022, 0.02817]))
+        self.decay = Constant(-np.array([3.19980, 0.94229, 0.40290, 0.20162]) / length_A)
 
     def forward(self, distances: Tensor) -> Tensor:
         """(p,) pair energies in eV from (p,) distances in Å."""
-        x = distances / self.length_A
-        screening = sum(c * torch.exp(-b * x) for c, b in self.terms)
         fade = smooth_step((distances - self.inner_A) / (self.outer_A - self.inner_A))
-        return RUTHENIUM**2 * COULOMB_EV_A / distances * screening * fade
+        return torch.exp(distances[:, None] * self.decay.like(distances)) @ self.strength.like(distances) * fade / distances
 
 
-def spherical_harmonics(directions: Tensor, l_max: int) -> Tensor:
+@cache
+def harmonic_coefficients(degree: int) -> np.ndarray:
+    """(2l + 3, 3, 2l + 1) coefficients that make Y_(l+1) from products of y, z, x and Y_l, for l = `degree`."""
+    points, weights = sphere_quadrature(degree + 1)
+    values = [legendre_harmonics(points, degree + k) for k in (0, 1)]
+    lower, upper = values[0][:, degree**2 :], values[1][:, (degree + 1) ** 2 :]
+    projection = np.einsum("p,pc,pa,pb->cab", weights, upper, points[:, [1, 2, 0]], lower)
+    made = np.einsum("cab,pa,pb->pc", projection, points[:, [1, 2, 0]], lower)
+    return projection * (made * upper).sum() / (made**2).sum()
+
+
+class SphericalHarmonics(nn.Module):
     """Real spherical harmonics with Σ_m Y_lm² = 2l + 1, columns l = 0 … l_max, m = −l … l.
 
-    Y_lm ∝ P_l^|m|(z) times the real or imaginary part of (x + iy)^|m|, by the usual upward recurrences in l and m
-    (e.g. NIST DLMF 14.10.3), written so that nothing is singular at the poles.
-
-    Args:
-        directions: (p, 3) unit vectors.
-        l_max: highest degree.
-
-    Returns:
-        (p, (l_max + 1)²)
+    Y_(l+1) is the part of degree l + 1 in the products of Y_1 and Y_l, hence Y_l times the direction times constants:
+    polynomials in x, y, z, with nothing singular at the poles.
     """
-    x, y, z = directions.unbind(dim=1)
-    cosine, sine = [torch.ones_like(z)], [torch.zeros_like(z)]
-    for _ in range(l_max):
-        cosine, sine = cosine + [x * cosine[-1] - y * sine[-1]], sine + [x * sine[-1] + y * cosine[-1]]
-    columns: dict[tuple[int, int], Tensor] = {}
-    for m in range(l_max + 1):
-        legendre = {m: torch.full_like(z, float(math.prod(range(1, 2 * m, 2))))}
-        for degree in range(m + 1, l_max + 1):
-            upper = (2 * degree - 1) * z * legendre[degree - 1]
-            if degree - 2 >= m:
-                upper = upper - (degree + m - 1) * legendre[degree - 2]
-            legendre[degree] = upper / (degree - m)
-        for degree, value in legendre.items():
-            norm = math.sqrt((2 * degree + 1) * math.factorial(degree - m) / math.factorial(degree + m))
-            norm *= math.sqrt(2.0) if m else 1.0
-            columns[degree, m] = norm * value * cosine[m]
-            if m:
-                columns[degree, -m] = norm * value * sine[m]
-    return torch.stack([columns[n, m] for n in range(l_max + 1) for m in range(-n, n + 1)], dim=1)
+
+    def __init__(self, l_max: int) -> None:
+        super().__init__()
+        self.l_max = l_max
+        self.raising = [
+            Constant(harmonic_coefficients(degree).reshape(2 * degree + 3, -1).T) for degree in range(1, l_max)
+        ]
+
+    def forward(self, directions: Tensor) -> Tensor:
+        """(p, (l_max + 1)²) from unit vectors (p, 3)."""
+        cyclic = directions[:, [1, 2, 0]]
+        columns = [torch.ones_like(cyclic[:, :1]), 3**0.5 * cyclic][: self.l_max + 1]
+        for raising in self.raising:
+            products = cyclic[:, :, None] * columns[-1][:, None, :]
+            columns.append(products.flatten(1) @ raising.like(directions))
+        return torch.cat(columns, dim=1)
+
+
+def legendre_harmonics(points: np.ndarray, l_max: int) -> np.ndarray:
+    """The same functions by associated Legendre polynomials (SciPy), for setting up constants: (p, (l_max + 1)²)."""
+    theta, phi = np.arccos(np.clip(points[:, 2], -1, 1)), np.arctan2(points[:, 1], points[:, 0])
+    columns = []
+    for degree in range(l_max + 1):
+        for m in range(-degree, degree + 1):
+            value = (-1.0) ** m * sph_harm_y(degree, abs(m), theta, phi)
+            columns.append(np.sqrt(4 * np.pi) * (value.imag if m < 0 else value.real) * (np.sqrt(2) if m else 1.0))
+    return np.stack(columns, axis=1)
+
+
+def sphere_quadrature(l_max: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (p, 3) and weights (p,), summing to 1, exact for products of three harmonics up to `l_max`."""
+    z, weights = np.polynomial.legendre.leggauss(2 * l_max + 2)
+    n_phi = 4 * l_max + 4
+    z, phi = (part.ravel() for part in np.meshgrid(z, 2 * np.pi * np.arange(n_phi) / n_phi, indexing="ij"))
+    rho = np.sqrt(1 - z * z)
+    return np.stack([rho * np.cos(phi), rho * np.sin(phi), z], axis=1), np.repeat(weights, n_phi) / (2.0 * n_phi)
 
 
 @cache
@@ -135,13 +147,8 @@ def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray
     Returns:
         For each (l₁, l₂, l₃) the rows (a, b, c, G) of its non-zero coefficients; a, b, c count all (l, m) in order.
     """
-    z, weights = np.polynomial.legendre.leggauss(2 * l_max + 2)
-    phi = 2 * np.pi * np.arange(4 * l_max + 4) / (4 * l_max + 4)
-    z, phi = (part.ravel() for part in np.meshgrid(z, phi, indexing="ij"))
-    weights = np.repeat(weights, 4 * l_max + 4) / (2.0 * (4 * l_max + 4))
-    rho = np.sqrt(1 - z * z)
-    points = torch.from_numpy(np.stack([rho * np.cos(phi), rho * np.sin(phi), z], axis=1))
-    values = spherical_harmonics(points, l_max).numpy()
+    points, weights = sphere_quadrature(l_max)
+    values = legendre_harmonics(points, l_max)
     couplings = []
     for degrees in [
         (a, b, c)

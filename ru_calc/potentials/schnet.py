@@ -26,18 +26,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
 from ru_calc.potentials.base import Pairs, Potential
 from ru_calc.potentials.layers import (
-    FixedNumbers,
+    Constant,
     GaussianBasis,
+    SphericalHarmonics,
     ZBLCore,
     dense,
     envelope,
-    spherical_harmonics,
     triple_couplings,
 )
 
@@ -85,7 +87,7 @@ class SchNetSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 2")
 
 
-class AngularEmbedding(FixedNumbers):
+class AngularEmbedding(nn.Module):
     """Atom features from the angles around it.
 
     A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij), R_n learned combinations of Gaussians under the envelope.  With M, M' learned
@@ -93,35 +95,25 @@ class AngularEmbedding(FixedNumbers):
     Σ_m A_n,lm (M A)_n,lm (both over 2l + 1) and Σ G A'_n,a A''_n,b A''_n,c; asinh, then two dense layers.
     """
 
-    g_a: Tensor
-    g_b: Tensor
-    g_c: Tensor
-    g: Tensor
-
     def __init__(self, settings: SchNetSettings) -> None:
         super().__init__()
-        n, self.l_max = settings.angular_radial, settings.l_max
+        n, l_max, self.triple = settings.angular_radial, settings.l_max, settings.triple
+        self.harmonics = SphericalHarmonics(l_max)
         self.radial = nn.Linear(settings.n_radial, n, bias=False)
         self.mix = nn.Parameter(torch.randn(n, n) / n**0.5)
-        self.triple = settings.triple
-        n_invariants = n * (2 * self.l_max + 3)
+        degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
+        self.parity = Constant((-1.0) ** degree)
+        self.by_degree = Constant((degree == np.arange(l_max + 1)[:, None]) / (2.0 * degree + 1.0))
+        n_invariants = n * (2 * l_max + 3)
         if self.triple:
-            couplings = triple_couplings(self.l_max)
             self.mix_once = nn.Parameter(torch.randn(n, self.triple) / n**0.5)
             self.mix_twice = nn.Parameter(torch.randn(n, self.triple) / n**0.5)
-            self.rows_per_coupling = [len(rows) for _, rows in couplings]
-            for k, name in enumerate(("g_a", "g_b", "g_c")):
-                index = [int(row[k]) for _, rows in couplings for row in rows]
-                self.register_buffer(name, torch.tensor(index), persistent=False)
-            self.register_fixed(
-                "g", torch.tensor([row[3] for _, rows in couplings for row in rows], dtype=torch.float64)
-            )
+            couplings = [rows for _, rows in triple_couplings(l_max)]
+            index = torch.from_numpy(np.concatenate(couplings)[:, :3].T.astype(np.int64))
+            self.coupled = nn.Buffer(index, persistent=False)
+            self.couple = Constant(block_diag(*[rows[:, 3] for rows in couplings]))
             n_invariants += self.triple * len(couplings)
         self.dense = dense(n_invariants, settings.channels, settings.channels)
-        parity = [(-1.0) ** degree for degree in range(self.l_max + 1) for _ in range(2 * degree + 1)]
-        self.register_fixed("parity", torch.tensor(parity, dtype=torch.float64))
-
-    parity: Tensor
 
     def forward(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
         """(n_atoms, channels) from the pairs and their Gaussians under the envelope (p, n_radial)."""
@@ -129,29 +121,25 @@ class AngularEmbedding(FixedNumbers):
 
     def density(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
         """A as ((l_max + 1)², n_atoms, n): for all atoms at once, one product of matrices over the neighbours."""
-        table, _ = pairs.slots
-        radial = self.radial(radial_basis)
-        harmonics = spherical_harmonics(pairs.directions, self.l_max)
-        filler = radial.new_zeros(1, radial.shape[1])
-        seen = torch.cat([radial, radial, filler]).index_select(0, table.flatten())
-        angles = torch.cat([harmonics, harmonics * self.parity, harmonics.new_zeros(1, harmonics.shape[1])])
-        angles = angles.index_select(0, table.flatten())
-        angles, seen = angles.view(*table.shape, angles.shape[1]), seen.view(*table.shape, seen.shape[1])
+        radial, angles = self.radial(radial_basis), self.harmonics(pairs.directions)
+        seen = torch.cat([radial, radial, radial.new_zeros(1, radial.shape[1])])
+        angles = torch.cat([angles, angles * self.parity.like(angles), angles.new_zeros(1, angles.shape[1])])
+        slots = pairs.slots.flatten()
+        seen, angles = (
+            part.index_select(0, slots).view(*pairs.slots.shape, part.shape[1]) for part in (seen, angles)
+        )
         return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
 
     def invariants(self, density: Tensor) -> Tensor:
         """(n_atoms, n_invariants) from the density."""
-        mixed = density @ self.mix
-        parts = [density[0]]
-        for degree in range(self.l_max + 1):
-            block = slice(degree**2, (degree + 1) ** 2)
-            scale = 1.0 / (2 * degree + 1)
-            parts.append(scale * density[block].square().sum(dim=0))
-            parts.append(scale * (density[block] * mixed[block]).sum(dim=0))
+        _, atoms, n = density.shape
+        products = torch.cat([density.square(), density * (density @ self.mix)], dim=2)
+        parts = [density[0], *(self.by_degree.like(density) @ products.flatten(1)).view(-1, atoms, 2 * n).unbind(0)]
         if self.triple:
             once, twice = density @ self.mix_once, density @ self.mix_twice
-            terms = once[self.g_a] * twice[self.g_b] * twice[self.g_c] * self.g[:, None, None]
-            parts += [block.sum(dim=0) for block in terms.split(self.rows_per_coupling)]
+            a, b, c = self.coupled
+            terms = once.index_select(0, a) * twice.index_select(0, b) * twice.index_select(0, c)
+            parts += (self.couple.like(density) @ terms.flatten(1)).view(-1, atoms, self.triple).unbind(0)
         return torch.cat(parts, dim=1)
 
 

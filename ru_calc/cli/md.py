@@ -1,0 +1,210 @@
+"""`ru-calc md`: molecular dynamics."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ru_calc.cli.shared import BUILD_OPTIONS, MODEL_OPTIONS, make_calculator, read_structure, with_options
+from ru_calc.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ru_calc.md import MDOutput, MDResult, MDSettings
+
+DEFAULT_ATOMS = 144
+COLUMNS = (
+    ("step", 9), ("time (ps)", 10), ("T (K)", 9), ("E (eV/atom)", 13), ("conserved", 13), ("P (GPa)", 9),
+    ("atom-steps/s", 13),
+)  # fmt: skip
+WITH_RESTART = {"restart", "steps", "time_ps", "device"}
+PHYSICS = (
+    "ensemble", "temperature_K", "temperature_end_K", "pressure_GPa", "timestep_fs", "friction_per_ps",
+    "thermostat_time_fs", "barostat_time_fs", "seed", "log_every", "min_distance_A", "max_temperature_K",
+    "max_drift_eV_per_atom",
+)  # fmt: skip
+RUN_OPTIONS = (
+    click.option(
+        "--ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
+        default="nvt-bussi", show_default=True, help="Ensemble and thermostat.",
+    ),
+    click.option("--temperature-K", "temperature_K", type=float, default=300.0, show_default=True,
+                 help="Of the initial velocities and the thermostat."),
+    click.option("--temperature-end-K", "temperature_end_K", type=float, help="End of a linear ramp over the run."),
+    click.option("--pressure-GPa", "pressure_GPa", type=float, help="External pressure (npt).  [default: 0]"),
+    click.option("--timestep-fs", type=float, default=2.0, show_default=True),
+    click.option("--steps", type=int, help="Number of steps.  [default: 500]"),
+    click.option("--time-ps", type=float, help="Length of the run instead of --steps."),
+    click.option("--friction-per-ps", type=float, help="Langevin friction.  [default: 2]"),
+    click.option("--thermostat-time-fs", type=float, help="Bussi, Nosé–Hoover, npt.  [default: 100]"),
+    click.option("--barostat-time-fs", type=float, help="Time of the barostat (npt).  [default: 1000]"),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of velocities and random forces."),
+    click.option("--new-velocities", is_flag=True, help="Draw velocities even if the file has some."),
+    click.option("--min-distance-A", "min_distance_A", type=float, default=1.0, show_default=True,
+                 help="Atoms closer than this stop the run."),
+    click.option("--max-temperature-K", "max_temperature_K", type=float,
+                 help="A hotter frame stops the run.  [default: 10 × target, at least 20000]"),
+    click.option("--max-drift-eV-per-atom", "max_drift_eV_per_atom", type=float, default=0.2, show_default=True,
+                 help="A larger change of the conserved quantity stops the run."),
+)  # fmt: skip
+OUTPUT_OPTIONS = (
+    click.option("-o", "--output", type=click.Path(path_type=Path),
+                 help="Output folder.  [default: ru-md, or the first free of ru-md-2, ru-md-3, …]"),
+    click.option("--trajectory", default="md.extxyz", show_default=True,
+                 help="File in that folder: .extxyz, .traj or .h5 (H5MD); none writes none."),
+    click.option("--every", type=int, default=50, show_default=True, help="Steps between trajectory frames."),
+    click.option("--log-every", type=int, default=50, show_default=True, help="Steps between rows."),
+    click.option("--checkpoint-every", type=int, default=500, show_default=True, help="Steps between checkpoints."),
+    click.option("--overwrite", is_flag=True, help="Replace an earlier run in the output folder."),
+    click.option("--restart", type=click.Path(path_type=Path), metavar="FOLDER",
+                 help="Continue the run in FOLDER; --steps or --time-ps then count from its first start."),
+)  # fmt: skip
+
+
+@click.command("md")
+@click.argument("structure", required=False)
+@with_options(RUN_OPTIONS)
+@with_options(OUTPUT_OPTIONS)
+@with_options(BUILD_OPTIONS)
+@with_options(MODEL_OPTIONS)
+@click.pass_context
+def command(context: click.Context, structure: str | None, restart: Path | None, **options: Any) -> None:
+    """Molecular dynamics of STRUCTURE: a file that ASE reads, or a name such as hcp, fcc, slab, sphere.
+
+    Without STRUCTURE: 144 atoms of bulk hcp.  E is the potential energy; "conserved" is the energy of the atoms less
+    what thermostat and barostat gave them, which exact integration would hold constant; P includes the kinetic part.
+    Both are in eV/atom.  "–" stands where there is no value, such as the pressure of a slab.
+    """
+    if options["steps"] is not None and options["time_ps"] is not None:
+        raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
+    if restart is not None:
+        _refuse_changes(context)
+        result, folder = _resume(restart, options), restart
+    else:
+        result, folder = _start(structure or "hcp", options)
+    _summary(result, folder)
+    if result.interrupted:
+        click.echo(f"interrupted after step {result.steps}; go on with: ru-calc md --restart {folder}")
+        sys.exit(130)
+
+
+def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
+    from ru_calc.md import MDOutput, MDSettings, run_md
+    from ru_calc.md.run import check_free
+
+    steps = _steps(options, options["timestep_fs"])
+    settings = MDSettings(
+        **{name: options[name] for name in PHYSICS},
+        steps=500 if steps is None else steps,
+        keep_momenta=not options["new_velocities"],
+    )
+    output = MDOutput(
+        folder=options["output"] or _free_folder(),
+        trajectory=None if options["trajectory"] == "none" else options["trajectory"],
+        trajectory_every=options["every"],
+        checkpoint_every=options["checkpoint_every"],
+        overwrite=options["overwrite"],
+        origin={name: options[name] for name in ("model", "device", "dtype")},
+    )
+    check_free(output)
+    atoms = read_structure(structure, options, DEFAULT_ATOMS)
+    calculator = make_calculator(**output.origin)
+    click.echo(f"{len(atoms)} atoms ({structure}), {_describe(settings, output)}")
+    _header()
+    return run_md(atoms, calculator, settings, output, _row), output.folder
+
+
+def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
+    from ru_calc.md import resume_md
+    from ru_calc.md.checkpoint import load_checkpoint
+
+    saved = load_checkpoint(folder)
+    origin = dict(saved.output.origin)
+    missing = {"model", "device", "dtype"} - origin.keys()
+    if missing:
+        raise SettingsError(f"the run in {folder} was not started by this command: use ru_calc.md.resume_md")
+    if options["device"] != "auto":
+        origin["device"] = options["device"]
+    calculator = make_calculator(**origin)
+    click.echo(f"{len(saved.atoms)} atoms, {_describe(saved.settings, saved.output)}, from step {saved.step}")
+    _header()
+    return resume_md(folder, calculator, _steps(options, saved.settings.timestep_fs), _row)
+
+
+def _refuse_changes(context: click.Context) -> None:
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE and name not in WITH_RESTART
+    ]
+    if given:
+        option = "STRUCTURE" if given[0] == "structure" else "--" + given[0].replace("_", "-")
+        raise click.UsageError(f"{option} cannot change in a restart: leave it out, or start a new run")
+
+
+def _steps(options: dict[str, Any], timestep_fs: float) -> int | None:
+    time_ps = options["time_ps"]
+    if time_ps is None:
+        return options["steps"]
+    if not 0 <= time_ps < float("inf"):
+        raise SettingsError(f"--time-ps is {time_ps}; it must be 0 or more")
+    return round(1000 * time_ps / timestep_fs) if timestep_fs > 0 else 0
+
+
+def _free_folder() -> Path:
+    k = 1
+    while (folder := Path("ru-md" if k == 1 else f"ru-md-{k}")).exists():
+        k += 1
+    return folder
+
+
+def _describe(settings: MDSettings, output: MDOutput) -> str:
+    heat = f"{settings.temperature_K:g} K"
+    if settings.temperature_end_K is not None:
+        heat += f" to {settings.temperature_end_K:g} K"
+    if settings.constant_pressure:
+        heat += f", {settings.pressure_GPa or 0:g} GPa"
+    length = f"{settings.steps} steps of {settings.timestep_fs:g} fs"
+    model = f"model {output.origin['model']} in {output.origin['dtype']}"
+    return f"{settings.ensemble} at {heat}, {length}, {model}"
+
+
+def _header() -> None:
+    click.echo("".join(name.rjust(width) for name, width in COLUMNS))
+
+
+def _row(row: dict[str, float], speed: float | None) -> None:
+    cells = (
+        (row["step"], "d"), (row["time_ps"], ".3f"), (row["temperature_K"], ".1f"),
+        (row["potential_eV_per_atom"], ".5f"), (row["conserved_eV_per_atom"], ".6f"), (row["pressure_GPa"], ".3f"),
+        (speed, ".0f"),
+    )  # fmt: skip
+    texts = (_cell(value, form).rjust(width) for (value, form), (_, width) in zip(cells, COLUMNS, strict=True))
+    click.echo("".join(texts))
+
+
+def _cell(value: float | None, form: str) -> str:
+    if value is None or value != value:
+        return "–"
+    return format(int(value) if form == "d" else value, form)
+
+
+def _summary(result: MDResult, folder: Path) -> None:
+    import numpy as np
+
+    thermo = result.thermo
+    later = slice(len(thermo["step"]) // 2, None)
+    parts = []
+    if len(thermo["step"]) > 3:
+        parts.append(f"second half: T = {thermo['temperature_K'][later].mean():.1f} K")
+        if np.isfinite(thermo["pressure_GPa"]).all():
+            parts.append(f"P = {thermo['pressure_GPa'][later].mean():.3f} GPa")
+        drift = np.polyfit(thermo["time_ps"], thermo["conserved_eV_per_atom"], 1)[0]
+        parts.append(f"drift of the conserved quantity over the run {drift:+.1e} eV/atom/ps")
+    if np.isfinite(result.atom_steps_per_s):
+        parts.append(f"{result.atom_steps_per_s:.0f} atom-steps/s")
+    if parts:
+        click.echo(", ".join(parts))
+    click.echo(f"written to {folder}")

@@ -1,0 +1,125 @@
+"""`ru-calc relax`: relaxation of atoms and cell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ru_calc.cli.shared import BUILD_OPTIONS, MODEL_OPTIONS, make_calculator, read_structure, with_options
+from ru_calc.errors import OutputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ru_calc.relax import RelaxResult, RelaxState
+
+RELAX_OPTIONS = (
+    click.option("--cell", type=click.Choice(["none", "hydrostatic", "full"]), default="none", show_default=True,
+                 help="Keep the cell, scale it, or relax it freely."),
+    click.option("--pressure-GPa", "pressure_GPa", type=float,
+                 help="External pressure on a moving cell.  [default: 0]"),
+    click.option("--fmax-eV-per-A", "fmax_eV_per_A", type=float, default=0.01, show_default=True,
+                 help="Longest force left."),
+    click.option("--smax-GPa", "smax_GPa", type=float, default=0.05, show_default=True,
+                 help="Largest stress left in a moving cell."),
+    click.option("--steps", type=int, default=500, show_default=True, help="At most."),
+    click.option("--optimizer", type=click.Choice(["lbfgs", "bfgs", "fire"]), default="lbfgs", show_default=True),
+)  # fmt: skip
+NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimizer")
+
+
+@click.command("relax")
+@click.argument("structure")
+@with_options(RELAX_OPTIONS)
+@click.option("-o", "--output", type=click.Path(path_type=Path),
+              help="Relaxed structure, in the format of its suffix.  [default: NAME-relaxed.extxyz]")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the output file.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --vacancy-fraction.")
+@with_options(BUILD_OPTIONS)
+@with_options(MODEL_OPTIONS)
+def command(structure: str, output: Path | None, overwrite: bool, **options: Any) -> None:
+    """Relax STRUCTURE: a file that ASE reads, or a name such as hcp, fcc, slab, sphere.
+
+    The last geometry is written even if it is not converged; the exit status is then 1.
+    """
+    from ru_calc.relax import RelaxSettings, relax_structure
+
+    settings = RelaxSettings(**{name: options[name] for name in NAMES})
+    output = output or Path(f"{Path(structure.partition('@')[0]).stem}-relaxed.extxyz")
+    form = _format(output, overwrite)
+    atoms = read_structure(structure, options)
+    before = atoms.copy()
+    calculator = make_calculator(options["model"], options["device"], options["dtype"])
+    click.echo(f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}")
+    click.echo(f"{'step':>6}{'E (eV/atom)':>14}{'max F (eV/Å)':>15}{'stress off (GPa)':>18}")
+    result = relax_structure(atoms, calculator, settings, lambda state: _row(state, len(atoms)))
+    _write(result.atoms, output, form)
+    _summary(before, result)
+    click.echo(f"written to {output}")
+    if not result.converged:
+        click.echo(
+            f"Error: not converged after {result.last.step} steps: {_left(result.last)}; go on from {output} with more "
+            "--steps, or choose larger limits",
+            err=True,
+        )
+        sys.exit(1)
+
+
+def _format(path: Path, overwrite: bool) -> str:
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    from ru_calc.files import check_writable
+
+    check_writable(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already: give another --output, or --overwrite")
+    try:
+        form = filetype(path.name, read=False)
+    except UnknownFileTypeError:
+        form = ""
+    if form not in ioformats or not ioformats[form].can_write:
+        raise OutputError(f"{path} has a suffix that ASE cannot write: take .extxyz, .cif, .vasp or .traj")
+    return form
+
+
+def _write(atoms: Atoms, path: Path, form: str) -> None:
+    import ase.io
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from ru_calc.files import whole_file
+
+    frame = atoms.copy()
+    frame.info = {}
+    results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+    if atoms.pbc.all() and atoms.cell.rank == 3:
+        results["stress"] = atoms.get_stress()
+    frame.calc = SinglePointCalculator(frame, **results)
+    with whole_file(path) as temporary:
+        ase.io.write(temporary, frame, format=form)
+
+
+def _row(state: RelaxState, n_atoms: int) -> None:
+    stress = "–" if state.stress_off_GPa != state.stress_off_GPa else f"{state.stress_off_GPa:.3f}"
+    energy = state.energy_eV / n_atoms
+    click.echo(f"{state.step:>6}{energy:>14.6f}{state.largest_force_eV_per_A:>15.5f}{stress:>18}")
+
+
+def _left(state: RelaxState) -> str:
+    text = f"max force {state.largest_force_eV_per_A:.4f} eV/Å"
+    return (
+        text if state.stress_off_GPa != state.stress_off_GPa else f"{text}, stress off {state.stress_off_GPa:.3f} GPa"
+    )
+
+
+def _summary(before: Atoms, result: RelaxResult) -> None:
+    change = (result.last.energy_eV - result.first.energy_eV) / len(before)
+    click.echo(f"energy {result.last.energy_eV / len(before):.6f} eV/atom ({change:+.6f}), {_left(result.last)}")
+    for name, atoms in (("before", before), ("after", result.atoms)):
+        if atoms.cell.rank == 3:
+            a, b, c, alpha, beta, gamma = atoms.cell.cellpar()
+            volume = f", {atoms.get_volume() / len(atoms):.4f} Å³/atom" if atoms.pbc.all() else ""
+            angles = f"{alpha:.3f} {beta:.3f} {gamma:.3f}°"
+            click.echo(f"{name:>7}: a b c = {a:.5f} {b:.5f} {c:.5f} Å, angles {angles}{volume}")

@@ -1,0 +1,126 @@
+"""What several commands share: how a structure and a model are named, read and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ru_calc.errors import DataError, ModelError, SettingsError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+BUILD_OPTIONS = (
+    click.option("--repeat", nargs=3, type=int, metavar="NX NY NZ", help="Cells along each lattice vector."),
+    click.option("--n-atoms", type=int, help="About how many atoms (named structures)."),
+    click.option("--a-A", "a_A", type=float, help="Lattice constant a in Å (named structures)."),
+    click.option("--c-A", "c_A", type=float, help="Lattice constant c in Å (named structures)."),
+    click.option("--layers", type=int, help="Atomic layers of a slab."),
+    click.option("--vacuum-A", "vacuum_A", type=float, help="Empty space between a slab and its image in Å."),
+    click.option("--diameter-A", "diameter_A", type=float, help="Diameter of a sphere in Å."),
+    click.option("--distance-A", "distance_A", type=float, help="Distance of a dimer in Å."),
+    click.option("--vacancy-fraction", type=float, help="Share of atoms taken out at random (named structures)."),
+)
+MODEL_OPTIONS = (
+    click.option("--model", default="default", show_default=True, help="Name or file of a model."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+)
+BUILD_NAMES = (
+    "repeat", "n_atoms", "a_A", "c_A", "layers", "vacuum_A", "diameter_A", "distance_A", "vacancy_fraction",
+)  # fmt: skip
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def with_options(options: tuple[Decorator, ...]) -> Decorator:
+    """Adds several options to a command, in their order."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | None = None) -> Atoms:
+    """The atoms that `text` names: a structure of `ru_calc.build`, or a file that ASE reads (`file@3` is frame 3).
+
+    Args:
+        given: values of `BUILD_NAMES` and `seed`; None where not given.
+        default_n_atoms: size of a named crystal of which no size is given.
+
+    Raises:
+        DataError: there is no such file or name, it cannot be read, or its atoms are not ruthenium, not finite or in
+            a cell without volume.
+        SettingsError: an option does not belong to the structure.
+    """
+    from ru_calc.build import options_of, structure_names
+    from ru_calc.structures import check_atoms
+
+    options = {name: given[name] for name in BUILD_NAMES if given.get(name) is not None}
+    if text in structure_names():
+        if options.get("vacancy_fraction") is not None:
+            options["seed"] = given.get("seed") or 0
+        sized = {"repeat", "n_atoms"} & options.keys()
+        if default_n_atoms and not sized and "repeat" in options_of(text) and "layers" not in options_of(text):
+            options["n_atoms"] = default_n_atoms
+        return _built(text, options)
+    repeat = options.pop("repeat", (1, 1, 1))
+    if options:
+        option = "--" + next(iter(options)).replace("_", "-")
+        raise SettingsError(f"{option} applies to named structures only, and {text!r} is none: leave it out")
+    atoms = _file(text)
+    check_atoms(atoms, f"{text}: ")
+    if min(repeat) < 1:
+        raise SettingsError(f"--repeat is {repeat}; it must be three numbers, each 1 or more")
+    return atoms.repeat(repeat) if repeat != (1, 1, 1) else atoms
+
+
+def _built(name: str, options: dict[str, Any]) -> Atoms:
+    from ru_calc.build import build_structure
+
+    return build_structure(name, **options)
+
+
+def _file(text: str) -> Atoms:
+    import ase.io
+
+    from ru_calc.build import structure_names
+
+    path = Path(text)
+    if not path.is_file() and not Path(text.rpartition("@")[0]).is_file():
+        names = ", ".join(structure_names())
+        raise DataError(f"there is no file {text!r}, and no structure of that name; structures are {names}")
+    try:
+        frame = ase.io.read(text)
+    except Exception as problem:  # ASE's readers raise whatever their format makes them raise
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise DataError(f"{text} cannot be read as a structure ({reason}); give a file that ASE reads") from problem
+    if isinstance(frame, list):
+        raise DataError(f"{text} names {len(frame)} frames; name one, as {text.rpartition('@')[0]}@0")
+    if len(frame) == 0:
+        raise DataError(f"{text} holds no atoms")
+    return frame
+
+
+def make_calculator(model: str, device: str, dtype: str) -> Calculator:
+    """`RuSchNet` with its model loaded, so that what is wrong with it is said before anything starts.
+
+    Raises:
+        ModelError: there is no such model or device, or the model is damaged.
+    """
+    from ase.calculators.calculator import CalculatorSetupError
+
+    from ru_calc.calculator import RuSchNet
+
+    try:
+        calculator = RuSchNet(model=model, device=device, dtype=dtype)
+        _ = calculator.cutoff_A
+    except CalculatorSetupError as problem:
+        raise ModelError(str(problem)) from problem
+    return calculator

@@ -1,0 +1,96 @@
+"""Everything that the next step depends on, in one file that is either whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import dict2constraint
+from ase.io.jsonio import decode, encode
+
+from ru_calc.errors import DataError
+from ru_calc.files import whole_file
+from ru_calc.md.settings import MDOutput, MDSettings
+
+NAME, SCHEMA = "checkpoint.npz", "ru-calc md checkpoint 1"
+ARRAYS = ("numbers", "positions", "momenta", "masses", "cell", "pbc")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step`.
+
+    Attributes:
+        atoms: positions, momenta and cell, without calculator.
+        settings, output: of the run; `output.folder` is where the checkpoint was found.
+        step: steps done.
+        dof, start_eV, volume_A3: what temperature, conserved quantity and volume are measured against.
+        energy_eV: potential energy of `atoms`, by which a restart recognises the calculator.
+        ensemble: internal variables of the integrator.
+        rng: state of the random numbers.
+        marks: how far each growing file had come.
+    """
+
+    atoms: Atoms
+    settings: MDSettings
+    output: MDOutput
+    step: int
+    dof: int
+    start_eV: float
+    volume_A3: float
+    energy_eV: float
+    ensemble: dict[str, Any]
+    rng: dict[str, Any]
+    marks: dict[str, int]
+
+    def save(self) -> None:
+        """Writes `output.folder / NAME` atomically."""
+        scalars = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("atoms", "settings", "output")
+        }
+        output = dataclasses.asdict(self.output) | {"folder": ""}
+        text = {
+            "schema": SCHEMA,
+            "settings": dataclasses.asdict(self.settings),
+            "output": output,
+            "scalars": scalars,
+            "constraints": encode([constraint.todict() for constraint in self.atoms.constraints]),
+        }
+        arrays = {"numbers": self.atoms.numbers, "positions": self.atoms.positions, "momenta": self.atoms.get_momenta()}
+        arrays |= {"masses": self.atoms.get_masses(), "cell": self.atoms.cell.array, "pbc": self.atoms.pbc}
+        with whole_file(self.output.folder / NAME) as temporary, open(temporary, "wb") as file:
+            np.savez(file, text=np.array(json.dumps(text)), **arrays)  # type: ignore[arg-type]
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint of the run in `folder`.
+
+    Raises:
+        DataError: there is none, or it is damaged or of another program.
+    """
+    path = Path(folder) / NAME
+    if not path.is_file():
+        raise DataError(f"there is no {NAME} in {folder}: give the output folder of an earlier run")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            text = json.loads(str(file["text"]))
+            arrays = {name: file[name] for name in ARRAYS}
+        if text["schema"] != SCHEMA:
+            raise DataError(f"{path} has the schema {text['schema']!r}, {SCHEMA!r} is read here")
+        atoms = Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
+        if not np.array_equal(arrays["masses"], atoms.get_masses()):
+            atoms.set_masses(arrays["masses"])
+        atoms.set_momenta(arrays["momenta"])
+        atoms.set_constraint([dict2constraint(c) for c in decode(text["constraints"])])
+        output = MDOutput(**text["output"] | {"folder": Path(folder)})
+        return Checkpoint(atoms, MDSettings(**text["settings"]), output, **text["scalars"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
+        raise DataError(f"{path} is damaged or foreign ({problem}); start the run anew") from problem

@@ -1,0 +1,128 @@
+"""H5MD 1.1 trajectories (de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014)).
+
+A killed process can leave an HDF5 file unreadable.  So frames go into a plain journal of records of equal size
+beside it (`NAME.h5.part`), and the HDF5 file is made from it, whole, when the run ends or is interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from ase import Atoms, units
+
+from ru_calc.errors import OutputError
+from ru_calc.files import whole_file
+from ru_calc.md.thermo import cut
+
+VECTORS = {"position": "Angstrom", "velocity": "Angstrom fs-1", "force": "eV Angstrom-1"}
+FRAMES_AT_ONCE = 64
+
+
+class H5MDWriter:
+    """Collects frames of fixed atoms.
+
+    Args:
+        path: the `.h5` file.
+        numbers, masses_u: (n,) of the atoms.
+        pbc: (3,) bool.
+        resume_at: number of frames to keep of an earlier file; None starts a new one.
+    """
+
+    def __init__(
+        self, path: Path, numbers: np.ndarray, masses_u: np.ndarray, pbc: np.ndarray, resume_at: int | None = None
+    ) -> None:
+        self.path, self.numbers, self.masses_u, self.pbc = path, numbers, masses_u, pbc
+        self.journal = path.with_name(path.name + ".part")
+        n = len(numbers)
+        vectors = [(name, "<f8", (n, 3)) for name in VECTORS]
+        self.record = np.dtype(
+            [("step", "<i8"), ("time", "<f8"), ("energy", "<f8"), ("edges", "<f8", (3, 3)), *vectors]
+        )
+        if resume_at is not None:
+            self._recover(resume_at)
+        self._file = open(self.journal, "wb" if resume_at is None else "ab")
+
+    def append(self, frame: Atoms) -> None:
+        """Velocities are in Å/fs."""
+        row = np.zeros((), dtype=self.record)
+        row["step"], row["time"] = frame.info["step"], frame.info["time_fs"]
+        row["energy"], row["edges"] = frame.get_potential_energy(), frame.cell.array
+        row["position"], row["force"] = frame.positions, frame.get_forces()
+        row["velocity"] = frame.get_velocities() * units.fs
+        self._file.write(row.tobytes())
+        self._file.flush()
+
+    def mark(self) -> int:
+        """Number of frames so far."""
+        self._file.flush()
+        return os.fstat(self._file.fileno()).st_size // self.record.itemsize
+
+    def close(self) -> None:
+        """Makes the HDF5 file and drops the journal."""
+        count = self.mark()
+        self._file.close()
+        with whole_file(self.path) as temporary, h5py.File(temporary, "w") as file:
+            self._write_header(file)
+            datasets = self._make_datasets(file, count)
+            with open(self.journal, "rb") as journal:
+                for start in range(0, count, FRAMES_AT_ONCE):
+                    rows = np.frombuffer(journal.read(FRAMES_AT_ONCE * self.record.itemsize), dtype=self.record)
+                    for name, dataset in datasets.items():
+                        dataset[start : start + len(rows)] = rows[name]
+        self.journal.unlink()
+
+    def _write_header(self, file: h5py.File) -> None:
+        root = file.create_group("h5md")
+        root.attrs["version"] = np.array([1, 1], dtype="<i4")
+        root.create_group("author").attrs["name"] = "not stated"
+        root.create_group("creator").attrs.update({"name": "ru-calc", "version": "1"})
+        root.create_group("modules/units").attrs["version"] = np.array([1, 0], dtype="<i4")
+        particles = file.create_group("particles/all")
+        particles.create_dataset("species", data=self.numbers.astype("<i4"))
+        particles.create_dataset("mass", data=self.masses_u).attrs["unit"] = "u"
+        box = particles.create_group("box")
+        box.attrs["dimension"] = 3
+        box.attrs["boundary"] = np.array(["periodic" if p else "none" for p in self.pbc], dtype="S8")
+
+    def _make_datasets(self, file: h5py.File, count: int) -> dict[str, h5py.Dataset]:
+        def dataset(name: str, field: str, unit: str | None) -> h5py.Dataset:
+            shape = (count, *self.record[field].shape)
+            made = file.create_dataset(name, shape=shape, dtype=self.record[field].base, chunks=(1, *shape[1:]))
+            if unit:
+                made.attrs["unit"] = unit
+            return made
+
+        places: dict[str, Any] = {f"particles/all/{name}": (name, unit) for name, unit in VECTORS.items()}
+        places["particles/all/box/edges"] = ("edges", "Angstrom")
+        places["observables/potential_energy"] = ("energy", "eV")
+        made = {"step": dataset("particles/all/position/step", "step", None)}
+        made["time"] = dataset("particles/all/position/time", "time", "fs")
+        for group, (field, unit) in places.items():
+            made[field] = dataset(f"{group}/value", field, unit)
+            for shared in ("step", "time"):
+                if shared not in file[group]:
+                    file[group][shared] = made[shared]
+        return made
+
+    def _recover(self, count: int) -> None:
+        if self.journal.is_file():
+            cut(self.journal, count * self.record.itemsize)
+            return
+        try:
+            with h5py.File(self.path) as file, open(self.journal, "wb") as journal:
+                group = file["particles/all"]
+                for k in range(count):
+                    row = np.zeros((), dtype=self.record)
+                    row["step"], row["time"] = group["position/step"][k], group["position/time"][k]
+                    row["energy"] = file["observables/potential_energy/value"][k]
+                    row["edges"] = group["box/edges/value"][k]
+                    for name in VECTORS:
+                        row[name] = group[f"{name}/value"][k]
+                    journal.write(row.tobytes())
+        except (OSError, KeyError, ValueError, IndexError) as problem:
+            self.journal.unlink(missing_ok=True)
+            raise OutputError(f"{self.path} does not hold the {count} frames it had: {problem}") from problem

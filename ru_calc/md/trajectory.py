@@ -1,0 +1,118 @@
+"""Trajectories that grow frame by frame, survive a kill, and can be cut back to a checkpoint.
+
+Each writer has `append`, `mark` (an integer that a checkpoint keeps), and can be opened again at a mark.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.trajectory import Trajectory
+
+from ru_calc.errors import OutputError
+from ru_calc.files import whole_file
+from ru_calc.md.h5md import H5MDWriter
+from ru_calc.md.thermo import cut
+
+
+class Writer(Protocol):
+    """Something that collects frames."""
+
+    def append(self, frame: Atoms) -> None:
+        """Adds a frame that carries energy, forces and `info` with `step` and `time_fs`."""
+
+    def mark(self) -> int:
+        """Where a restart from here cuts."""
+
+    def close(self) -> None:
+        """The file is complete."""
+
+
+def frame_of(atoms: Atoms, step: int, time_fs: float) -> Atoms:
+    """Positions, cell and momenta with the energy and forces of now, and `info` with `step` and `time_fs`.
+
+    Further arrays of `atoms` are left out: a restart does not know them, and would write another kind of frame.
+    """
+    frame = Atoms(
+        numbers=atoms.numbers,
+        positions=atoms.positions,
+        momenta=atoms.get_momenta(),
+        cell=atoms.cell,
+        pbc=atoms.pbc,
+        info={"step": step, "time_fs": time_fs},
+    )
+    if atoms.has("masses"):
+        frame.set_masses(atoms.get_masses())
+    frame.set_constraint(atoms.constraints)
+    frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+    return frame
+
+
+class ExtxyzWriter:
+    """Extended XYZ text."""
+
+    def __init__(self, path: Path, resume_at: int | None = None) -> None:
+        if resume_at is not None:
+            cut(path, resume_at)
+        self._file = open(path, "a", encoding="utf-8")
+
+    def append(self, frame: Atoms) -> None:
+        ase.io.write(self._file, frame, format="extxyz")
+        self._file.flush()
+
+    def mark(self) -> int:
+        self._file.flush()
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TrajWriter:
+    """ASE's binary trajectory."""
+
+    def __init__(self, path: Path, resume_at: int | None = None) -> None:
+        self._count = resume_at or 0
+        if resume_at is not None:
+            keep_frames(path, resume_at)
+        self._file = Trajectory(str(path), "a" if resume_at is not None else "w")
+
+    def append(self, frame: Atoms) -> None:
+        self._file.write(frame)
+        self._count += 1
+
+    def mark(self) -> int:
+        return self._count
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def keep_frames(path: Path, count: int) -> None:
+    """Rewrites an ASE trajectory with its first `count` frames, if it has more.
+
+    Raises:
+        OutputError: it has fewer, or cannot be read.
+    """
+    try:
+        with Trajectory(str(path)) as old:
+            if len(old) == count:
+                return
+            with whole_file(path) as temporary, Trajectory(str(temporary), "w") as new:
+                for k in range(count):
+                    new.write(old[k])
+    except (OSError, IndexError, ValueError) as problem:
+        raise OutputError(f"{path} does not hold the {count} frames it had: {problem}; start a new run") from problem
+
+
+def open_trajectory(path: Path, atoms: Atoms, resume_at: int | None = None) -> Writer:
+    """The writer that the suffix of `path` asks for; `resume_at` a mark, or None for a new file."""
+    if path.suffix == ".h5":
+        return H5MDWriter(path, np.array(atoms.numbers), atoms.get_masses(), atoms.pbc.copy(), resume_at)
+    return (TrajWriter if path.suffix == ".traj" else ExtxyzWriter)(path, resume_at)

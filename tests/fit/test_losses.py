@@ -1,0 +1,94 @@
+"""The loss: its scales, its masks, and its gradient where labels are missing."""
+
+import numpy as np
+import pytest
+import torch
+from labelled import lj_frames
+
+from ru_calc.dataset import Dataset
+from ru_calc.derivatives import Prediction
+from ru_calc.fit.batches import Targets
+from ru_calc.fit.losses import LabelStatistics, loss_terms
+
+STATISTICS = LabelStatistics(-9.0, 0.5, 2.0, 0.1)
+
+
+def targets(**changes) -> Targets:
+    values = dict(
+        energy=torch.tensor([-18.0, -17.0], dtype=torch.float64),
+        forces=torch.zeros(4, 3),
+        stress=torch.zeros(2, 6),
+        counts=torch.tensor([2.0, 2.0]),
+        weight=torch.ones(2),
+        atom_frames=torch.tensor([0, 0, 1, 1]),
+    )
+    return Targets(**{**values, **changes})
+
+
+def prediction(energy=(-18.0, -17.0), forces=0.0, stress=0.0) -> Prediction:
+    return Prediction(
+        torch.tensor(energy, dtype=torch.float64), None, torch.full((4, 3), forces), torch.full((2, 6), stress)
+    )
+
+
+def test_perfect_predictions_cost_nothing_in_both_forms():
+    for kind in ("relative", "standardised"):
+        assert all(float(v) == 0 for v in loss_terms(kind, prediction(), targets(), STATISTICS).values())
+
+
+def test_relative_energy_error_is_huber_of_the_stated_scale():
+    terms = loss_terms("relative", prediction((-18.0 + 2 * 0.006, -17.0)), targets(), STATISTICS)
+    # First frame at E_min: scale 6 meV, error 6 meV per atom, Huber 1/2; second frame exact.
+    assert float(terms["energy"]) == pytest.approx(0.25, rel=1e-6)
+    terms = loss_terms("relative", prediction((-18.0, -17.0 + 2 * 0.031 * 5)), targets(), STATISTICS)
+    # Second frame 0.5 eV above: scale 6 + 25 meV, five scales off: 2 (5 − 1) = 8.
+    assert float(terms["energy"]) == pytest.approx(4.0, rel=1e-5)
+
+
+def test_force_scale_grows_with_the_force():
+    forces = torch.zeros(4, 3)
+    forces[:, 0] = 10.0
+    still = loss_terms("relative", prediction(forces=0.08), targets(), STATISTICS)["forces"]
+    moving = loss_terms(
+        "relative", Prediction(prediction().energy, None, forces + 0.08, None), targets(forces=forces), STATISTICS
+    )["forces"]
+    assert float(still) == pytest.approx(0.5) and float(moving) == pytest.approx(0.5 * (0.08 / 0.88) ** 2, rel=1e-5)
+
+
+def test_standardised_energy_is_a_mean_square_over_the_variance():
+    terms = loss_terms("standardised", prediction((-17.0, -17.0)), targets(), STATISTICS)
+    assert float(terms["energy"]) == pytest.approx(0.5 * (0.5 / 0.5) ** 2)
+
+
+@pytest.mark.parametrize("kind", ["relative", "standardised"])
+def test_missing_labels_are_left_out_of_loss_and_gradient(kind):
+    nan = torch.full((4, 3), float("nan"))
+    nan[0] = 0.0
+    masked = targets(
+        forces=nan, energy=torch.tensor([-18.0, float("nan")], dtype=torch.float64),
+        stress=torch.full((2, 6), float("nan")),
+    )  # fmt: skip
+    guess = Prediction(
+        torch.tensor([-18.0, 5.0], dtype=torch.float64, requires_grad=True), None,
+        torch.full((4, 3), 0.04, requires_grad=True), torch.ones(2, 6, requires_grad=True),
+    )  # fmt: skip
+    terms = loss_terms(kind, guess, masked, STATISTICS)
+    sum(terms.values()).backward()
+    assert float(terms["energy"].detach()) == 0 and float(terms["stress"].detach()) == 0
+    for tensor in (guess.energy, guess.forces, guess.stress):
+        assert torch.isfinite(tensor.grad).all()
+    assert (guess.forces.grad[0] != 0).all() and (guess.forces.grad[1:] == 0).all()
+
+
+def test_weights_count_frames():
+    heavy = targets(weight=torch.tensor([3.0, 1.0]))
+    terms = loss_terms("standardised", prediction((-17.0, -17.0)), heavy, STATISTICS)
+    assert float(terms["energy"]) == pytest.approx(0.75)
+
+
+def test_statistics_are_those_of_the_labels():
+    dataset = Dataset.from_atoms(lj_frames())
+    found = LabelStatistics.of(dataset)
+    per_atom = dataset.energy / dataset.structures.counts
+    assert found.energy_min_eV == np.nanmin(per_atom)
+    assert found.forces_rms_eV_per_A == pytest.approx(np.sqrt(np.nanmean(dataset.forces**2)))

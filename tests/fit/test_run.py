@@ -1,0 +1,203 @@
+"""A whole fit on a few frames: what it writes, what it refuses, and that a killed one goes on to the same result."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from labelled import lj_frames
+
+from ru_calc.dataset import Dataset
+from ru_calc.errors import DataError, RuCalcError, SettingsError
+from ru_calc.fit.run import FitInput, atom_energy, run_fit
+from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.trainer import Trainer, rate_factor
+from ru_calc.storage import load_model
+
+SMALL = {
+    "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
+    "model.angular_radial": 3, "model.triple": 2, "batch_atoms": 6, "epochs": 4,
+}  # fmt: skip
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset.from_atoms(lj_frames(20))
+
+
+def job(dataset, folder, preset="md", **changes) -> FitInput:
+    return FitInput(dataset, folder, with_changes(preset, {**SMALL, **changes}))
+
+
+def quiet(_line: str) -> None:
+    pass
+
+
+def test_a_fit_writes_models_logs_plots_and_split(dataset, tmp_path):
+    lines = []
+    metrics = run_fit(job(dataset, tmp_path / "run"), say=lines.append)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        "settings.json", "split.json", "log.csv", "best.safetensors", "last.safetensors", "state.safetensors",
+        "learning_curves.png", "parity.png", "metrics.json",
+    }  # fmt: skip
+    with open(tmp_path / "run" / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert sum(line.startswith("epoch") and "meV/atom" in line and "GPa" in line for line in lines) == 4
+    assert set(metrics) == {"train", "validation", "test"}
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert sorted(split["train"] + split["validation"] + split["test"]) == list(range(20))
+    assert load_model(tmp_path / "run" / "best.safetensors").header["data"] == dataset.fingerprint()
+
+
+def test_a_fit_learns(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run", epochs=25), say=quiet)
+    with open(tmp_path / "run" / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["validation_loss"]) < 0.3 * float(rows[0]["validation_loss"])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("preset", ["md", "paper"])
+def test_a_killed_fit_resumes_to_the_result_of_an_unbroken_one(dataset, tmp_path, monkeypatch, preset):
+    changes = {"epochs": 6, "accumulate": 3, "batch_frames": 2, "batch_atoms": 0}
+    if preset == "paper":
+        changes |= {"ramp": [0.3, 1.0], "rate_embedding": 1e-3, "clip_norm": 1.0}
+    small = {k: v for k, v in SMALL.items() if not k.startswith("model.")}
+    settings = with_changes(preset, {**(SMALL if preset == "md" else small), **changes})
+    whole = FitInput(dataset, tmp_path / "whole", settings)
+    run_fit(whole, say=quiet)
+    original, calls = Trainer._step, []
+
+    def dying(self, *args):
+        calls.append(1)
+        if len(calls) == 17:
+            raise Killed
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", dying)
+    broken = replace(whole, folder=tmp_path / "broken")
+    with pytest.raises(Killed):
+        run_fit(broken, say=quiet)
+    monkeypatch.setattr(Trainer, "_step", original)
+    run_fit(broken, resume=True, say=quiet)
+    one, two = (load_model(tmp_path / name / "last.safetensors") for name in ("whole", "broken"))
+    for name, value in one.potential.state_dict().items():
+        assert torch.equal(value, two.potential.state_dict()[name]), name
+    assert one.header["golden_energies_eV"] == two.header["golden_energies_eV"]
+
+
+def test_resuming_without_the_optimisers_moments_is_another_result(dataset, tmp_path, monkeypatch):
+    """Sabotage of the test above: a state that forgets something must show."""
+    run_fit(job(dataset, tmp_path / "part"), say=quiet)
+    first = load_model(tmp_path / "part" / "last.safetensors").potential.state_dict()
+    original = Trainer.load_state
+
+    def forgetful(self, path):
+        original(self, path)
+        self.progress.epoch = 2
+        self.optimizer.state.clear()
+
+    monkeypatch.setattr(Trainer, "load_state", forgetful)
+    run_fit(job(dataset, tmp_path / "part"), resume=True, say=quiet)
+    again = load_model(tmp_path / "part" / "last.safetensors").potential.state_dict()
+    assert any(not torch.equal(first[name], again[name]) for name in first)
+
+
+def test_resume_names_the_setting_that_changed(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    with pytest.raises(SettingsError, match="batch_atoms: 6 → 8"):
+        run_fit(job(dataset, tmp_path / "run", batch_atoms=8), resume=True, say=quiet)
+    with pytest.raises(SettingsError, match="data:"):
+        run_fit(job(dataset.select(range(18)), tmp_path / "run"), resume=True, say=quiet)
+    with pytest.raises(SettingsError, match="already holds a fit"):
+        run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    with pytest.raises(SettingsError, match="no fit to resume"):
+        run_fit(job(dataset, tmp_path / "new"), resume=True, say=quiet)
+
+
+def test_a_damaged_state_is_refused(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    state = tmp_path / "run" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(RuCalcError, match="not a whole training state"):
+        run_fit(job(dataset, tmp_path / "run"), resume=True, say=quiet)
+
+
+def test_a_requested_label_that_is_absent_is_refused_before_training(dataset, tmp_path):
+    blind = replace(dataset, stress=np.full_like(dataset.stress, np.nan))
+    with pytest.raises(DataError, match="none of the 20 frames has stress"):
+        run_fit(job(blind, tmp_path / "run"), say=quiet)
+    assert not (tmp_path / "run").exists()
+    run_fit(job(blind, tmp_path / "run", stress_weight=[0, 0]), say=quiet)
+
+
+def test_fine_tuning_starts_from_the_given_weights(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    best = str(tmp_path / "run" / "best.safetensors")
+    rates = {f"rate_{part}": 1e-12 for part in ("embedding", "blocks", "readout")}
+    tuned = replace(job(dataset, tmp_path / "tuned", epochs=1, weight_decay=0.0, **rates), init_from=best)
+    run_fit(tuned, say=quiet)
+    before, after = load_model(best), load_model(tmp_path / "tuned" / "best.safetensors")
+    for name, value in before.potential.state_dict().items():
+        torch.testing.assert_close(value, after.potential.state_dict()[name], atol=1e-6, rtol=0)
+    with pytest.raises(SettingsError, match="channels = 8, the settings say 12"):
+        other = {**SMALL, "model.channels": 12}
+        run_fit(FitInput(dataset, tmp_path / "x", with_changes("md", other), init_from=best), say=quiet)
+
+
+def test_a_fit_stops_when_validation_gets_no_better(dataset, tmp_path):
+    lines = []
+    run_fit(job(dataset, tmp_path / "run", epochs=50, patience=2, rate_blocks=1.0, rate_readout=1.0), say=lines.append)
+    assert any("stopped early" in line for line in lines)
+
+
+def test_paper_preset_is_the_papers_protocol():
+    s = with_changes("paper", {})
+    assert (s.rate_embedding, s.rate_blocks, s.rate_readout, s.weight_decay) == (1e-5, 2e-5, 5e-5, 1e-4)
+    assert (s.epochs, s.batch_frames, s.accumulate, s.clip_norm, s.warmup) == (100, 2048, 24, 0.01, 0.2)
+    assert s.weights(0.49) == {"energy": 1.0, "forces": 0.0, "stress": 0.0}
+    assert s.weights(0.75) == {"energy": 0.875, "forces": 0.25, "stress": 0.0}
+    assert s.weights(1.0) == {"energy": 0.75, "forces": 0.5, "stress": 0.0}
+
+
+def test_rate_rises_linearly_then_falls_as_a_cosine():
+    s = FitSettings(warmup=0.2, final_rate=0.1)
+    assert rate_factor(0.1, s) == pytest.approx(0.5)
+    assert rate_factor(0.2, s) == pytest.approx(1.0)
+    assert rate_factor(0.6, s) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rate_factor(1.0, s) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"speed": 1}, "no setting 'speed'"),
+        ({"model.depth": 1}, "no hyper-parameter 'depth'"),
+        ({"loss": "l1"}, "loss is 'l1'"),
+        ({"ema": 1.5}, "ema is 1.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, words):
+    with pytest.raises(SettingsError, match=words):
+        with_changes("md", change)
+
+
+def test_isolated_atom_sets_the_zero_of_energy(dataset):
+    from ase import Atoms
+    from labelled import labelled
+
+    said = []
+    assert atom_energy(dataset, said.append) == pytest.approx(
+        float((dataset.energy / dataset.structures.counts).min()) + 6.68
+    )
+    assert "isolated atom" in said[0]
+    lone = labelled(Atoms("Ru", cell=[15, 15, 15], pbc=True), energy=-2.0)
+    assert atom_energy(Dataset.from_atoms([*lj_frames(2), lone])) == -2.0

@@ -1,0 +1,257 @@
+"""The native HDF5 file: exact, labelled with units, checksummed; masks; splits by group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+from labelled import labelled, lj_frames
+
+from ru_calc.dataset import SCHEMA, UNITS, Dataset, read_dataset, split_by_group, write_dataset
+from ru_calc.errors import DataError, OutputError
+
+ARRAYS = ("energy", "forces", "stress", "config_type", "group_id", "weight")
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Frames of different sizes in no order of size; one without any label, one in vacuum."""
+    frames = [*lj_frames(7), Atoms("Ru2", [[0, 0, 0], [0, 0, 2.2]], info={"config_type": "dimère"})]
+    return Dataset.from_atoms(frames, level_of_theory="Lennard-Jones", energy_reference="lone atoms")
+
+
+def assert_same(found: Dataset, expected: Dataset) -> None:
+    """Bit for bit, NaN in the same places."""
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    for name in ("positions", "cells", "pbc", "counts"):
+        np.testing.assert_array_equal(
+            getattr(found.structures, name), getattr(expected.structures, name), err_msg=name
+        )
+    assert found.level_of_theory == expected.level_of_theory
+    assert found.energy_reference == expected.energy_reference
+
+
+def many(groups: int, per_group: int, config_types: int = 1) -> Dataset:
+    """Lone atoms in groups."""
+    frames = [
+        Atoms("Ru", cell=[5, 5, 5], pbc=True, info={"group_id": f"g{g}", "config_type": f"t{g % config_types}"})
+        for g in range(groups)
+        for _ in range(per_group)
+    ]
+    return Dataset.from_atoms(frames)
+
+
+def test_a_round_trip_is_exact_and_keeps_the_order(dataset, tmp_path):
+    write_dataset(dataset, tmp_path / "a.h5")
+    assert_same(read_dataset(tmp_path / "a.h5"), dataset)
+    assert read_dataset(tmp_path / "a.h5").fingerprint() == dataset.fingerprint()
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
+
+
+def test_a_changed_bit_breaks_the_round_trip_check(dataset):
+    """Sabotage: the check above sees the last bit of one force, and two frames swapped."""
+    forces = dataset.forces.copy()
+    forces[2, 1] = np.nextafter(forces[2, 1], np.inf)
+    with pytest.raises(AssertionError, match="forces"):
+        assert_same(replace(dataset, forces=forces), dataset)
+    with pytest.raises(AssertionError):
+        assert_same(dataset.select([1, 0, *range(2, len(dataset))]), dataset)
+    assert replace(dataset, forces=forces).fingerprint() != dataset.fingerprint()
+
+
+def test_frames_come_back_as_atoms_with_labels(dataset):
+    frames = lj_frames(7)
+    for k in (0, 4, 6):
+        atoms = dataset.atoms(k)
+        np.testing.assert_array_equal(atoms.positions, frames[k].positions)
+        assert atoms.get_potential_energy() == frames[k].calc.results["energy"]
+        np.testing.assert_array_equal(atoms.get_forces(), frames[k].calc.results["forces"])
+        np.testing.assert_array_equal(atoms.get_stress(), frames[k].calc.results["stress"])
+        assert atoms.info == frames[k].info
+    assert dataset.atoms(7).calc.results == {}
+
+
+def test_select_takes_frames_with_their_own_atoms(dataset):
+    part = dataset.select([5, 2])
+    assert_same(part, Dataset.from_atoms([lj_frames(7)[k] for k in (5, 2)], "auto", "Lennard-Jones",
+                                         energy_reference="lone atoms"))  # fmt: skip
+
+
+def test_every_dataset_in_the_file_has_units_a_checksum_and_compression(dataset, tmp_path):
+    write_dataset(dataset, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file.attrs["schema"] == SCHEMA and "tension positive" in file.attrs["stress_convention"]
+        stored = [item for group in file.values() for item in group.values()]
+        assert len(stored) == len(UNITS) * len(set(dataset.structures.counts))
+        for item in stored:
+            assert item.attrs["units"] == UNITS[item.name.split("/")[-1]]
+            assert item.fletcher32 and item.compression == "gzip" and item.chunks
+    assert UNITS["stress"] == "eV/Angstrom^3" and UNITS["forces"] == "eV/Angstrom"
+
+
+def test_missing_labels_are_masked_and_counted(dataset):
+    for name in ("energy", "forces", "stress"):
+        assert dataset.has(name).tolist() == [True] * 7 + [False]
+    forces = dataset.forces.copy()
+    forces[0, 0] = np.nan
+    assert replace(dataset, forces=forces).has("forces").tolist() == [False] + [True] * 6 + [False]
+
+
+def test_a_label_that_no_frame_has_is_refused():
+    dataset = many(3, 1)
+    with pytest.raises(DataError, match="none of the 3 frames has energy or stress"):
+        dataset.require(["energy", "stress"])
+    Dataset.from_atoms(lj_frames(2)).require(["energy", "forces", "stress"])
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_labels_that_are_not_finite_are_refused(label):
+    frames = lj_frames(3)
+    results = dict(frames[1].calc.results)
+    results[label] = results[label] * np.nan
+    labelled(frames[1], **results)
+    with pytest.raises(DataError, match=f"frame 1: its {label} is not finite"):
+        Dataset.from_atoms(frames)
+
+
+def test_no_frame_is_refused():
+    with pytest.raises(DataError, match="0 frames"):
+        Dataset.from_atoms([])
+
+
+def test_free_energy_comes_before_energy():
+    (atoms,) = lj_frames(1)
+    labelled(atoms, energy=-1.0, free_energy=-2.0)
+    assert [Dataset.from_atoms([atoms], key).energy[0] for key in ("auto", "energy", "free_energy")] == [-2, -1, -2]
+
+
+def chunk_of(path, name: str) -> tuple[int, int]:
+    """Where the first chunk of a dataset lies in the file: offset and size."""
+    with h5py.File(path) as file:
+        chunk = file[name].id.get_chunk_info(0)
+        return chunk.byte_offset, chunk.size
+
+
+@pytest.mark.parametrize("name", ["energy", "forces", "positions", "stress", "cell"])
+def test_a_flipped_bit_in_the_file_is_detected(dataset, tmp_path, name):
+    """Sabotage: the checksum finds one changed bit, wherever it is."""
+    path = tmp_path / "a.h5"
+    write_dataset(dataset, path)
+    offset, size = chunk_of(path, f"size_00002/{name}")
+    content = bytearray(path.read_bytes())
+    content[offset + size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.h5"):
+        read_dataset(path)
+
+
+def test_a_truncated_file_is_refused(dataset, tmp_path):
+    path = tmp_path / "a.h5"
+    write_dataset(dataset, path)
+    whole = path.read_bytes()
+    for share in (0.0, 0.1, 0.5, 0.99):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(DataError, match=r"a\.h5 is not a whole HDF5 file"):
+            read_dataset(path)
+
+
+def test_foreign_and_altered_files_are_refused(dataset, tmp_path):
+    path = tmp_path / "a.h5"
+
+    def spoil(change) -> None:
+        write_dataset(dataset, path)
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    def units(file):
+        file["size_00002/energy"].attrs["units"] = "Hartree"
+
+    def element(file):
+        file["size_00002/numbers"][0, 0] = 42
+
+    def positions(file):
+        file["size_00002/positions"][0, 0, 0] = np.nan
+
+    def lose_a_group(file):
+        del file["size_00004"]
+
+    def lose_a_dataset(file):
+        del file["size_00002/positions"]
+
+    for change, message in (
+        (lambda file: file.attrs.pop("schema"), "schema None"),
+        (lambda file: file.attrs.modify("version", 99), "version 99"),
+        (units, "has units 'Hartree'; they must be 'eV'"),
+        (element, "other than ruthenium"),
+        (positions, "not finite"),
+        (lose_a_group, "says that it holds 8 frames, and has"),
+        (lose_a_dataset, "lacks 'positions'"),
+        (lambda file: file.attrs.pop("frames"), r"a\.h5"),
+        (lambda file: file.attrs.pop("level_of_theory"), r"a\.h5"),
+    ):
+        spoil(change)
+        with pytest.raises(DataError, match=message):
+            read_dataset(path)
+    with pytest.raises(DataError, match="there is no data file"):
+        read_dataset(tmp_path / "missing.h5")
+
+
+def test_optional_parts_may_be_absent(dataset, tmp_path):
+    write_dataset(dataset, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        for group in file.values():
+            for name in ("stress", "config_type", "group_id", "weight"):
+                del group[name]
+    found = read_dataset(tmp_path / "a.h5")
+    assert not found.has("stress").any() and found.has("energy").sum() == 7
+    assert set(found.config_type) == {"unnamed"} and len(set(found.group_id)) == len(dataset)
+    assert (found.weight == 1).all()
+
+
+def test_an_output_that_cannot_be_written_is_refused(dataset, tmp_path):
+    with pytest.raises(OutputError, match="does not exist"):
+        write_dataset(dataset, tmp_path / "missing" / "a.h5")
+    with pytest.raises(OutputError, match="is a folder"):
+        write_dataset(dataset, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_splits_are_disjoint_complete_and_by_group():
+    dataset = many(groups=100, per_group=3, config_types=4)
+    parts = split_by_group(dataset)
+    assert list(parts) == ["train", "validation", "test"]
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(300))
+    groups = [set(dataset.group_id[frames]) for frames in parts.values()]
+    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+    assert [len(frames) for frames in parts.values()] == pytest.approx([180, 60, 60], abs=12)
+
+
+def test_frames_that_are_split_one_by_one_share_groups():
+    """Sabotage: without `group_id` the parts would share trajectories, so the check above can fail."""
+    dataset = many(groups=100, per_group=3)
+    alone = replace(dataset, group_id=np.array([f"frame_{k}" for k in range(300)]))
+    parts = split_by_group(alone)
+    assert set(dataset.group_id[parts["train"]]) & set(dataset.group_id[parts["test"]])
+
+
+def test_splits_depend_on_the_seed_alone():
+    dataset = many(groups=60, per_group=2)
+    first, again, other = (split_by_group(dataset, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["test"], other["test"])
+
+
+def test_every_config_type_is_spread_over_the_parts():
+    dataset = many(groups=40, per_group=1, config_types=4)
+    for frames in split_by_group(dataset).values():
+        assert set(dataset.config_type[frames]) == {"t0", "t1", "t2", "t3"}
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (0.5, 0.5)])
+def test_fractions_that_are_none_are_refused(fractions):
+    with pytest.raises(DataError, match="three fractions"):
+        split_by_group(many(10, 1), fractions)
