@@ -70,7 +70,8 @@ def model_path(model: str | Path) -> Path:
     if Path(model).is_file():
         return Path(model)
     raise ModelError(
-        f"there is no model {str(model)!r}: it is neither a file nor one of the shipped models {', '.join(model_names())}"
+        f"there is no model {str(model)!r}: it is neither a file nor one of the shipped models "
+        f"{', '.join(model_names())}"
     )
 
 
@@ -159,7 +160,7 @@ def load_model(model: str | Path = "default") -> StoredModel:
 def _parsed(path: Path, _modified_ns: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     header = read_header(path)
     with safe_open(str(path), "pt") as file:
-        weights = {name: file.get_tensor(name).double() for name in file.keys()}  # noqa: SIM118
+        weights = {name: file.get_tensor(name).double() for name in file.keys()}
     return header, weights
 
 

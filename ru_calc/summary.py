@@ -26,7 +26,9 @@ def summary(dataset: Dataset) -> str:
         lines.append(f"{label}: {present} frames{missing}{ranges[label] if present else ''}")
     lines.append(f"nearest distance: {_nearest(dataset)}")
     copies = duplicates(dataset)
-    lines.append(f"duplicates: {len(copies)}" + (f" (frame {copies[0][1]} repeats frame {copies[0][0]} …)" if copies else ""))
+    lines.append(
+        f"duplicates: {len(copies)}" + (f" (frame {copies[0][1]} repeats frame {copies[0][0]} …)" if copies else "")
+    )
     return "\n".join(lines)
 
 

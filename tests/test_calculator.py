@@ -112,6 +112,14 @@ def test_float32_agrees_with_float64(model_file: str, calc: RuSchNet) -> None:
         assert_same(results_of(RuSchNet(model_file, "cpu"), atoms), results_of(calc, atoms), "float32")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_cuda_device_agrees_with_the_cpu(model_file: str, dtype: str) -> None:
+    for atoms in FRAMES.values():
+        found, expected = (results_of(RuSchNet(model_file, device, dtype), atoms) for device in ("cuda", "cpu"))
+        assert_same(found, expected, dtype)
+
+
 def test_forces_and_stress_agree_with_ases_finite_differences(calc: RuSchNet) -> None:
     atoms = FRAMES["two atoms"].copy()
     atoms.calc = calc
@@ -300,7 +308,7 @@ def test_its_results_can_be_written_and_read(calc: RuSchNet, tmp_path: Path) -> 
 
 
 def test_global_state_is_left_alone(model_file: str) -> None:
-    legacy_numpy = np.random.get_state  # noqa: NPY002 (what others may rely on)
+    legacy_numpy = np.random.get_state
 
     def state() -> tuple[object, ...]:
         return (

@@ -28,9 +28,7 @@ def assert_same(found: Dataset, expected: Dataset) -> None:
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     for name in ("positions", "cells", "pbc", "counts"):
-        np.testing.assert_array_equal(
-            getattr(found.structures, name), getattr(expected.structures, name), err_msg=name
-        )
+        np.testing.assert_array_equal(getattr(found.structures, name), getattr(expected.structures, name), err_msg=name)
     assert found.level_of_theory == expected.level_of_theory
     assert found.energy_reference == expected.energy_reference
 

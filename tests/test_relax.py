@@ -30,12 +30,8 @@ def test_positions_relax_to_the_crystal(optimizer):
 
 
 def test_a_dimer_relaxes_to_the_bond_of_its_potential():
-    class Morse(PairPotential):
-        def calculate(self, *args, **kwargs):
-            super().calculate(*args, **kwargs)
-
     dimer = build_structure("dimer", distance_A=2.3)
-    relax_structure(dimer, Morse(), RelaxSettings(fmax_eV_per_A=1e-5))
+    relax_structure(dimer, PairPotential(), RelaxSettings(fmax_eV_per_A=1e-5))
     # The fading envelope draws the minimum inwards of the bare Morse bond.
     r = np.linspace(1.8, 3.2, 200001)
     bond = np.exp(-1.6 * (r - BOND_A))
@@ -44,7 +40,7 @@ def test_a_dimer_relaxes_to_the_bond_of_its_potential():
 
 
 def test_the_cell_relaxes_to_the_lattice_sums_of_kittel():
-    atoms = Atoms("Ru4", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], pbc=True)
+    atoms = build_structure("fcc")
     atoms.set_cell([4.1, 4.0, 3.9], scale_atoms=True)
     # A cutoff of 8 σ leaves 0.1 % of the attraction out.
     calculator = LennardJones(sigma=2.5, epsilon=0.5, rc=20.0)

@@ -23,7 +23,7 @@ def rewritten(path, change):
     """The same file with `change(header, weights)` applied."""
     with safe_open(str(path), "pt") as file:
         header = json.loads(file.metadata()["ru_calc"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = {name: file.get_tensor(name) for name in file.keys()}
     change(header, weights)
     save_file(weights, str(path), metadata={"ru_calc": json.dumps(header)})
     return path

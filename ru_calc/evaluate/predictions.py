@@ -159,6 +159,8 @@ def _ask(calculator: Any, atoms: Atoms, name: str) -> np.ndarray | str:
         value = np.asarray(calculator.get_property(name, atoms), dtype=float)
         value = to_voigt(value) if name == "stress" and value.shape == (3, 3) else value
     except Exception as problem:  # a peer may fail in any way; that is what is measured
+        if hasattr(calculator, "reset"):
+            calculator.reset()  # or the next question may be answered from what the failure left behind
         return _reason(problem)
     if value.shape != shape:
         return f"{name} has shape {value.shape}, not {shape}"

@@ -26,8 +26,10 @@ TABLE_FILES = ("errors.csv", "errors.json", "failures.csv")
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Every quantity per split, and the main errors per config type."""
-    return [_split_table(evaluation.rows), _type_table(evaluation.rows)]
+    """Every quantity per split, and the main errors per config type: of the test split where there is one."""
+    splits = [row["split"] for row in evaluation.rows]
+    rows = [row for row in evaluation.rows if "test" not in splits or row["split"] == "test"]
+    return [_split_table(evaluation.rows), _type_table(rows)]
 
 
 def _split_table(rows: list[dict[str, Any]]) -> Table:
@@ -149,7 +151,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _write_parity(evaluation: Evaluation, folder: Path) -> list[Path]:
-    written = []
+    written, name = [], Path(str(evaluation.about.get("predictor", "predictor"))).name
     for split, places in evaluation.splits.items():
         if not len(places):
             continue
@@ -159,7 +161,7 @@ def _write_parity(evaluation: Evaluation, folder: Path) -> list[Path]:
             label, predicted = (values[chosen].ravel() * factor for values in evaluation.comparison.values(quantity))
             panels[quantity] = (label, predicted, unit)
         path = folder / ("parity.png" if split == ALL else f"parity_{split}.png")
-        parity_plot(path, panels, title=f"{evaluation.about.get('predictor', '')} – {split}")
+        parity_plot(path, panels, title=f"{name} – {split}")
         written.append(path)
     return written
 

@@ -96,7 +96,7 @@ class PackedFrames:
             if batches[-1] and (len(batches[-1]) >= most_frames or atoms + self.counts[k] > most_atoms):
                 batches.append([])
                 atoms = 0
-            batches[-1].append(k)
+            batches[-1].append(int(k))
             atoms += self.counts[k]
         return [np.array(batch) for batch in batches]
 

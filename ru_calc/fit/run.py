@@ -28,7 +28,6 @@ from ru_calc.neighbors import find_pairs
 from ru_calc.plots import learning_curves
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.storage import load_model, save_model
-from ru_calc.structures import Structures
 
 COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)
 Say = Callable[[str], None]
@@ -130,7 +129,7 @@ def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
         odd = [n for n in found if n != "atom_energy_eV" and n in same and _plain(found[n]) != _plain(same[n])]
         if odd:
             raise SettingsError(
-                f"{job.init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; leave it as the model"
+                f"{job.init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; keep the model's"
             )
         return stored.potential.requires_grad_(True)
     hyperparameters = dict(job.settings.model)
@@ -149,7 +148,7 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
     """Energy in eV of an isolated atom: a frame of one atom without neighbours, or the lowest energy + 6.68 eV."""
     s = dataset.structures
     for k in np.flatnonzero((s.counts == 1) & dataset.has("energy")):
-        alone = Structures.select(s, [k])
+        alone = s.frame(int(k))
         if not len(find_pairs(alone, reach_A)):
             return float(dataset.energy[k])
     lowest = float(np.nanmin(dataset.energy / s.counts)) if dataset.has("energy").any() else 0.0
@@ -160,7 +159,7 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
 def _claim_folder(job: FitInput, split: dict[str, np.ndarray], resume: bool) -> None:
     make_folder(job.folder)
     path = job.folder / "settings.json"
-    record = {
+    record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
         "level_of_theory": job.dataset.level_of_theory,
     }  # fmt: skip

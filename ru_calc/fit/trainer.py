@@ -94,10 +94,14 @@ class Trainer:
             self.progress.best_loss, self.progress.best_epoch = loss, epoch + 1
         self.progress.rows.append(
             {
-                "epoch": epoch + 1, "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "seconds": time.perf_counter() - start, **sums.errors("train_"), **errors, "validation_loss": loss,
+                "epoch": epoch + 1,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "seconds": time.perf_counter() - start,
+                **sums.errors("train_"),
+                **errors,
+                "validation_loss": loss,
                 **{f"{name}_weight": value for name, value in weights.items()},
-            }  # fmt: skip
+            }
         )
         return improved
 
@@ -144,7 +148,7 @@ class Trainer:
         if not self.settings.ema:
             self._average(0.0)
         sums = ErrorSums()
-        for batch, targets, prediction in predictions(self.averaged, self.validation, self.settings):
+        for _, targets, prediction in predictions(self.averaged, self.validation, self.settings):
             terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
             totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
             frames_done += len(targets.counts)
@@ -175,7 +179,7 @@ class Trainer:
         try:
             with safe_open(str(path), "pt") as file:
                 self.progress = Progress(**json.loads(file.metadata()["progress"]))
-                tensors = {name: file.get_tensor(name).to(self.train.device) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name).to(self.train.device) for name in file.keys()}
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
             raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
         for prefix, module in (("model.", self.potential), ("average.", self.averaged)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -79,7 +80,12 @@ class ZBLCore(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         """(p,) pair energies in eV from (p,) distances in Å."""
         fade = smooth_step((distances - self.inner_A) / (self.outer_A - self.inner_A))
-        return torch.exp(distances[:, None] * self.decay.like(distances)) @ self.strength.like(distances) * fade / distances
+        return (
+            torch.exp(distances[:, None] * self.decay.like(distances))
+            @ self.strength.like(distances)
+            * fade
+            / distances
+        )
 
 
 @cache
@@ -169,6 +175,6 @@ def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray
 def dense(*widths: int) -> nn.Sequential:
     """Linear layers of the given widths with SiLU between them (none after the last)."""
     layers: list[nn.Module] = []
-    for k, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for k, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers += [nn.SiLU()] * (k > 0) + [nn.Linear(fan_in, fan_out)]
     return nn.Sequential(*layers)

@@ -65,7 +65,12 @@ class PaperBlock(nn.Module):
         width = settings.channels
         self.filter = nn.Sequential(nn.Linear(settings.n_radial, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.dense = nn.Sequential(
-            nn.Linear(width, width), nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.LayerNorm(width), nn.SiLU()
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+            nn.SiLU(),
         )
 
     def forward(self, x: Tensor, pairs: Pairs, gaussians: Tensor, fade: Tensor) -> Tensor:

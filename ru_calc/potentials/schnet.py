@@ -71,8 +71,8 @@ class SchNetSettings:
     readout: tuple[int, ...] = (64,)
     angular: bool = True
     angular_radial: int = 16
-    l_max: int = 3
-    triple: int = 8
+    l_max: int = 4
+    triple: int = 16
     layer_norm: bool = True
     core_inner_A: float = 1.0
     core_outer_A: float = 1.8
@@ -125,9 +125,7 @@ class AngularEmbedding(nn.Module):
         seen = torch.cat([radial, radial, radial.new_zeros(1, radial.shape[1])])
         angles = torch.cat([angles, angles * self.parity.like(angles), angles.new_zeros(1, angles.shape[1])])
         slots = pairs.slots.flatten()
-        seen, angles = (
-            part.index_select(0, slots).view(*pairs.slots.shape, part.shape[1]) for part in (seen, angles)
-        )
+        seen, angles = (part.index_select(0, slots).view(*pairs.slots.shape, part.shape[1]) for part in (seen, angles))
         return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
 
     def invariants(self, density: Tensor) -> Tensor:

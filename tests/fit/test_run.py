@@ -54,7 +54,8 @@ def test_a_fit_writes_models_logs_plots_and_split(dataset, tmp_path):
 
 
 def test_a_fit_learns(dataset, tmp_path):
-    run_fit(job(dataset, tmp_path / "run", epochs=25), say=quiet)
+    faster = {f"rate_{part}": 1e-2 for part in ("embedding", "blocks", "readout")}
+    run_fit(job(dataset, tmp_path / "run", epochs=25, **faster), say=quiet)
     with open(tmp_path / "run" / "log.csv") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["validation_loss"]) < 0.3 * float(rows[0]["validation_loss"])
