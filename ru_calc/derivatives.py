@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ru_calc.neighbors import NeighborPairs
+from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials.base import Pairs, Potential
 from ru_calc.structures import Structures
 from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS
@@ -38,7 +38,8 @@ class Prediction:
 class Predictor(Protocol):
     """Anything that predicts: the reference here, and whatever is faster."""
 
-    cutoff_A: float
+    @property
+    def cutoff_A(self) -> float: ...
 
     def predict(self, structures: Structures, pairs: NeighborPairs, want: Collection[str] = WANTED) -> Prediction: ...
 
@@ -152,3 +153,42 @@ class Reference:
                 if field.name in want and getattr(result, field.name) is not None
             }
         )
+
+
+def predict_all(
+    predictor: Predictor,
+    structures: Structures,
+    want: Collection[str] = ("energy", "forces", "stress"),
+    batch_atoms: int = 1000,
+    advance: Callable[[int], Any] = lambda frames: None,
+) -> Prediction:
+    """Predictions of many frames, in batches; NaN where there is none.
+
+    Args:
+        batch_atoms: atoms at once; a larger frame comes alone.
+        advance: called with the number of frames that were done.
+    """
+    n_frames, n_atoms = len(structures), structures.n_atoms
+    shapes = {"energy": (n_frames,), "energies": (n_atoms,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
+    result = {name: np.full(shapes[name], np.nan) for name in want}
+    for frames in batches(structures.counts, batch_atoms):
+        part = structures.select(frames)
+        found = predictor.predict(part, find_pairs(part, predictor.cutoff_A), want)
+        index = {"energy": frames, "stress": frames}
+        for name in want:
+            if getattr(found, name) is not None:
+                result[name][index.get(name, structures.atoms_of(frames))] = getattr(found, name)
+        advance(len(frames))
+    return Prediction(**result)
+
+
+def batches(counts: np.ndarray, batch_atoms: int) -> Iterator[np.ndarray]:
+    """Runs of frames with at most `batch_atoms` atoms together; a larger frame comes alone."""
+    start, total = 0, 0
+    for k, count in enumerate(counts):
+        if total + count > batch_atoms and k > start:
+            yield np.arange(start, k)
+            start, total = k, 0
+        total += int(count)
+    if start < len(counts):
+        yield np.arange(start, len(counts))

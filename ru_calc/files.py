@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ru_calc.errors import OutputError
 
@@ -31,6 +34,21 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         raise OutputError(f"{path} could not be written: {problem}") from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Writes plain values as JSON, whole or not at all; NaN and infinities, which JSON lacks, become null."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(_finite(value), indent=1, ensure_ascii=False), encoding="utf-8")
+    return Path(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_writable(path: str | Path) -> None:

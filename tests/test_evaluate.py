@@ -15,7 +15,7 @@ from ase.io import read
 from labelled import LJ, lj_frames
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference
+from ru_calc.derivatives import Reference, batches
 from ru_calc.errors import DataError, OutputError, SettingsError
 from ru_calc.evaluate import (
     Evaluation,
@@ -28,7 +28,6 @@ from ru_calc.evaluate import (
     read_split,
     write_report,
 )
-from ru_calc.evaluate.predictions import batches
 from ru_calc.evaluate.report import output_files
 from ru_calc.evaluate.shift import isolated_frames
 from ru_calc.neighbors import find_pairs

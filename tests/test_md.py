@@ -100,8 +100,8 @@ def test_the_seed_decides_and_momenta_of_a_file_are_kept_unless_told_otherwise()
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
-def test_the_conserved_quantity_is_conserved_and_the_reservoir_is_needed_for_that(ensemble, monkeypatch):
-    settings = MDSettings(ensemble, temperature_K=300, steps=150, log_every=1, thermostat_time_fs=None)
+def test_the_conserved_quantity_is_conserved_and_the_reservoir_is_needed_for_that(ensemble):
+    settings = MDSettings(ensemble, temperature_K=300, steps=150, log_every=1)
     thermo = run_md(crystal(), PairPotential(), settings).thermo
     conserved = thermo["conserved_eV_per_atom"]
     assert np.ptp(conserved) < 1e-4
@@ -136,7 +136,7 @@ def test_constant_pressure_reaches_its_pressure(ensemble):
     settings = MDSettings(
         ensemble, temperature_K=200, pressure_GPa=5.0, steps=1500, log_every=1, barostat_time_fs=200.0
     )
-    thermo = run_md(crystal(), PairPotential(), settings).thermo
+    thermo = run_md(build_structure("fcc", a_A=3.8, repeat=(2, 2, 2)), PairPotential(), settings).thermo
     assert thermo["pressure_GPa"][0] < 0
     assert thermo["pressure_GPa"][500:].mean() == pytest.approx(5.0, abs=0.5)
     lengths = np.array([thermo[f"cell_{axis}_A"][-1] for axis in "abc"])
@@ -211,11 +211,10 @@ def output_of(folder, **changes):
     return MDOutput(folder, **{"trajectory_every": 3, "checkpoint_every": 5, **changes})
 
 
-@pytest.mark.parametrize("suffix", ["extxyz", "traj", "h5"])
-@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize(
+    ("ensemble", "suffix"), [*((name, "extxyz") for name in ENSEMBLES), ("npt-cell", "traj"), ("npt-cell", "h5")]
+)
 def test_a_run_in_two_parts_is_the_same_to_the_last_bit_as_one_run(tmp_path, ensemble, suffix):
-    if suffix != "extxyz" and ensemble not in ("nve", "npt-cell"):
-        pytest.skip("formats do not depend on the thermostat")
     settings = MDSettings(ensemble, temperature_K=600, steps=26, log_every=2)
     whole, half = (output_of(tmp_path / name, trajectory=f"md.{suffix}") for name in ("whole", "half"))
     one = run_md(crystal(), PairPotential(), settings, whole)
@@ -421,10 +420,9 @@ def test_a_run_stops_at_the_first_unphysical_step_and_names_the_cause(tmp_path, 
         run_md(atoms, FreeFlight(spoil), settings, output_of(tmp_path))
     step = int(str(caught.value).split()[1])
     assert "last_good.extxyz" in str(caught.value)
-    good = ase.io.read(tmp_path / "last_good.extxyz") if spoil is not give_up else None
-    if good is not None:
-        assert good.info["step"] == step - 1
-        np.testing.assert_allclose(good.positions, atoms.positions, atol=1e-7)
+    good = ase.io.read(tmp_path / "last_good.extxyz")
+    assert good.info["step"] == step - 1
+    np.testing.assert_allclose(good.positions, atoms.positions, atol=1e-7)
     rows = list(csv.DictReader(open(tmp_path / "thermo.csv")))
     assert int(rows[-1]["step"]) == step - 1
     assert not (tmp_path / "final.extxyz").exists()
@@ -530,7 +528,8 @@ def test_an_earlier_run_is_not_overwritten_unless_told(tmp_path):
     with pytest.raises(OutputError, match="exists already: give another output folder"):
         run_md(crystal(), PairPotential(), replace(settings, seed=1), output_of(tmp_path))
     assert (tmp_path / "thermo.csv").read_bytes() == before
-    run_md(crystal(), PairPotential(), replace(settings, steps=0, seed=1), output_of(tmp_path, overwrite=True))
+    other = replace(settings, steps=0, temperature_K=400)
+    run_md(crystal(), PairPotential(), other, output_of(tmp_path, overwrite=True))
     assert (tmp_path / "thermo.csv").read_bytes() != before
     assert len(ase.io.read(tmp_path / "md.extxyz", ":")) == 1
 

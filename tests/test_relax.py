@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
-from toy import BOND_A, FreeFlight, PairPotential
+from toy import BOND_A, CUTOFF_A, STEEPNESS_PER_A, FreeFlight, PairPotential
 
 from ru_calc.build import build_structure
 from ru_calc.errors import DataError, SettingsError, UnphysicalError
@@ -34,41 +34,41 @@ def test_a_dimer_relaxes_to_the_bond_of_its_potential():
     relax_structure(dimer, PairPotential(), RelaxSettings(fmax_eV_per_A=1e-5))
     # The fading envelope draws the minimum inwards of the bare Morse bond.
     r = np.linspace(1.8, 3.2, 200001)
-    bond = np.exp(-1.6 * (r - BOND_A))
-    curve = (bond**2 - 2 * bond) * (1 - (r / 3.7) ** 2) ** 3
+    bond = np.exp(-STEEPNESS_PER_A * (r - BOND_A))
+    curve = (bond**2 - 2 * bond) * (1 - (r / CUTOFF_A) ** 2) ** 3
     assert dimer.get_distance(0, 1) == pytest.approx(r[curve.argmin()], abs=1e-4)
 
 
 def test_the_cell_relaxes_to_the_lattice_sums_of_kittel():
     atoms = build_structure("fcc")
-    atoms.set_cell([4.1, 4.0, 3.9], scale_atoms=True)
-    # A cutoff of 8 σ leaves 0.1 % of the attraction out.
-    calculator = LennardJones(sigma=2.5, epsilon=0.5, rc=20.0)
+    atoms.set_cell([3.94, 3.90, 3.86], scale_atoms=True)
+    # A cutoff of 5 σ leaves 0.4 % of the attraction out.
+    calculator = LennardJones(sigma=2.5, epsilon=0.5, rc=12.5)
     settings = RelaxSettings(cell="full", fmax_eV_per_A=1e-3, smax_GPa=1e-3)
     result = relax_structure(atoms, calculator, settings)
     nearest = (2 * LJ_SUM_12 / LJ_SUM_6) ** (1 / 6) * 2.5
     assert result.converged
-    np.testing.assert_allclose(atoms.cell.lengths(), np.sqrt(2) * nearest, rtol=1e-3)
+    np.testing.assert_allclose(atoms.cell.lengths(), np.sqrt(2) * nearest, rtol=2e-3)
 
 
 def test_hydrostatic_keeps_the_shape_and_a_pressure_is_reached():
     atoms = build_structure("fcc", a_A=3.8, repeat=(2, 2, 2))
     atoms.set_cell(atoms.cell.array * [1.02, 1.0, 0.99], scale_atoms=True)
     shape = atoms.cell.lengths() / atoms.cell.lengths()[0]
-    settings = RelaxSettings(cell="hydrostatic", pressure_GPa=10.0, smax_GPa=0.01)
+    settings = RelaxSettings(cell="hydrostatic", pressure_GPa=2.0, smax_GPa=0.01)
     result = relax_structure(atoms, PairPotential(), settings)
     assert result.converged
     np.testing.assert_allclose(atoms.cell.lengths() / atoms.cell.lengths()[0], shape, rtol=1e-6)
-    assert -atoms.get_stress()[:3].mean() * 160.21766208 == pytest.approx(10.0, abs=0.011)
+    assert -atoms.get_stress()[:3].mean() * 160.21766208 == pytest.approx(2.0, abs=0.011)
 
 
 def test_a_cell_under_pressure_is_smaller_than_one_without():
     volumes = []
-    for pressure in (None, 20.0):
+    for pressure in (None, 2.0):
         atoms = build_structure("fcc", a_A=3.8, repeat=(2, 2, 2))
         relax_structure(atoms, PairPotential(), RelaxSettings(cell="full", pressure_GPa=pressure))
         volumes.append(atoms.get_volume())
-    assert volumes[1] < 0.99 * volumes[0]
+    assert volumes[1] < 0.995 * volumes[0]
 
 
 def test_too_few_steps_are_reported_as_not_converged_and_atoms_are_where_they_came_to():

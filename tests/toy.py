@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-DEPTH_EV, STEEPNESS_PER_A, BOND_A, CUTOFF_A = 0.6, 1.6, 2.65, 3.7
+DEPTH_EV, STEEPNESS_PER_A, BOND_A, CUTOFF_A = 2.0, 1.6, 2.9, 3.7
 
 
 class PairPotential(Calculator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import find_pairs
 from ru_calc.units import to_voigt
 
 if TYPE_CHECKING:
@@ -54,18 +53,6 @@ class Predictions:
         return cls(np.full(n_frames, np.nan), np.full((n_atoms, 3), np.nan), np.full((n_frames, 6), np.nan))
 
 
-def batches(counts: np.ndarray, batch_atoms: int) -> Iterator[np.ndarray]:
-    """Runs of frames with at most `batch_atoms` atoms together; a larger frame comes alone."""
-    start, total = 0, 0
-    for k, count in enumerate(counts):
-        if total + count > batch_atoms and k > start:
-            yield np.arange(start, k)
-            start, total = k, 0
-        total += int(count)
-    if start < len(counts):
-        yield np.arange(start, len(counts))
-
-
 def predict_by_model(
     predictor: Predictor, dataset: Dataset, batch_atoms: int = 1000, advance: Advance = lambda frames: None
 ) -> Predictions:
@@ -75,14 +62,10 @@ def predict_by_model(
         batch_atoms: atoms at once.
         advance: called with the number of frames that were done.
     """
-    result, s = Predictions.empty(dataset), dataset.structures
-    for frames in batches(s.counts, batch_atoms):
-        part = s.select(frames)
-        found = predictor.predict(part, find_pairs(part, predictor.cutoff_A), ("energy", "forces", "stress"))
-        for name, index in (("energy", frames), ("forces", s.atoms_of(frames)), ("stress", frames)):
-            if getattr(found, name) is not None:
-                getattr(result, name)[index] = getattr(found, name)
-        advance(len(frames))
+    from ru_calc.derivatives import predict_all
+
+    found = predict_all(predictor, dataset.structures, batch_atoms=batch_atoms, advance=advance)
+    result = Predictions(found.energy, found.forces, found.stress)
     result.failures.extend(_not_finite(result, dataset))
     return result
 

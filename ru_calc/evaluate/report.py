@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from ru_calc.errors import OutputError
 from ru_calc.evaluate.assessment import Evaluation
-from ru_calc.files import check_writable, make_folder, whole_file
+from ru_calc.files import check_writable, make_folder, whole_file, write_json
 from ru_calc.metrics import ALL, QUANTITIES, SCALES
 from ru_calc.plots import parity_plot
 from ru_calc.units import EV_PER_A3_IN_GPA
@@ -136,18 +135,7 @@ def _write_json(evaluation: Evaluation, path: Path) -> Path:
         "errors": evaluation.rows,
         "failures": [vars(failure) for failure in evaluation.failures],
     }
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(_without_nan(content), indent=1, ensure_ascii=False), encoding="utf-8")
-    return path
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN is not JSON: it becomes null."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return write_json(path, content)
 
 
 def _write_parity(evaluation: Evaluation, folder: Path) -> list[Path]:

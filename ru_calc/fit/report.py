@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference
-from ru_calc.files import whole_file
+from ru_calc.derivatives import Reference, predict_all
+from ru_calc.files import write_json
 from ru_calc.metrics import QUANTITIES, SCALES, Comparison
-from ru_calc.neighbors import find_pairs
 from ru_calc.plots import parity_plot
 from ru_calc.potentials import Potential
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 DIVERGENCE = 1.5
-FRAMES_AT_ONCE = 64
 
 
 def compare_with(potential: Potential, dataset: Dataset) -> Comparison:
     """Labels of a set beside a potential's predictions in float64."""
-    import torch
-
-    reference = Reference(potential, torch.float64)
-    parts = []
-    for start in range(0, len(dataset), FRAMES_AT_ONCE):
-        frames = dataset.structures.select(np.arange(start, min(start + FRAMES_AT_ONCE, len(dataset))))
-        parts.append(reference.predict(frames, find_pairs(frames, potential.cutoff_A), QUANTITIES))
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in QUANTITIES
-        if getattr(parts[0], name) is not None
-    }
-    return Comparison(dataset, **joined)
+    found = predict_all(Reference(potential, torch.float64), dataset.structures, QUANTITIES)
+    return Comparison(dataset, found.energy, found.forces, found.stress)
 
 
 def final_report(
@@ -58,8 +45,7 @@ def final_report(
     for warning in divergence(errors):
         say(f"warning: {warning}")
     metrics = {name: comparison.row() for name, comparison in comparisons.items()}
-    with whole_file(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1))
+    write_json(folder / "metrics.json", metrics)
     last = comparisons.get("test", comparisons["validation"])
     parity_plot(folder / "parity.png", _panels(last), title="test" if "test" in comparisons else "validation")
     return metrics

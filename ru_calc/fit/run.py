@@ -18,7 +18,7 @@ import torch
 
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError, SettingsError
-from ru_calc.files import make_folder, whole_file
+from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.report import final_report
@@ -177,11 +177,9 @@ def _claim_folder(job: FitInput, split: dict[str, np.ndarray], resume: bool) -> 
         return
     if path.is_file():
         raise SettingsError(f"{job.folder} already holds a fit; use --resume, or another folder")
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1))
-    with whole_file(job.folder / "split.json") as temporary:
-        parts = {name: indices.tolist() for name, indices in split.items()}
-        temporary.write_text(json.dumps({"data": record["data"], **parts}))
+    write_json(path, record)
+    parts = {name: indices.tolist() for name, indices in split.items()}
+    write_json(job.folder / "split.json", {"data": record["data"], **parts})
 
 
 def _header(job: FitInput, row: dict[str, float]) -> dict[str, Any]:

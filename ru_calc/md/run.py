@@ -159,6 +159,17 @@ def _settings_to_resume(saved: Checkpoint, steps: int | None) -> MDSettings:
     return settings
 
 
+@dataclass(frozen=True)
+class _Good:
+    """The last frame that was found physical."""
+
+    positions: np.ndarray
+    momenta: np.ndarray
+    cell: np.ndarray
+    energy_eV: float
+    forces: np.ndarray
+
+
 def _energy_beside_forces(atoms: Atoms) -> float:
     """The potential energy right after the forces: ASE would compare all atoms once more before giving it."""
     known = getattr(atoms.calc, "results", {}).get("energy")
@@ -176,7 +187,7 @@ class _Run:
         self.rows: list[Row] = []
         self.log: ThermoLog | None = None
         self.trajectory: Writer | None = None
-        self.good: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.good: _Good | None = None
         try:
             self.ensemble = make_ensemble(atoms, settings, dof, rng)
         except CANNOT_EVALUATE as problem:
@@ -265,16 +276,15 @@ class _Run:
         cause = self.monitor.cause(atoms, energy, forces, reservoir)
         if cause:
             self._fail(step, cause)
-        self.good = atoms.get_positions(), atoms.get_momenta(), atoms.cell.array.copy()
+        self.good = _Good(atoms.get_positions(), atoms.get_momenta(), atoms.cell.array.copy(), energy, forces)
 
     def _fail(self, step: int, cause: str) -> NoReturn:
         where = f"step {step} ({step * self.settings.timestep_fs / 1000:.4f} ps): {cause}"
         if self.good is None or step == 0:
             raise UnphysicalError(f"{where}: the first frame is not physical; start from another structure")
-        positions, momenta, cell = self.good
-        self.atoms.set_cell(cell)
-        self.atoms.set_positions(positions, apply_constraint=False)
-        self.atoms.set_momenta(momenta, apply_constraint=False)
+        self.atoms.set_cell(self.good.cell)
+        self.atoms.set_positions(self.good.positions, apply_constraint=False)
+        self.atoms.set_momenta(self.good.momenta, apply_constraint=False)
         if self.output is None:
             raise UnphysicalError(f"{where}; the atoms are left as they were one step before")
         self._write_frame(LAST_GOOD)
@@ -292,7 +302,7 @@ class _Run:
             if report is not None:
                 report(row, speed)
         if self.trajectory is not None and self.output is not None and self.step % self.output.trajectory_every == 0:
-            self.trajectory.append(frame_of(self.atoms, self.step, self._time_fs()))
+            self.trajectory.append(self._frame())
 
     def _checkpoint_every(self) -> int:
         return self.output.checkpoint_every if self.output is not None else self.settings.steps + 1
@@ -311,7 +321,7 @@ class _Run:
             dof=self.dof,
             start_eV=self.monitor.start_eV,
             volume_A3=self.monitor.volume_A3,
-            energy_eV=float(self.atoms.get_potential_energy()),
+            energy_eV=self.good.energy_eV if self.good else float("nan"),
             ensemble=self.ensemble.state(),
             rng=dict(self.rng.bit_generator.state),
             marks=marks,
@@ -326,9 +336,13 @@ class _Run:
         self.ensemble = make_ensemble(self.atoms, self.settings, self.dof, self.rng)
         self.ensemble.load(state)
 
+    def _frame(self) -> Atoms:
+        assert self.good is not None  # every frame that is written has been judged
+        return frame_of(self.atoms, self.good.energy_eV, self.good.forces, self.step, self._time_fs())
+
     def _write_frame(self, name: str) -> None:
         if self.output is not None:
-            frame = frame_of(self.atoms, self.step, self._time_fs())
+            frame = self._frame()
             with whole_file(self.output.folder / name) as temporary:
                 ase.io.write(temporary, frame, format="extxyz")
 

@@ -34,8 +34,8 @@ class Writer(Protocol):
         """The file is complete."""
 
 
-def frame_of(atoms: Atoms, step: int, time_fs: float) -> Atoms:
-    """Positions, cell and momenta with the energy and forces of now, and `info` with `step` and `time_fs`.
+def frame_of(atoms: Atoms, energy_eV: float, forces: np.ndarray, step: int, time_fs: float) -> Atoms:
+    """Positions, cell and momenta with energy and forces (n, 3) in eV/Å, and `info` with `step` and `time_fs`.
 
     Further arrays of `atoms` are left out: a restart does not know them, and would write another kind of frame.
     """
@@ -50,7 +50,7 @@ def frame_of(atoms: Atoms, step: int, time_fs: float) -> Atoms:
     if atoms.has("masses"):
         frame.set_masses(atoms.get_masses())
     frame.set_constraint(atoms.constraints)
-    frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+    frame.calc = SinglePointCalculator(frame, energy=energy_eV, forces=forces)
     return frame
 
 

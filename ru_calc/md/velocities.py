@@ -20,16 +20,19 @@ def draw_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator, d
         dof_of: the ensemble whose degrees of freedom the temperature refers to; see `degrees_of_freedom`.
     """
     thermalize_momenta(atoms, temperature_K, rng=rng)
+    drawn = atoms.get_kinetic_energy()
     if not atoms.constraints:
         momenta, masses = atoms.get_momenta(), atoms.get_masses()[:, None]
         momenta -= masses * momenta.sum(axis=0) / masses.sum()
         if not atoms.pbc.any():
             momenta -= masses * np.cross(_rotation(atoms, momenta), atoms.positions - atoms.get_center_of_mass())
         atoms.set_momenta(momenta)
-    kinetic, dof = atoms.get_kinetic_energy(), degrees_of_freedom(atoms, dof_of)
-    wanted = 0.5 * dof * BOLTZMANN_EV_PER_K * temperature_K
-    if kinetic > NOISE * wanted:
-        atoms.set_momenta(atoms.get_momenta() * np.sqrt(wanted / kinetic))
+    kinetic = atoms.get_kinetic_energy()
+    if kinetic <= NOISE * drawn:  # a lone atom: drift was all it had
+        atoms.set_momenta(np.zeros((len(atoms), 3)))
+        return
+    wanted = 0.5 * degrees_of_freedom(atoms, dof_of) * BOLTZMANN_EV_PER_K * temperature_K
+    atoms.set_momenta(atoms.get_momenta() * np.sqrt(wanted / kinetic))
 
 
 def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:

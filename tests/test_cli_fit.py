@@ -1,0 +1,82 @@
+"""`ru-calc fit` on the command line: it works as the README shows, and refuses what it cannot do in one line."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from labelled import lj_frames
+
+from ru_calc.cli import main
+from ru_calc.dataset import Dataset, write_dataset
+
+SMALL = [
+    "--set", "model.channels=8", "--set", "model.n_radial=6", "--set", "model.filter_hidden=6",
+    "--set", "model.angular_radial=3", "--set", "model.triple=2", "--threads", "1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_dataset(Dataset.from_atoms(lj_frames(12)), tmp_path / "data.h5")
+    return tmp_path / "data.h5"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["fit", *map(str, arguments)])
+
+
+def refused(result, words: str) -> None:
+    """One line on standard error, a status that is not 0, and no traceback."""
+    assert result.exit_code != 0 and result.exception is not None and isinstance(result.exception, SystemExit)
+    assert words in result.output, result.output
+    assert result.output.strip().splitlines()[-1].startswith(("Error:", "error:"))
+
+
+def test_fit_prints_what_it_read_then_epochs_then_errors(data, tmp_path):
+    result = run(data, "-o", tmp_path / "run", "--epochs", "2", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "12 frames" in result.output and "epoch    2/2" in result.output and "test energy" in result.output
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
+    assert settings["model"]["channels"] == 8 and settings["epochs"] == 2
+
+
+def test_resume_goes_on_and_init_from_starts_from_a_model(data, tmp_path):
+    assert run(data, "-o", tmp_path / "run", "--epochs", "2", *SMALL).exit_code == 0
+    again = run(data, "-o", tmp_path / "run", "--epochs", "2", *SMALL, "--resume")
+    assert again.exit_code == 0 and "resumed after epoch 2" in again.output
+    changed = run(data, "-o", tmp_path / "run", "--epochs", "3", *SMALL, "--resume")
+    refused(changed, "epochs: 2 → 3")
+    best = tmp_path / "run" / "best.safetensors"
+    assert run(data, "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", best).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--set", "speed=1"], "no setting 'speed'"),
+        (["--set", "model.depth=1"], "no hyper-parameter 'depth'"),
+        (["--set", "nonsense"], "not NAME=VALUE"),
+        (["--preset", "fast"], "'fast' is not one of"),
+        (["--epochs", "0"], "0 is not in the range"),
+        (["--split", "a,b"], "three fractions"),
+        (["--split", "0.5,0.2,0.2"], "add up to 1"),
+        (["--init-from", "nowhere"], "no model 'nowhere'"),
+        (["--family", "magic"], "family is 'magic'"),
+        (["--resume"], "no fit to resume"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(data, tmp_path, options, words):
+    refused(run(data, "-o", tmp_path / "run", *options), words)
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_missing_and_foreign_data_are_refused(tmp_path):
+    refused(run(tmp_path / "none.h5", "-o", tmp_path / "run"), "no data file")
+    (tmp_path / "text.h5").write_text("not HDF5")
+    refused(run(tmp_path / "text.h5", "-o", tmp_path / "run"), "not a whole HDF5 file")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_cannot_be_made_is_refused(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(run(data, "-o", tmp_path / "file", *SMALL), "cannot be made")
