@@ -14,6 +14,14 @@ from typing import Any
 from ru_calc.errors import OutputError
 
 
+def shipped(pattern: str) -> list[Path]:
+    """Files that come with the package in `models/`, by glob pattern."""
+    # An editable install maps the package, but not the folder `models` beside it.
+    here = Path(__file__).parent
+    folder = next((f for f in (here / "models", here.parent / "models") if f.is_dir()), here / "models")
+    return sorted(folder.glob(pattern))
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` at the end, or vanishes if something fails.

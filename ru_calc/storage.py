@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from ru_calc.derivatives import Reference
 from ru_calc.errors import ModelError
-from ru_calc.files import whole_file
+from ru_calc.files import shipped, whole_file
 from ru_calc.neighbors import find_pairs
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.structures import Structures
@@ -47,15 +47,9 @@ class StoredModel:
     header: dict[str, Any]
 
 
-def _model_folders() -> list[Path]:
-    # An editable install maps the package but not the mapped folder beside it.
-    here = Path(__file__).parent
-    return [folder for folder in (here / "models", here.parent / "models") if folder.is_dir()]
-
-
 def model_names() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted({path.stem for folder in _model_folders() for path in folder.glob("*.safetensors")})
+    return [path.stem for path in shipped("*.safetensors")]
 
 
 def model_path(model: str | Path) -> Path:
@@ -64,9 +58,8 @@ def model_path(model: str | Path) -> Path:
     Raises:
         ModelError: neither a name nor a file.
     """
-    for folder in _model_folders():
-        if (folder / f"{model}.safetensors").is_file():
-            return folder / f"{model}.safetensors"
+    if str(model) in model_names():
+        return next(path for path in shipped("*.safetensors") if path.stem == str(model))
     if Path(model).is_file():
         return Path(model)
     raise ModelError(

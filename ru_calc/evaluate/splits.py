@@ -9,13 +9,12 @@ import numpy as np
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError
+from ru_calc.files import shipped
 
 
 def shipped_splits() -> dict[str, Path]:
     """Splits that come with the models, by model name: `models/NAME.split.json`."""
-    here = Path(__file__).parent.parent
-    folders = (here / "models", here.parent / "models")
-    return {path.name.removesuffix(".split.json"): path for f in folders for path in sorted(f.glob("*.split.json"))}
+    return {path.name.removesuffix(".split.json"): path for path in shipped("*.split.json")}
 
 
 def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -63,13 +63,12 @@ class Monitor:
 
     Args:
         settings: hold the limits.
-        dof: degrees of freedom for the temperature.
         start_eV: conserved quantity at step 0.
         volume_A3: at step 0.
     """
 
-    def __init__(self, settings: MDSettings, dof: int, start_eV: float, volume_A3: float) -> None:
-        self.settings, self.dof, self.start_eV, self.volume_A3 = settings, dof, start_eV, volume_A3
+    def __init__(self, settings: MDSettings, start_eV: float, volume_A3: float) -> None:
+        self.settings, self.start_eV, self.volume_A3 = settings, start_eV, volume_A3
         self.overlap = OverlapCheck(settings.min_distance_A)
 
     def cause(self, atoms: Atoms, energy_eV: float, forces: np.ndarray, reservoir_eV: float) -> str | None:
@@ -107,7 +106,8 @@ class Monitor:
 
     def _runaway(self, atoms: Atoms, energy_eV: float, reservoir_eV: float) -> str | None:
         kinetic, limits = atoms.get_kinetic_energy(), self.settings
-        temperature = temperature_K(kinetic, self.dof)
+        # Over all 3N: the single free degree of a bond that forms takes up electronvolts and is no runaway.
+        temperature = temperature_K(kinetic, 3 * len(atoms))
         if temperature > limits.hottest_K:
             return f"the temperature ran away to {temperature:.0f} K (limit {limits.hottest_K:.0f} K)"
         drift = (energy_eV + kinetic + reservoir_eV - self.start_eV) / len(atoms)

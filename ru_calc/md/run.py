@@ -201,7 +201,7 @@ class _Run:
         except CANNOT_EVALUATE as problem:
             raise UnphysicalError(f"the first frame cannot be evaluated: {problem}") from problem
         start = energy + self.atoms.get_kinetic_energy() + self.ensemble.reservoir_eV()
-        self.monitor = Monitor(self.settings, self.dof, start, volume)
+        self.monitor = Monitor(self.settings, start, volume)
         self._judge(self.step)
         if self.output is not None:
             make_folder(self.output.folder)
@@ -215,7 +215,7 @@ class _Run:
 
     def continue_from(self, saved: Checkpoint) -> None:
         """Opens the files of an earlier run where its checkpoint left them."""
-        self.monitor = Monitor(self.settings, self.dof, saved.start_eV, saved.volume_A3)
+        self.monitor = Monitor(self.settings, saved.start_eV, saved.volume_A3)
         self._judge(self.step)
         folder = saved.output.folder
         (folder / FINAL).unlink(missing_ok=True)

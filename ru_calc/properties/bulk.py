@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.eos import EquationOfState
 from scipy.optimize import minimize, minimize_scalar
 
 from ru_calc.errors import UnphysicalError
@@ -55,6 +54,7 @@ class EquationOfStateFit:
         volumes_A3, energies_eV: the points (k,), per atom.
         V0_A3, E0_eV: minimum, per atom.
         B_GPa, B_prime: bulk modulus and its pressure derivative at V0.
+        residual_eV: largest distance of a point from the curve.
     """
 
     volumes_A3: np.ndarray
@@ -63,6 +63,13 @@ class EquationOfStateFit:
     E0_eV: float
     B_GPa: float
     B_prime: float
+    residual_eV: float
+
+    def energy_eV(self, volume_A3: np.ndarray) -> np.ndarray:
+        """The fitted curve at volumes per atom in Å³."""
+        x = (self.V0_A3 / np.asarray(volume_A3)) ** (2 / 3)
+        scale = 9 * self.V0_A3 * self.B_GPa / EV_PER_A3_IN_GPA / 16
+        return self.E0_eV + scale * ((x - 1) ** 3 * self.B_prime + (x - 1) ** 2 * (6 - 4 * x))
 
 
 def relaxed_hcp(
@@ -148,19 +155,30 @@ def equilibrium_volume(name: str, calculator: Calculator, start_A3: float, symbo
 def fit_equation_of_state(volumes_A3: np.ndarray, energies_eV: np.ndarray) -> EquationOfStateFit:
     """Third-order Birch–Murnaghan fit to energies and volumes per atom (F. Birch, Phys. Rev. 71, 809 (1947)).
 
+    The curve is a cubic polynomial in V^(−2/3), so the least-squares fit is linear and cannot fail to converge.
+
     Raises:
-        UnphysicalError: the points have no minimum that can be fitted.
+        UnphysicalError: the fitted curve has no minimum among the points.
     """
-    fit = EquationOfState(volumes_A3, energies_eV, eos="birchmurnaghan")
-    try:
-        fit.fit(warn=False)
-    except (RuntimeError, ValueError) as problem:
-        raise UnphysicalError(f"no Birch–Murnaghan curve fits {np.round(energies_eV, 4).tolist()} eV") from problem
-    energy, bulk_modulus, derivative, volume = (float(value) for value in fit.eos_parameters)
-    if not (np.min(volumes_A3) < volume < np.max(volumes_A3) and bulk_modulus > 0):
-        raise UnphysicalError(f"the fitted minimum at {volume:.2f} Å³ lies outside the points")
+    volumes, energies = np.asarray(volumes_A3, dtype=float), np.asarray(energies_eV, dtype=float)
+    x = volumes ** (-2 / 3)
+    curve = np.polynomial.Polynomial.fit(x, energies, 3)
+    slope, curvature = curve.deriv(), curve.deriv(2)
+    minima = [float(z.real) for z in slope.roots() if abs(z.imag) < 1e-12 and x.min() < z.real < x.max()]
+    minima = [z for z in minima if curvature(z) > 0]
+    if not minima:
+        raise UnphysicalError(f"no Birch–Murnaghan curve with a minimum fits {np.round(energies, 4).tolist()} eV")
+    x0 = minima[0]
+    volume = x0**-1.5
+    modulus = 4 / 9 * curvature(x0) * x0**2 / volume
     return EquationOfStateFit(
-        np.asarray(volumes_A3), np.asarray(energies_eV), volume, energy, bulk_modulus * EV_PER_A3_IN_GPA, derivative
+        volumes,
+        energies,
+        V0_A3=volume,
+        E0_eV=float(curve(x0)),
+        B_GPa=float(modulus * EV_PER_A3_IN_GPA),
+        B_prime=float(4 + 8 / 27 * curve.deriv(3)(x0) * x0**3 / (volume * modulus)),
+        residual_eV=float(np.abs(curve(x) - energies).max()),
     )
 
 

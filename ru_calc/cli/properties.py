@@ -1,0 +1,117 @@
+"""`ru-calc properties`: what a model says of ruthenium, beside its teacher, PBE and experiment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+    from ru_calc.properties.table import Row
+
+WIDTH = 130
+
+
+def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise click.BadParameter(f"{text!r} is not JSON ({problem})") from None
+    if not isinstance(value, dict):
+        raise click.BadParameter(f'{text!r} is not a JSON object; write {{"argument": value}}')
+    return value
+
+
+@click.command("properties")
+@click.option("--model", help="Name or file of a model. [default: default]")
+@click.option("--calculator", metavar="MODULE:CLASS", help="Any ASE calculator instead, as ase.calculators.eam:EAM.")
+@click.option(
+    "--calculator-args", callback=_json_object, default="{}", metavar="JSON",
+    help='Its arguments, as {"potential": "Ru.eam.fs", "form": "fs"}.',
+)  # fmt: skip
+@click.option("--device", help="auto, cpu, cuda or cuda:N; of a model. [default: auto]")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Of a model. [default: float64]")
+@click.option("--quick", is_flag=True, help="Smaller cells, and only what has a target.")
+@click.option("--phonons", is_flag=True, help="Also the lowest phonon frequency of the whole zone (needs phonopy).")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all values and sources to this file.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the table in Markdown.")
+def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: bool, **chosen: Any) -> None:
+    """Lattice, elastic constants, phonons, phases, vacancy, surface and dimer of ruthenium, with reference values.
+
+    Differences of the model stand in brackets: in %, or in the unit itself where that is % or eV.  A target is how
+    near the model has to come to its teacher, the model that made the labels.
+    """
+    _check(chosen)
+
+    from ru_calc.errors import UnphysicalError
+    from ru_calc.files import check_writable
+    from ru_calc.properties import all_properties, compare, markdown
+
+    if json_file is not None:
+        check_writable(json_file)
+    rows = compare(all_properties(_calculator(chosen), quick, phonons))
+    if all(row.property.value is None for row in rows):
+        raise UnphysicalError(f"no property could be measured ({rows[0].property.failure}); try another model")
+    if json_file is not None:
+        _write(json_file, rows, chosen, quick)
+    if as_markdown:
+        click.echo(markdown(rows), nl=False)
+    else:
+        _print(rows)
+
+
+def _check(chosen: dict[str, Any]) -> None:
+    if chosen["calculator"]:
+        for option in ("model", "device", "dtype"):
+            if chosen[option]:
+                raise click.UsageError(f"--{option} and --calculator exclude each other; give one")
+    elif chosen["calculator_args"]:
+        raise click.UsageError("--calculator-args needs --calculator")
+
+
+def _calculator(chosen: dict[str, Any]) -> Calculator:
+    if chosen["calculator"]:
+        from ru_calc.evaluate import load_calculator
+
+        return load_calculator(chosen["calculator"], chosen["calculator_args"])
+    from ru_calc.cli.shared import make_calculator
+
+    return make_calculator(chosen["model"] or "default", chosen["device"] or "auto", chosen["dtype"] or "float64")
+
+
+def _write(path: Path, rows: list[Row], chosen: dict[str, Any], quick: bool) -> None:
+    from ru_calc.files import whole_file
+    from ru_calc.properties.table import as_records, score, summary
+
+    content = {
+        "predictor": chosen["calculator"] or chosen["model"] or "default",
+        "calculator_args": chosen["calculator_args"],
+        "quick": quick,
+        "summary": summary(rows),
+        "score": score(rows),
+        "properties": as_records(rows),
+    }
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _print(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ru_calc.properties.table import HEADINGS, cells, failures, summary
+
+    table = Table(box=None, header_style="bold")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading in HEADINGS[3:7] else "left")
+    for row in rows:
+        table.add_row(*cells(row), style="red" if row.met is False else None)
+    console = Console(width=WIDTH, highlight=False)
+    console.print(table)
+    click.echo(summary(rows))
+    for line in failures(rows):
+        click.echo(f"failed: {line}")

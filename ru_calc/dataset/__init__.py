@@ -1,0 +1,7 @@
+"""Labelled frames: in memory, in the native HDF5 file, and split into training, validation and test sets."""
+
+from ru_calc.dataset.frames import LABELS, Dataset
+from ru_calc.dataset.hdf5 import SCHEMA, UNITS, read_dataset, shipped_data, write_dataset
+from ru_calc.dataset.split import split_by_group
+
+__all__ = ["LABELS", "SCHEMA", "UNITS", "Dataset", "read_dataset", "shipped_data", "split_by_group", "write_dataset"]

@@ -1,0 +1,36 @@
+"""Splits into training, validation and test frames that keep groups together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ru_calc.dataset.frames import Dataset
+from ru_calc.errors import DataError
+
+
+def split_by_group(
+    dataset: Dataset, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Indices of training, validation and test frames; frames of one group stay together.
+
+    Groups are shuffled within each `config_type` and dealt out so that every type is spread in proportion; a type too
+    small for that goes to training first.
+
+    Raises:
+        DataError: fractions that are negative or do not add up to 1.
+    """
+    names = ("train", "validation", "test")
+    share = np.asarray(fractions, dtype=float)
+    if share.shape != (3,) or (share < 0).any() or abs(share.sum() - 1) > 1e-9 or share[0] == 0:
+        raise DataError(f"the split is {tuple(fractions)}; it must be three fractions that add up to 1, the first > 0")
+    rng = np.random.default_rng(seed)
+    groups, first, inverse = np.unique(dataset.group_id, return_index=True, return_inverse=True)
+    sizes = np.bincount(inverse)
+    kind = dataset.config_type[first]
+    owner = np.zeros(len(groups), dtype=np.int64)
+    for name in np.unique(kind):
+        dealt = np.zeros(3)
+        for group in rng.permutation(np.flatnonzero(kind == name)):
+            owner[group] = np.argmax(share * (dealt.sum() + sizes[group]) - dealt)
+            dealt[owner[group]] += sizes[group]
+    return {name: np.flatnonzero(owner[inverse] == k) for k, name in enumerate(names)}

@@ -1,0 +1,72 @@
+"""Properties of ruthenium from any ASE calculator, and the values that they should have.
+
+Energies are in eV (meV per atom for differences between phases), lengths in Å, moduli in GPa, frequencies in THz.
+"""
+
+from ru_calc.properties.bulk import (
+    EquationOfStateFit,
+    HcpLattice,
+    energy_at_volume,
+    equation_of_state,
+    equilibrium_volume,
+    fit_equation_of_state,
+    relaxed_hcp,
+)
+from ru_calc.properties.defects import Vacancy, hcp_vacancy, vacancy_formation
+from ru_calc.properties.elastic import HcpElasticConstants, elastic_tensor, hcp_elastic_constants
+from ru_calc.properties.everything import Property, all_properties
+from ru_calc.properties.lattices import PHASES, hcp_crystal, phase_crystal
+from ru_calc.properties.molecules import Dimer, dimer, dimer_energy, isolated_atom_energy
+from ru_calc.properties.order import bond_fractions, common_neighbour_bonds, lindemann_index
+from ru_calc.properties.ordering import PhaseOrder, phase_order
+from ru_calc.properties.phonons import GammaPhonons, gamma_phonons, lowest_frequency_THz, phonopy_of
+from ru_calc.properties.references import ReferenceValue, reference, reference_value, reference_values
+from ru_calc.properties.surfaces import BasalSurface, basal_slab, basal_surface, layer_spacings_percent
+from ru_calc.properties.table import Row, compare, markdown, score, summary
+
+__all__ = [
+    "PHASES",
+    "BasalSurface",
+    "Dimer",
+    "EquationOfStateFit",
+    "GammaPhonons",
+    "HcpElasticConstants",
+    "HcpLattice",
+    "PhaseOrder",
+    "Property",
+    "ReferenceValue",
+    "Row",
+    "Vacancy",
+    "all_properties",
+    "basal_slab",
+    "basal_surface",
+    "bond_fractions",
+    "common_neighbour_bonds",
+    "compare",
+    "dimer",
+    "dimer_energy",
+    "elastic_tensor",
+    "energy_at_volume",
+    "equation_of_state",
+    "equilibrium_volume",
+    "fit_equation_of_state",
+    "gamma_phonons",
+    "hcp_crystal",
+    "hcp_elastic_constants",
+    "hcp_vacancy",
+    "isolated_atom_energy",
+    "layer_spacings_percent",
+    "lindemann_index",
+    "lowest_frequency_THz",
+    "markdown",
+    "phase_crystal",
+    "phase_order",
+    "phonopy_of",
+    "reference",
+    "reference_value",
+    "reference_values",
+    "relaxed_hcp",
+    "score",
+    "summary",
+    "vacancy_formation",
+]

@@ -1,0 +1,79 @@
+"""Order of atoms in a frame, and how much they move: common-neighbour analysis and Lindemann's index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+# Between the first and second shell of close packing at the density of ruthenium (2.7 and 3.8 Å).
+BOND_CUTOFF_A = 3.3
+CLOSE_PACKED = ("421", "422")
+
+
+def common_neighbour_bonds(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> Counter[str]:
+    """Counts of the Honeycutt–Andersen signatures of all bonds (J. Phys. Chem. 91, 4950 (1987)).
+
+    A signature "jkl" says that the two bonded atoms have j common neighbours, with k bonds among these, the longest
+    chain of which has l bonds: fcc has 421 only, hcp 421 and 422 in equal shares, an icosahedron's centre 555.
+
+    Args:
+        atoms: any; a periodic cell must be wider than twice `cutoff_A`.
+        cutoff_A: two atoms nearer than this are bonded.
+    """
+    first, second = neighbor_list("ij", atoms, cutoff_A)
+    bonded = np.zeros((len(atoms), len(atoms)), dtype=bool)
+    bonded[first, second] = True
+    counts: Counter[str] = Counter()
+    for i, j in zip(first, second, strict=True):
+        if i < j:
+            common = np.flatnonzero(bonded[i] & bonded[j])
+            edges = np.argwhere(np.triu(bonded[np.ix_(common, common)]))
+            counts[f"{len(common)}{len(edges)}{_longest_chain([(int(a), int(b)) for a, b in edges])}"] += 1
+    return counts
+
+
+def bond_fractions(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> dict[str, float]:
+    """Shares of the bonds that are `close_packed` (421, 422), of hcp kind among all (`hcp`, 422), and `fivefold` (555)
+
+    All are 0 if there is no bond.
+    """
+    counts = common_neighbour_bonds(atoms, cutoff_A)
+    total = max(sum(counts.values()), 1)
+    return {
+        "close_packed": sum(counts[signature] for signature in CLOSE_PACKED) / total,
+        "hcp": counts["422"] / total,
+        "fivefold": counts["555"] / total,
+    }
+
+
+def lindemann_index(frames: Sequence[np.ndarray]) -> float:
+    """Root-mean-square fluctuation of the distances of all pairs over their means, averaged over the pairs.
+
+    δ = 2/(N(N − 1)) Σ_{i<j} √(⟨r_ij²⟩ − ⟨r_ij⟩²)/⟨r_ij⟩; below about 0.1 in a solid cluster, above in a liquid one
+    (Kaelberer & Etters, J. Chem. Phys. 66, 3233 (1977)).
+
+    Args:
+        frames: positions (n, 3) in Å of one cluster, not wrapped.
+    """
+    pairs = np.triu_indices(len(frames[0]), 1)
+    distances = np.array([np.linalg.norm(r[pairs[0]] - r[pairs[1]], axis=1) for r in map(np.asarray, frames)])
+    return float(np.mean(distances.std(axis=0) / distances.mean(axis=0)))
+
+
+def _longest_chain(edges: list[tuple[int, int]]) -> int:
+    """Bonds in the longest path that uses no bond twice."""
+
+    def walk(end: int, left: frozenset[int]) -> int:
+        lengths = [0]
+        for k in left:
+            if end in edges[k]:
+                other = edges[k][0] if edges[k][1] == end else edges[k][1]
+                lengths.append(1 + walk(other, left - {k}))
+        return max(lengths)
+
+    every = frozenset(range(len(edges)))
+    return max((walk(atom, every) for edge in edges for atom in edge), default=0)

@@ -1,0 +1,109 @@
+"""Reference values, and how near to the labels' own level a model has to come."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+LEVELS = ("teacher", "PBE", "experiment")
+
+
+@dataclass(frozen=True)
+class ReferenceValue:
+    """One value of one property.
+
+    Attributes:
+        symbol: of the property.
+        level: `teacher` (the model that made the labels), `PBE` or `experiment`.
+        value, unit: the number.
+        kind: computed, measured, derived or estimate.
+        source: where it was published.
+        confidence: high, medium or low.
+        how: read, recalled or derived.
+        note: conditions and doubts.
+    """
+
+    symbol: str
+    level: str
+    value: float
+    unit: str
+    kind: str
+    source: str
+    confidence: str
+    how: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How near to the teacher's value a model has to come; one of the three is set.
+
+    Attributes:
+        relative: largest relative deviation.
+        absolute: largest deviation, in the unit of the property.
+        least: smallest value itself, without a reference.
+    """
+
+    relative: float | None = None
+    absolute: float | None = None
+    least: float | None = None
+
+    def deviation(self, value: float, teacher: float | None) -> float | None:
+        """Deviation in units of the tolerance, so that 1 is just allowed; None without a reference."""
+        if self.least is not None:
+            return 0.0 if value > self.least else float("inf")
+        if teacher is None:
+            return None
+        allowed = self.absolute if self.absolute is not None else (self.relative or 0.0) * abs(teacher)
+        return abs(value - teacher) / allowed
+
+    def __str__(self) -> str:
+        if self.least is not None:
+            return f"> {self.least:g}"
+        return f"±{self.absolute:g}" if self.absolute is not None else f"±{100 * (self.relative or 0):g} %"
+
+
+TARGETS = {
+    "a": Target(relative=0.002),
+    "c": Target(relative=0.002),
+    "C11": Target(relative=0.05),
+    "C33": Target(relative=0.05),
+    "C12": Target(relative=0.10),
+    "C13": Target(relative=0.10),
+    "C44": Target(relative=0.10),
+    "E2g": Target(relative=0.04),
+    "B1g": Target(relative=0.07),
+    "fcc-hcp": Target(absolute=6.0),
+    "bcc-hcp": Target(absolute=25.0),
+    "hcp margin": Target(least=0.0),
+    "E_vac": Target(absolute=0.1),
+    "gamma_0001": Target(relative=0.03),
+    "d12": Target(absolute=1.0),
+    "nu_min": Target(least=-0.05),
+}
+
+
+@cache
+def reference_values() -> tuple[ReferenceValue, ...]:
+    """All values of the package's table, `ru_calc/reference_values.json`."""
+    text = files("ru_calc").joinpath("reference_values.json").read_text(encoding="utf-8")
+    return tuple(ReferenceValue(**row) for row in json.loads(text))
+
+
+def reference(symbol: str, level: str) -> ReferenceValue | None:
+    """The value of a property at a level, or None."""
+    return next((row for row in reference_values() if (row.symbol, row.level) == (symbol, level)), None)
+
+
+def reference_value(symbol: str, level: str = "experiment") -> float:
+    """The number of a property at a level, for a script that knows that there is one.
+
+    Raises:
+        KeyError: there is none.
+    """
+    found = reference(symbol, level)
+    if found is None:
+        raise KeyError(f"there is no {level} value of {symbol}")
+    return found.value

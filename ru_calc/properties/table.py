@@ -1,0 +1,135 @@
+"""Properties beside the values of the teacher, PBE and experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ru_calc.properties.everything import Property
+from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Target, reference
+
+HEADINGS = ("property", "symbol", "unit", "model", *LEVELS, "target", "met")
+# Differences in % mean nothing for numbers near zero or with an arbitrary zero.
+PLAIN_DIFFERENCE = {"%", "eV"}
+WORST_DEVIATION = 5.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A property, its reference values, and whether the target is met.
+
+    Attributes:
+        property: as measured.
+        references: level → value, None where there is none.
+        target: None where nothing is asked for.
+        met: None where nothing is asked for.
+    """
+
+    property: Property
+    references: dict[str, ReferenceValue | None]
+    target: Target | None
+    met: bool | None
+
+    def difference(self, level: str) -> float | None:
+        """Deviation from a level's value in %, or in the property's own unit where that is % or eV; None without."""
+        found, value = self.references[level], self.property.value
+        if found is None or value is None:
+            return None
+        if self.property.unit in PLAIN_DIFFERENCE:
+            return value - found.value
+        return 100 * (value - found.value) / abs(found.value)
+
+    def deviation(self) -> float | None:
+        """Deviation from the teacher in units of the tolerance (at most 5, and 5 for a failure); None if untested."""
+        if self.target is None:
+            return None
+        teacher = self.references["teacher"]
+        if self.property.value is None:
+            return WORST_DEVIATION
+        deviation = self.target.deviation(self.property.value, teacher.value if teacher else None)
+        return None if deviation is None else min(deviation, WORST_DEVIATION)
+
+
+def compare(properties: Sequence[Property]) -> list[Row]:
+    """One row for each property."""
+    rows = []
+    for prop in properties:
+        references = {level: reference(prop.symbol, level) for level in LEVELS}
+        deviation = Row(prop, references, TARGETS.get(prop.symbol), None).deviation()
+        met = None if deviation is None else deviation <= 1 and prop.value is not None
+        rows.append(Row(prop, references, TARGETS.get(prop.symbol), met))
+    return rows
+
+
+def score(rows: Sequence[Row]) -> float:
+    """Mean over all targets of the deviation in units of the tolerance, each counted as 5 at most: less is better.
+
+    Raises:
+        ValueError: no row has a target.
+    """
+    deviations = [deviation for row in rows if (deviation := row.deviation()) is not None]
+    if not deviations:
+        raise ValueError("none of the properties has a target, so there is nothing to score")
+    return sum(deviations) / len(deviations)
+
+
+def cells(row: Row) -> list[str]:
+    """The row as text, in the order of `HEADINGS`; a reference value carries the model's difference from it."""
+    prop = row.property
+    met = {None: "", True: "yes", False: "NO"}[row.met]
+    model = "failed" if prop.value is None else _number(prop.value)
+    references = [_reference_cell(row, level) for level in LEVELS]
+    return [prop.name, prop.symbol, prop.unit, model, *references, str(row.target or ""), met]
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """One line for each property that could not be measured."""
+    return [f"{row.property.symbol}: {row.property.failure}" for row in rows if row.property.failure]
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many targets are met, in one line."""
+    tested = [row for row in rows if row.met is not None]
+    met = sum(bool(row.met) for row in tested)
+    missed = ", ".join(row.property.symbol for row in tested if not row.met)
+    return f"{met} of {len(tested)} targets met" + (f"; missed: {missed}" if missed else "")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown, then a summary and what failed."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    lines += ["", summary(rows), *(f"- failed: {line}" for line in failures(rows))]
+    return "\n".join(lines) + "\n"
+
+
+def as_records(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """The rows as plain values for JSON."""
+    return [
+        {
+            "name": row.property.name,
+            "symbol": row.property.symbol,
+            "unit": row.property.unit,
+            "value": row.property.value,
+            "failure": row.property.failure,
+            "references": {level: vars(found) if found else None for level, found in row.references.items()},
+            "target": str(row.target) if row.target else None,
+            "met": row.met,
+        }
+        for row in rows
+    ]
+
+
+def _reference_cell(row: Row, level: str) -> str:
+    found, difference = row.references[level], row.difference(level)
+    if found is None:
+        return ""
+    text = ("~" if found.kind == "estimate" else "") + _number(found.value)
+    if difference is None:
+        return text
+    unit = {"%": "", "eV": ""}.get(row.property.unit, " %")
+    return f"{text} ({difference:+.2g}{unit})" if abs(difference) < 10 else f"{text} ({difference:+.0f}{unit})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
