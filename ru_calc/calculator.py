@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,7 +162,7 @@ class RuSchNet(Calculator):
             return
         import torch
 
-        from ru_calc.derivatives import Reference
+        from ru_calc.derivatives import Reference, resolve_device
         from ru_calc.storage import load_model
 
         name = self.parameters["model"]
@@ -177,9 +176,7 @@ class RuSchNet(Calculator):
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
                 "energy; choose another model, or pass non_conservative=True"
             )
-        device = self.parameters["device"]
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = resolve_device(self.parameters["device"])
         self._predictor = Reference(stored.potential, getattr(torch, self.parameters["dtype"]), device)
         self._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
         self._header = stored.header
@@ -260,14 +257,13 @@ def _checked_skin(skin_A: float) -> float:
 
 
 def _checked_device(device: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        raise CalculatorSetupError(f"device is {device!r}; choose one of auto, cpu, cuda, cuda:N")
-    if str(device).startswith("cuda"):
-        import torch
+    if device not in ("auto", "cpu"):  # what cannot be wrong need not load torch
+        from ru_calc.derivatives import resolve_device
 
-        found = torch.cuda.device_count()
-        if int(str(device).partition(":")[2] or 0) >= found:
-            raise CalculatorSetupError(f"device is {device!r} and {found} CUDA devices are there; use cpu or auto")
+        try:
+            resolve_device(device)
+        except RuCalcError as problem:
+            raise CalculatorSetupError(str(problem)) from problem
     return str(device)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials.base import Pairs, Potential
 from ru_calc.structures import Structures
@@ -119,6 +121,22 @@ def _stress(batch: Batch, vectors: Tensor, slope: Tensor) -> Tensor:
     outer = vectors[:, VOIGT_ROWS] * slope[:, VOIGT_COLUMNS] + vectors[:, VOIGT_COLUMNS] * slope[:, VOIGT_ROWS]
     virial = outer.new_zeros(len(batch.volumes), 6).index_add(0, batch.pair_frames, 0.5 * outer)
     return virial / batch.volumes[:, None]
+
+
+def resolve_device(device: str) -> str:
+    """`auto` as `cuda` where there is a CUDA device and `cpu` where not; others as they are.
+
+    Raises:
+        SettingsError: not one of auto, cpu, cuda, cuda:N, or a CUDA device that is not there.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+        raise SettingsError(f"device is {device!r}; choose one of auto, cpu, cuda, cuda:N")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise SettingsError(f"device is {device!r} and {found} CUDA devices are there; use cpu or auto")
+    return device
 
 
 class Reference:

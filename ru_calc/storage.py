@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ru_calc.derivatives import Reference
+from ru_calc.derivatives import Reference, resolve_device
 from ru_calc.errors import ModelError
 from ru_calc.files import shipped, whole_file
 from ru_calc.neighbors import find_pairs
@@ -173,3 +173,17 @@ def _load(path: Path, modified_ns: int) -> tuple[Potential, dict[str, Any]]:
             "allowed); the file is damaged or was made by another version: copy or fit it again"
         )
     return potential, header
+
+
+def reference_predictor(model: str | Path = "default", dtype: str = "float64", device: str = "auto") -> Reference:
+    """A shipped or stored model as a `Reference`.
+
+    Args:
+        dtype: of the network, `float32` or `float64`.
+        device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ModelError: see `load_model`.
+        SettingsError: see `resolve_device`.
+    """
+    return Reference(load_model(model).potential, getattr(torch, dtype), resolve_device(device))

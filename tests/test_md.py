@@ -1,7 +1,6 @@
 """Molecular dynamics: what is conserved, what a restart reproduces, and what stops a run."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -18,10 +17,11 @@ import pytest
 from ase import units
 from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixAtoms
-from toy import FreeFlight, PairPotential, RememberingPotential
+from toy import FreeFlight, PairPotential, RememberingPotential, Stopping
 
 import ru_calc.md.ensembles as ensembles
 import ru_calc.md.run as run_module
+import ru_calc.md.simulation as simulation
 from ru_calc.build import build_structure
 from ru_calc.errors import DataError, OutputError, SettingsError, UnphysicalError
 from ru_calc.md import ENSEMBLES, MDOutput, MDSettings, resume_md, run_md
@@ -266,20 +266,6 @@ def test_a_ramp_is_resumed_exactly_and_cannot_be_made_longer(tmp_path):
     assert same_bits(one.atoms, resume_md(tmp_path, PairPotential()).atoms)
 
 
-class Stopping(PairPotential):
-    """Presses Ctrl-C during its n-th call."""
-
-    def __init__(self, at_call):
-        super().__init__()
-        self.left = at_call
-
-    def calculate(self, *args, **kwargs):
-        super().calculate(*args, **kwargs)
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def test_ctrl_c_ends_between_two_steps_with_a_checkpoint_and_gives_the_signal_back(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     settings = MDSettings("nvt-langevin", steps=30)
@@ -309,7 +295,7 @@ def test_a_calculator_with_a_memory_restarts_exactly_at_a_regular_checkpoint(tmp
     run_md(crystal(), RememberingPotential(), replace(settings, steps=10), half)
     assert same_bits(one.atoms, resume_md(half.folder, RememberingPotential(), steps=20).atoms)
     # What keeps them together is that the unbroken run forgets, too.
-    monkeypatch.setattr(run_module._Run, "_forget", lambda self: None)
+    monkeypatch.setattr(simulation.Simulation, "_forget", lambda self: None)
     other = run_md(crystal(), RememberingPotential(), settings, output_of(tmp_path / "other", checkpoint_every=10))
     assert not same_bits(one.atoms, other.atoms)
 
@@ -369,7 +355,7 @@ def test_a_restart_of_nothing_of_rubbish_or_of_a_finished_run_is_refused(tmp_pat
             resume_md(tmp_path, PairPotential(), steps=4)
     path.write_bytes(whole)
     (tmp_path / "thermo.csv").write_text("step\n")
-    with pytest.raises(OutputError, match="bytes, .* were written"):
+    with pytest.raises(OutputError, match=r"bytes, \d+ were written"):
         resume_md(tmp_path, PairPotential(), steps=4)
 
 

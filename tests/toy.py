@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
@@ -55,6 +58,20 @@ class RememberingPotential(PairPotential):
         if self.remembered is None or "numbers" in system_changes:
             self.remembered = np.argsort(distances, kind="stable")
         return self.remembered
+
+
+class Stopping(PairPotential):
+    """Presses Ctrl-C during its n-th call."""
+
+    def __init__(self, at_call):
+        super().__init__()
+        self.left = at_call
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 class FreeFlight(Calculator):

@@ -95,6 +95,7 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ru_calc.evaluate import load_calculator, predict_by_calculator, predict_by_model
+    from ru_calc.storage import reference_predictor
 
     chosen = dataset if len(frames) == len(dataset) else dataset.select(frames)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -103,28 +104,13 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
         calculator = load_calculator(options["calculator"], options["calculator_args"])
     else:
         name = options["model"] or "default"
-        predictor, about = _reference(name, options["device"], options["dtype"])
+        predictor = reference_predictor(name, options["dtype"], options["device"])
+        about = {"predictor": name, "device": str(predictor.device), "dtype": options["dtype"]}
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("frames", total=len(chosen))
         if options["calculator"]:
             return predict_by_calculator(calculator, chosen, lambda n: progress.advance(task, n)), about
         return predict_by_model(predictor, chosen, options["batch_atoms"], lambda n: progress.advance(task, n)), about
-
-
-def _reference(name: str, device: str, dtype: str) -> tuple[Any, dict[str, Any]]:
-    import torch
-
-    from ru_calc.derivatives import Reference
-    from ru_calc.errors import SettingsError
-    from ru_calc.storage import load_model
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device is cuda, but no CUDA device is there; use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    stored = load_model(name)
-    about = {"predictor": stored.name, "device": device, "dtype": dtype}
-    return Reference(stored.potential, getattr(torch, dtype), device), about
 
 
 def _say(evaluation: Evaluation, n_given: int) -> None:

@@ -45,7 +45,7 @@ def command(data: str, output: Path, preset: str, **options: Any) -> None:
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
-    from ru_calc.errors import SettingsError
+    from ru_calc.derivatives import resolve_device
     from ru_calc.fit.run import FitInput, run_fit
     from ru_calc.fit.settings import with_changes
     from ru_calc.summary import summary
@@ -60,11 +60,7 @@ def command(data: str, output: Path, preset: str, **options: Any) -> None:
         start = load_model(options["init_from"]).potential
         changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
     settings = with_changes(preset, changes)
-    device = options["device"]
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device is cuda, but no CUDA device is there; use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(options["device"])
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     dataset = read_dataset(data)

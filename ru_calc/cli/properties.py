@@ -42,7 +42,7 @@ def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dic
 def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: bool, **chosen: Any) -> None:
     """Lattice, elastic constants, phonons, phases, vacancy, surface and dimer of ruthenium, with reference values.
 
-    Differences of the model stand in brackets: in %, or in the unit itself where that is % or eV.  A target is how
+    Differences of the model stand in brackets: in %, or in the unit itself for %, eV and eV/atom.  A target is how
     near the model has to come to its teacher, the model that made the labels.
     """
     _check(chosen)

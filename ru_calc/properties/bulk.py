@@ -102,8 +102,8 @@ def relaxed_hcp(
     a, c = (float(value) for value in np.exp(found.x))
     if not np.isfinite(found.fun) or np.any(np.abs(found.x - start) > 0.999 * reach):
         raise UnphysicalError(
-            f"no hcp lattice within {100 * (LENGTH_RANGE - 1):.0f} % of a = {a_guess_A} Å, c = {c_guess_A} Å: the search "
-            f"ended at {a:.3f}, {c:.3f} Å; start nearer with a_guess_A and c_guess_A, or distrust the model"
+            f"no hcp lattice within {100 * (LENGTH_RANGE - 1):.0f} % of a = {a_guess_A} Å, c = {c_guess_A} Å: the "
+            f"search ended at {a:.3f}, {c:.3f} Å; start nearer with a_guess_A and c_guess_A, or distrust the model"
         )
     return HcpLattice(a, c, float(found.fun) / 2, symbol)
 
@@ -128,8 +128,8 @@ def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol
     found = minimize_scalar(energy, bounds=(-reach, reach), method="bounded", options={"xatol": 3e-4})
     if abs(found.x) > 0.99 * reach:
         raise UnphysicalError(
-            f"{name} at {volume_A3:.2f} Å³ per atom has no best c/a within 15 % of {phase.c_over_a}: the model takes it "
-            "for unstable"
+            f"{name} at {volume_A3:.2f} Å³ per atom has no best c/a within 15 % of {phase.c_over_a}: the model "
+            "takes it for unstable"
         )
     return float(found.fun)
 

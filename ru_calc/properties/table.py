@@ -10,7 +10,7 @@ from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Targe
 
 HEADINGS = ("property", "symbol", "unit", "model", *LEVELS, "target", "met")
 # Differences in % mean nothing for numbers near zero or with an arbitrary zero.
-PLAIN_DIFFERENCE = {"%", "eV"}
+PLAIN_DIFFERENCE = {"%", "eV", "eV/atom"}
 WORST_DEVIATION = 5.0
 
 
@@ -31,7 +31,7 @@ class Row:
     met: bool | None
 
     def difference(self, level: str) -> float | None:
-        """Deviation from a level's value in %, or in the property's own unit where that is % or eV; None without."""
+        """Deviation from a level's value in %, or in the property's own unit where that is %, eV or eV/atom."""
         found, value = self.references[level], self.property.value
         if found is None or value is None:
             return None
@@ -127,7 +127,7 @@ def _reference_cell(row: Row, level: str) -> str:
     text = ("~" if found.kind == "estimate" else "") + _number(found.value)
     if difference is None:
         return text
-    unit = {"%": "", "eV": ""}.get(row.property.unit, " %")
+    unit = "" if row.property.unit in PLAIN_DIFFERENCE else " %"
     return f"{text} ({difference:+.2g}{unit})" if abs(difference) < 10 else f"{text} ({difference:+.0f}{unit})"
 
 

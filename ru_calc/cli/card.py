@@ -1,0 +1,59 @@
+"""`ru-calc card`: measure a model and write its card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+
+@click.command("card")
+@click.argument("model")
+@click.argument("data")
+@click.option("--split", required=True, metavar="FILE|NAME", help="split.json of the fit, or a shipped model's name.")
+@click.option("--command", "made_by", required=True, help="The command that made the model, for the record.")
+@click.option(
+    "--peer", "peers", multiple=True, metavar="NAME=errors.json",
+    help="A peer's errors.json of 'ru-calc evaluate' on the same test frames; may be repeated.",
+)  # fmt: skip
+@click.option("--note", "notes", multiple=True, help="A sentence on where not to trust it; may be repeated.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The card, a Markdown file.")
+def command(
+    model: str, data: str, split: str, made_by: str, peers: tuple[str, ...], notes: tuple[str, ...], output: Path
+) -> None:
+    """Errors of MODEL per split of DATA and its properties, as a card beside the model."""
+    import numpy as np
+
+    from ru_calc.calculator import RuSchNet
+    from ru_calc.card import CardFacts, card, group_of
+    from ru_calc.dataset import read_dataset
+    from ru_calc.evaluate import assess, predict_by_model, read_split
+    from ru_calc.files import check_writable, whole_file
+    from ru_calc.properties import all_properties, compare, markdown
+    from ru_calc.storage import load_model, reference_predictor
+
+    check_writable(output)
+    others = {name: _rows(path) for name, _, path in (peer.partition("=") for peer in peers)}
+    dataset = read_dataset(data)
+    parts, stored = read_split(split, dataset), load_model(model)
+    predictions = predict_by_model(reference_predictor(model), dataset)
+    frames_in_split = sum(len(part) for part in parts.values())
+    if frames_in_split != len(dataset):
+        raise click.UsageError(f"the split holds {frames_in_split} of {len(dataset)} frames; give the data of the fit")
+    errors = assess(dataset, predictions, parts).rows
+    kinds = np.array([group_of(kind) for kind in dataset.config_type])
+    groups = assess(replace(dataset, config_type=kinds), predictions, parts).rows
+    properties = markdown(compare(all_properties(RuSchNet(model, dtype="float64"), phonons=True)))
+    facts = CardFacts(output.stem, stored.header, errors, groups, properties, made_by, others, notes)
+    with whole_file(output) as temporary:
+        temporary.write_text(card(facts), encoding="utf-8")
+    click.echo(f"wrote {output}")
+
+
+def _rows(path: str) -> list[dict]:
+    try:
+        return [row for row in json.loads(Path(path).read_text())["errors"] if row["split"] in ("test", "all")]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise click.BadParameter(f"{path!r} is not an errors.json of 'ru-calc evaluate' ({problem})") from None

@@ -1,0 +1,248 @@
+"""One run between its start or resumption and its end: step, watch, log, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError
+
+from ru_calc.errors import OutputError, UnphysicalError
+from ru_calc.files import make_folder, whole_file
+from ru_calc.md.checkpoint import NAME, Checkpoint
+from ru_calc.md.ensembles import has_volume, make_ensemble
+from ru_calc.md.interrupt import Interruption, listen
+from ru_calc.md.monitor import Monitor
+from ru_calc.md.settings import MDOutput, MDSettings
+from ru_calc.md.thermo import Row, ThermoLog, as_arrays, read_thermo, thermo_row
+from ru_calc.md.trajectory import Writer, frame_of, open_trajectory
+
+Report = Callable[[Row, float | None], None]
+THERMO, LAST_GOOD, FINAL = "thermo.csv", "last_good.extxyz", "final.extxyz"
+CANNOT_EVALUATE = (CalculatorError, FloatingPointError, np.linalg.LinAlgError)
+
+
+@dataclass(frozen=True)
+class MDResult:
+    """What a run leaves.
+
+    Attributes:
+        atoms: the last frame, with calculator and momenta.
+        thermo: columns of `thermo.csv` by name; after a restart, from the run's first step.
+        steps: steps done since the run's first start.
+        interrupted: stopped by Ctrl-C or SIGTERM before its last step.
+        atom_steps_per_s: number of atoms times steps of this call, per second of it; NaN if it made no step.
+    """
+
+    atoms: Atoms
+    thermo: dict[str, np.ndarray]
+    steps: int
+    interrupted: bool
+    atom_steps_per_s: float
+
+
+def earlier_files(output: MDOutput) -> list[Path]:
+    """What a run with this output writes, as far as it is there already."""
+    journal = f"{output.trajectory}.part"
+    names = [NAME, THERMO, LAST_GOOD, FINAL] + ([output.trajectory, journal] if output.trajectory else [])
+    return [path for path in (Path(output.folder) / name for name in names) if path.exists()]
+
+
+@dataclass(frozen=True)
+class _Good:
+    """The last frame that was found physical."""
+
+    positions: np.ndarray
+    momenta: np.ndarray
+    cell: np.ndarray
+    energy_eV: float
+    forces: np.ndarray
+
+
+def _energy_beside_forces(atoms: Atoms) -> float:
+    """The potential energy right after the forces: ASE would compare all atoms once more before giving it."""
+    known = getattr(atoms.calc, "results", {}).get("energy")
+    return atoms.get_potential_energy() if known is None or atoms.constraints else float(known)
+
+
+class Simulation:
+    """One run between its start or resumption and its end."""
+
+    def __init__(
+        self, atoms: Atoms, settings: MDSettings, output: MDOutput | None, rng: np.random.Generator, dof: int
+    ) -> None:
+        self.atoms, self.settings, self.output, self.rng, self.dof = atoms, settings, output, rng, dof
+        self.step = 0
+        self.rows: list[Row] = []
+        self.log: ThermoLog | None = None
+        self.trajectory: Writer | None = None
+        self.good: _Good | None = None
+        try:
+            self.ensemble = make_ensemble(atoms, settings, dof, rng)
+        except CANNOT_EVALUATE as problem:
+            raise UnphysicalError(f"the first frame cannot be evaluated: {problem}") from problem
+
+    def begin(self, report: Report | None) -> None:
+        """Judges the first frame, opens the files and writes what belongs to step 0."""
+        volume = self.atoms.get_volume() if has_volume(self.atoms) else 0.0
+        try:
+            energy = self.atoms.get_potential_energy()
+        except CANNOT_EVALUATE as problem:
+            raise UnphysicalError(f"the first frame cannot be evaluated: {problem}") from problem
+        start = energy + self.atoms.get_kinetic_energy() + self.ensemble.reservoir_eV()
+        self.monitor = Monitor(self.settings, start, volume)
+        self._judge(self.step)
+        if self.output is not None:
+            make_folder(self.output.folder)
+            for path in earlier_files(self.output):
+                path.unlink()
+            self.log = ThermoLog(self.output.folder / THERMO)
+            if self.output.trajectory:
+                self.trajectory = open_trajectory(self.output.folder / self.output.trajectory, self.atoms)
+        self._write(report, None)
+        self._save()
+
+    def continue_from(self, saved: Checkpoint) -> None:
+        """Opens the files of an earlier run where its checkpoint left them."""
+        self.monitor = Monitor(self.settings, saved.start_eV, saved.volume_A3)
+        self._judge(self.step)
+        folder = saved.output.folder
+        (folder / FINAL).unlink(missing_ok=True)
+        self.log = ThermoLog(folder / THERMO, saved.marks["thermo"])
+        self.rows = read_thermo(folder / THERMO)
+        if saved.output.trajectory:
+            path = folder / saved.output.trajectory
+            self.trajectory = open_trajectory(path, self.atoms, saved.marks["trajectory"])
+
+    def go(self, report: Report | None) -> MDResult:
+        """Steps to the end, to an interruption, or to the first unphysical frame."""
+        begun, first = time.perf_counter(), self.step
+        with listen() as interruption:
+            try:
+                self._steps(report, interruption)
+                if self.step % self._checkpoint_every():
+                    self._save()
+                if self.step == self.settings.steps:
+                    self._write_frame(FINAL)
+            except OSError as problem:
+                raise OutputError(f"step {self.step}: writing failed ({problem}); make room and restart") from problem
+            finally:
+                self._close()
+        elapsed, done = time.perf_counter() - begun, self.step - first
+        speed = len(self.atoms) * done / elapsed if done else float("nan")
+        interrupted = self.step < self.settings.steps
+        return MDResult(self.atoms, as_arrays(self.rows), self.step, interrupted, speed)
+
+    def _steps(self, report: Report | None, interruption: Interruption) -> None:
+        settings, logged, clock = self.settings, self.step, time.perf_counter()
+        while self.step < settings.steps and not interruption.asked:
+            n = self.step + 1
+            if settings.temperature_end_K is not None:
+                self.ensemble.set_temperature(settings.temperature_at(n))
+            try:
+                self.ensemble.step()
+            except CANNOT_EVALUATE as problem:
+                self._fail(n, f"the forces cannot be evaluated: {problem}")
+            self._judge(n)
+            self.step = n
+            speed = None
+            if n % settings.log_every == 0:
+                now = time.perf_counter()
+                speed = len(self.atoms) * (n - logged) / (now - clock)
+                logged, clock = n, now
+            self._write(report, speed)
+            if n % self._checkpoint_every() == 0:
+                self._save()
+                self._forget()
+
+    def _judge(self, step: int) -> None:
+        atoms = self.atoms
+        try:
+            forces, reservoir = atoms.get_forces(), self.ensemble.reservoir_eV()
+            energy = _energy_beside_forces(atoms)
+        except CANNOT_EVALUATE as problem:
+            self._fail(step, f"the forces cannot be evaluated: {problem}")
+        cause = self.monitor.cause(atoms, energy, forces, reservoir)
+        if cause:
+            self._fail(step, cause)
+        self.good = _Good(atoms.get_positions(), atoms.get_momenta(), atoms.cell.array.copy(), energy, forces)
+
+    def _fail(self, step: int, cause: str) -> NoReturn:
+        where = f"step {step} ({step * self.settings.timestep_fs / 1000:.4f} ps): {cause}"
+        if self.good is None or step == 0:
+            raise UnphysicalError(f"{where}: the first frame is not physical; start from another structure")
+        self.atoms.set_cell(self.good.cell)
+        self.atoms.set_positions(self.good.positions, apply_constraint=False)
+        self.atoms.set_momenta(self.good.momenta, apply_constraint=False)
+        if self.output is None:
+            raise UnphysicalError(f"{where}; the atoms are left as they were one step before")
+        self._write_frame(LAST_GOOD)
+        raise UnphysicalError(f"{where}; the last good frame is in {self.output.folder / LAST_GOOD}")
+
+    def _time_fs(self) -> float:
+        return self.step * self.settings.timestep_fs
+
+    def _write(self, report: Report | None, speed: float | None) -> None:
+        if self.step % self.settings.log_every == 0:
+            row = thermo_row(self.atoms, self.step, self._time_fs() / 1000, self.dof, self.ensemble.reservoir_eV())
+            self.rows.append(row)
+            if self.log is not None:
+                self.log.append(row)
+            if report is not None:
+                report(row, speed)
+        if self.trajectory is not None and self.output is not None and self.step % self.output.trajectory_every == 0:
+            self.trajectory.append(self._frame())
+
+    def _checkpoint_every(self) -> int:
+        return self.output.checkpoint_every if self.output is not None else self.settings.steps + 1
+
+    def _save(self) -> None:
+        if self.output is None or self.log is None:
+            return
+        marks = {"thermo": self.log.mark()}
+        if self.trajectory is not None:
+            marks["trajectory"] = self.trajectory.mark()
+        Checkpoint(
+            atoms=self.atoms,
+            settings=self.settings,
+            output=self.output,
+            step=self.step,
+            dof=self.dof,
+            start_eV=self.monitor.start_eV,
+            volume_A3=self.monitor.volume_A3,
+            energy_eV=self.good.energy_eV if self.good else float("nan"),
+            ensemble=self.ensemble.state(),
+            rng=dict(self.rng.bit_generator.state),
+            marks=marks,
+        ).save()
+
+    def _forget(self) -> None:
+        """Goes on from the checkpoint as a restart would, so that both make the same rounding errors."""
+        reset = getattr(self.atoms.calc, "reset", None)
+        if reset is not None:
+            reset()
+        state = self.ensemble.state()
+        self.ensemble = make_ensemble(self.atoms, self.settings, self.dof, self.rng)
+        self.ensemble.load(state)
+
+    def _frame(self) -> Atoms:
+        assert self.good is not None  # every frame that is written has been judged
+        return frame_of(self.atoms, self.good.energy_eV, self.good.forces, self.step, self._time_fs())
+
+    def _write_frame(self, name: str) -> None:
+        if self.output is not None:
+            frame = self._frame()
+            with whole_file(self.output.folder / name) as temporary:
+                ase.io.write(temporary, frame, format="extxyz")
+
+    def _close(self) -> None:
+        if self.log is not None:
+            self.log.close()
+        if self.trajectory is not None:
+            self.trajectory.close()
