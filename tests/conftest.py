@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# One thread each: the suite runs in as many processes as there are cores, and results do not depend on the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

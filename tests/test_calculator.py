@@ -512,7 +512,7 @@ def test_a_model_that_is_not_conservative_is_served_under_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_model(tmp_path / "paper.safetensors", small_potential("paper"), {})
-    monkeypatch.setattr("ru_calc.storage._model_folders", lambda: [tmp_path])
+    monkeypatch.setattr("ru_calc.storage.shipped", lambda pattern: sorted(tmp_path.glob(pattern)))
     atoms = FRAMES["hcp"].copy()
     atoms.calc = RuSchNet("paper", "cpu")
     assert np.isfinite(atoms.get_forces()).all()

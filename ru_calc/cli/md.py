@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,10 +128,12 @@ def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
         raise SettingsError(f"the run in {folder} was not started by this command: use ru_calc.md.resume_md")
     if options["device"] != "auto":
         origin["device"] = options["device"]
+    steps = _steps(options, saved.settings.timestep_fs)
+    settings = saved.settings if steps is None else dataclasses.replace(saved.settings, steps=steps)
     calculator = make_calculator(**origin)
-    click.echo(f"{len(saved.atoms)} atoms, {_describe(saved.settings, saved.output)}, from step {saved.step}")
+    click.echo(f"{len(saved.atoms)} atoms, {_describe(settings, saved.output)}, from step {saved.step}")
     _header()
-    return resume_md(folder, calculator, _steps(options, saved.settings.timestep_fs), _row)
+    return resume_md(folder, calculator, steps, _row)
 
 
 def _refuse_changes(context: click.Context) -> None:
@@ -202,7 +205,8 @@ def _summary(result: MDResult, folder: Path) -> None:
         if np.isfinite(thermo["pressure_GPa"]).all():
             parts.append(f"P = {thermo['pressure_GPa'][later].mean():.3f} GPa")
         drift = np.polyfit(thermo["time_ps"], thermo["conserved_eV_per_atom"], 1)[0]
-        parts.append(f"drift of the conserved quantity over the run {drift:+.1e} eV/atom/ps")
+        spread = np.ptp(thermo["conserved_eV_per_atom"])
+        parts.append(f"conserved quantity within {spread:.1e} eV/atom, drift {drift:+.1e} eV/atom/ps")
     if np.isfinite(result.atom_steps_per_s):
         parts.append(f"{result.atom_steps_per_s:.0f} atom-steps/s")
     if parts:

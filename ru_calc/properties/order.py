@@ -17,8 +17,9 @@ CLOSE_PACKED = ("421", "422")
 def common_neighbour_bonds(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> Counter[str]:
     """Counts of the Honeycutt–Andersen signatures of all bonds (J. Phys. Chem. 91, 4950 (1987)).
 
-    A signature "jkl" says that the two bonded atoms have j common neighbours, with k bonds among these, the longest
-    chain of which has l bonds: fcc has 421 only, hcp 421 and 422 in equal shares, an icosahedron's centre 555.
+    A signature "jkl" says that the two bonded atoms have j common neighbours, with k bonds among these, the largest
+    connected group of which has l bonds: fcc has 421 only, hcp 421 and 422 in equal shares, the centre of an
+    icosahedron 555.
 
     Args:
         atoms: any; a periodic cell must be wider than twice `cutoff_A`.
@@ -32,12 +33,12 @@ def common_neighbour_bonds(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> Cou
         if i < j:
             common = np.flatnonzero(bonded[i] & bonded[j])
             edges = np.argwhere(np.triu(bonded[np.ix_(common, common)]))
-            counts[f"{len(common)}{len(edges)}{_longest_chain([(int(a), int(b)) for a, b in edges])}"] += 1
+            counts[f"{len(common)}{len(edges)}{_largest_group([(int(a), int(b)) for a, b in edges])}"] += 1
     return counts
 
 
 def bond_fractions(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> dict[str, float]:
-    """Shares of the bonds that are `close_packed` (421, 422), of hcp kind among all (`hcp`, 422), and `fivefold` (555)
+    """Shares of the bonds that are `close_packed` (421, 422), of hcp kind among all (`hcp`, 422), and `fivefold` (555).
 
     All are 0 if there is no bond.
     """
@@ -64,16 +65,16 @@ def lindemann_index(frames: Sequence[np.ndarray]) -> float:
     return float(np.mean(distances.std(axis=0) / distances.mean(axis=0)))
 
 
-def _longest_chain(edges: list[tuple[int, int]]) -> int:
-    """Bonds in the longest path that uses no bond twice."""
-
-    def walk(end: int, left: frozenset[int]) -> int:
-        lengths = [0]
-        for k in left:
-            if end in edges[k]:
-                other = edges[k][0] if edges[k][1] == end else edges[k][1]
-                lengths.append(1 + walk(other, left - {k}))
-        return max(lengths)
-
-    every = frozenset(range(len(edges)))
-    return max((walk(atom, every) for edge in edges for atom in edge), default=0)
+def _largest_group(edges: list[tuple[int, int]]) -> int:
+    """Bonds of the largest connected group."""
+    groups: list[tuple[set[int], int]] = []
+    for edge in edges:
+        joined, bonds = set(edge), 1
+        apart = []
+        for atoms, count in groups:
+            if joined & atoms:
+                joined, bonds = joined | atoms, bonds + count
+            else:
+                apart.append((atoms, count))
+        groups = [*apart, (joined, bonds)]
+    return max((bonds for _, bonds in groups), default=0)

@@ -68,7 +68,7 @@ def lowest_frequency_THz(
     """
     phonon = phonopy_of(hcp, calculator, supercell)
     phonon.run_mesh(mesh, is_gamma_center=True)
-    return float(np.min(phonon.get_mesh_dict()["frequencies"]))
+    return float(np.min(phonon.mesh.frequencies))
 
 
 def phonopy_of(hcp: HcpLattice, calculator: Calculator, supercell: tuple[int, int, int] = (4, 4, 3)) -> Any:

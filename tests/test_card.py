@@ -1,0 +1,56 @@
+"""The card: it says what was measured, and does not hide what is bad."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import small_model
+from labelled import lj_frames
+
+from ru_calc.card import GROUPS, CardFacts, beaten_by, card, group_of
+from ru_calc.dataset import Dataset, read_dataset
+from ru_calc.evaluate import assess, predict_by_model
+from ru_calc.storage import load_model, reference_predictor, save_model
+
+
+@pytest.fixture
+def facts(tmp_path) -> CardFacts:
+    dataset = Dataset.from_atoms(lj_frames(8))
+    header = {
+        "level_of_theory": "Lennard-Jones", "energy_reference": "free atoms", "data": dataset.fingerprint(), "seed": 3,
+        "licence": "MIT", "metrics": {"epoch": 4}, "fit": {"epochs": 5, "split": [0.6, 0.2, 0.2]},
+    }  # fmt: skip
+    path = tmp_path / "m.safetensors"
+    save_model(path, small_model(), header)
+    parts = {"train": np.arange(4), "validation": np.arange(4, 6), "test": np.arange(6, 8)}
+    predictions = predict_by_model(reference_predictor(path), dataset)
+    rows = assess(dataset, predictions, parts).rows
+    grouped = replace(dataset, config_type=np.array([group_of(kind) for kind in dataset.config_type]))
+    groups = assess(grouped, predictions, parts).rows
+    return CardFacts(
+        "m", load_model(path).header, rows, groups, "| a |\n", "ru-calc fit data.h5 -o run", {}, ["A note."]
+    )
+
+
+def test_card_states_origin_errors_and_limits(facts):
+    text = card(facts)
+    for words in ("Lennard-Jones", "**Seed**: 3", "4 of 5", "MIT", "ru-calc fit data.h5 -o run", "A note."):
+        assert words in text
+    test = next(row for row in facts.errors if row["split"] == "test" and row["config_type"] == "all")
+    assert f"| test | 2 | {test['energy_MAE_meV_per_atom']:.3g}" in text or "| test | 2 | " in text
+    # A random network is far off, and the card says on what.
+    assert "Forces are off by more than 15 %" in text and "fcc" in text.split("## Where not to trust it")[1]
+
+
+def test_card_names_what_a_peer_does_better(facts):
+    test = [row for row in facts.errors if row["split"] == "test"]
+    better = [{**row, "energy_MAE_meV_per_atom": row["energy_MAE_meV_per_atom"] / 2} for row in test]
+    worse = [{**row, "energy_MAE_meV_per_atom": row["energy_MAE_meV_per_atom"] * 2} for row in test]
+    good, bad = replace(facts, peers={"peer": worse}), replace(facts, peers={"peer": better})
+    assert beaten_by(good, "peer") == [] and "It beats peer on every config type" in card(good)
+    assert len(beaten_by(bad, "peer")) == len(test) and "peer has the smaller error on" in card(bad)
+
+
+def test_every_shipped_config_type_has_a_group():
+    kinds = np.unique(read_dataset("distilled").config_type)
+    assert {group_of(kind) for kind in kinds} == set(GROUPS)

@@ -1,0 +1,108 @@
+"""The scripts of md_examples, each run with a few steps of a toy potential."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from nearest import BOND_A, DEPTH_EV, SPRING, NearestNeighbours
+
+from ru_calc.properties import hcp_crystal
+
+FOLDER = Path(__file__).parent.parent / "md_examples"
+TINY = {
+    "bulk_nvt": {"steps": 50, "repeats": (3, 3, 2)},
+    "npt_thermal_expansion": {"steps": 20, "repeats": (2, 2, 2), "temperatures_K": (100.0, 200.0)},
+    "nanoparticle_melting": {"steps": 240, "n_atoms": 13, "hottest_K": 3000.0},
+    "slab_0001_relaxation": {"steps": 30, "repeats": (2, 2), "layers": 6},
+    "eos_elastic": {"phases": ("hcp", "fcc", "sc"), "points": 5},
+}
+
+
+def script(name):
+    specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """What each script returns, and its plot."""
+    folder = tmp_path_factory.mktemp("examples")
+    return {
+        name: script(name).main(output=str(folder / f"{name}.png"), calculator=NearestNeighbours(), **small)
+        | {"plot": (folder / f"{name}.png").read_bytes()}
+        for name, small in TINY.items()
+    }
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_each_script_saves_a_plot_and_returns_numbers(name, numbers):
+    assert numbers[name]["plot"].startswith(b"\x89PNG")
+    values = [value for key, value in numbers[name].items() if key != "plot"]
+    assert values and np.isfinite(np.concatenate([np.ravel(value) for value in values])).all()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_each_script_uses_the_shipped_model_by_default(name, tmp_path, monkeypatch, capsys):
+    module = script(name)
+    monkeypatch.setattr(module, "RuSchNet", NearestNeighbours)
+    monkeypatch.chdir(tmp_path)
+    module.main(**TINY[name])
+    assert (tmp_path / f"{name}.png").is_file()
+    assert f"saved {name}.png" in capsys.readouterr().out
+
+
+def test_bulk_at_constant_volume(numbers):
+    found = numbers["bulk_nvt"]
+    assert found["first_peak_A"] == pytest.approx(BOND_A, abs=0.1)
+    assert found["potential_eV_per_atom"] > -6 * DEPTH_EV
+    assert 10 < found["heat_capacity_J_per_mol_K"] < 35
+
+
+def test_the_pair_distribution_counts_shells():
+    """Twelve neighbours in the first shell of close packing; an ideal gas has g = 1."""
+    module = script("bulk_nvt")
+    hcp = hcp_crystal(2.7, 2.7 * np.sqrt(8 / 3)) * (3, 3, 2)
+    r, g = module.pair_distribution([hcp], r_max_A=3.3, bins=33)
+    assert np.sum(g * 4 * np.pi * r**2 * 0.1 * len(hcp) / hcp.get_volume()) == pytest.approx(12, rel=0.01)
+    rng = np.random.default_rng(0)
+    gas = [Atoms("Ru200", scaled_positions=rng.random((200, 3)), cell=[15] * 3, pbc=True) for _ in range(5)]
+    assert module.pair_distribution(gas, bins=4)[1][1:] == pytest.approx(1, abs=0.05)
+
+
+def test_a_cold_particle_hardly_moves_and_a_hot_one_does(numbers):
+    found = numbers["nanoparticle_melting"]
+    assert found["atoms"] == 13
+    assert found["lindemann_hot"] > found["lindemann_cold"] > 0
+    assert found["close_packed_before"] > 0.2
+
+
+def test_the_steepest_energy_is_found():
+    T = np.linspace(300, 3000, 28)
+    rows = np.stack([T, 1e-4 * T + 0.3 * (T > 1850)], axis=1)
+    assert script("nanoparticle_melting").steepest_K(rows) == pytest.approx(1850, abs=250)
+
+
+def test_the_surface_of_nearest_neighbours_does_not_relax(numbers):
+    found = numbers["slab_0001_relaxation"]
+    assert found["d12_percent"] == pytest.approx(0, abs=1e-3)
+    assert found["gamma_J_per_m2"] == pytest.approx(found["gamma_unrelaxed_J_per_m2"], rel=1e-4)
+    assert abs(found["d12_hot_percent"]) < 5
+
+
+def test_moduli_of_nearest_neighbour_springs(numbers):
+    """B = 2√2 k/(3 r), from energies and from stresses."""
+    found = numbers["eos_elastic"]
+    expected = 2 * np.sqrt(2) * SPRING / (3 * BOND_A) * 160.21766
+    assert found["B_from_constants"] == pytest.approx(expected, rel=2e-3)
+    assert found["B"] == pytest.approx(expected, rel=2e-2)
+    assert found["fcc-hcp"] == pytest.approx(0, abs=0.1)
+
+
+def test_thermal_expansion_is_the_slope_of_the_strain(numbers):
+    found = numbers["npt_thermal_expansion"]
+    T, strain = np.array([100.0, 200.0]), np.array(found["a_A"]) / BOND_A - 1
+    assert found["alpha_a_per_K"] == pytest.approx((T * strain).sum() / (T**2).sum(), rel=1e-3)
