@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from ase.neighborlist import neighbor_list
+from vesin import ase_neighbor_list
 
 from ru_calc import RuSchNet
 from ru_calc.md import MDSettings, run_md
@@ -20,7 +20,7 @@ J_PER_MOL_IN_EV = 96485.33212
 
 def pair_distribution(frames, r_max_A=8.0, bins=160):
     """g(r): pairs at distance r over those of an ideal gas of the same density."""
-    counts = sum(np.histogram(neighbor_list("d", f, r_max_A), bins=bins, range=(0, r_max_A))[0] for f in frames)
+    counts = sum(np.histogram(ase_neighbor_list("d", f, r_max_A), bins=bins, range=(0, r_max_A))[0] for f in frames)
     edges = np.linspace(0, r_max_A, bins + 1)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     density = len(frames[0]) / frames[0].get_volume()

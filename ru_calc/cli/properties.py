@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ru_calc.properties.table import Row
 
-WIDTH = 130
+WIDTH = 140
 
 
 def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _print(rows: list[Row]) -> None:
 
     table = Table(box=None, header_style="bold")
     for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in HEADINGS[3:7] else "left")
+        table.add_column(heading, no_wrap=True, justify="right" if heading in HEADINGS[3:7] else "left")
     for row in rows:
         table.add_row(*cells(row), style="red" if row.met is False else None)
     console = Console(width=WIDTH, highlight=False)

@@ -87,7 +87,8 @@ def relaxed_hcp(
     """
 
     def energy_and_slope(x: np.ndarray) -> tuple[float, np.ndarray]:
-        atoms = hcp_crystal(*np.exp(x), symbol)
+        a, c = (float(length) for length in np.exp(x))
+        atoms = hcp_crystal(a, c, symbol)
         energy = energy_of(atoms, calculator)
         virial = atoms.get_stress() * atoms.get_volume()
         return energy, np.array([virial[0] + virial[1], virial[2]])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
+from vesin import ase_neighbor_list
 
 # Between the first and second shell of close packing at the density of ruthenium (2.7 and 3.8 Å).
 BOND_CUTOFF_A = 3.3
@@ -25,7 +25,7 @@ def common_neighbour_bonds(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> Cou
         atoms: any; a periodic cell must be wider than twice `cutoff_A`.
         cutoff_A: two atoms nearer than this are bonded.
     """
-    first, second = neighbor_list("ij", atoms, cutoff_A)
+    first, second = ase_neighbor_list("ij", atoms, cutoff_A)
     bonded = np.zeros((len(atoms), len(atoms)), dtype=bool)
     bonded[first, second] = True
     counts: Counter[str] = Counter()

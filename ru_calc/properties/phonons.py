@@ -86,7 +86,8 @@ def phonopy_of(hcp: HcpLattice, calculator: Calculator, supercell: tuple[int, in
     cell = PhonopyAtoms(unit.get_chemical_symbols(), cell=unit.cell.array, scaled_positions=unit.get_scaled_positions())
     phonon = Phonopy(cell, supercell_matrix=np.diag(supercell))
     phonon.generate_displacements(distance=0.01, is_plusminus=True)
-    phonon.forces = np.array([_forces(_from_phonopy(s), calculator) for s in phonon.supercells_with_displacements])
+    displaced = phonon.supercells_with_displacements or []
+    phonon.forces = np.array([_forces(_from_phonopy(cell), calculator) for cell in displaced])
     phonon.produce_force_constants()
     phonon.symmetrize_force_constants()
     return phonon

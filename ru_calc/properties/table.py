@@ -128,7 +128,8 @@ def _reference_cell(row: Row, level: str) -> str:
     if difference is None:
         return text
     unit = "" if row.property.unit in PLAIN_DIFFERENCE else " %"
-    return f"{text} ({difference:+.2g}{unit})" if abs(difference) < 10 else f"{text} ({difference:+.0f}{unit})"
+    digits = ".0f" if abs(difference) >= 10 else ".2g" if abs(difference) >= 0.01 else ".2f"
+    return f"{text} ({difference:+{digits}}{unit})"
 
 
 def _number(value: float) -> str:
