@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, with_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,24 +19,9 @@ if TYPE_CHECKING:
 WIDTH = 120
 
 
-def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as problem:
-        raise click.BadParameter(f"{text!r} is not JSON ({problem})") from None
-    if not isinstance(value, dict):
-        raise click.BadParameter(f'{text!r} is not a JSON object; write {{"argument": value}}')
-    return value
-
-
 @click.command("evaluate")
 @click.argument("data")
-@click.option("--model", help="Name or file of a model. [default: default]")
-@click.option("--calculator", metavar="MODULE:CLASS", help="Any ASE calculator instead, as ase.calculators.eam:EAM.")
-@click.option(
-    "--calculator-args", callback=_json_object, default="{}", metavar="JSON",
-    help='Its arguments, as {"potential": "Ru.eam.fs", "form": "fs"}.',
-)  # fmt: skip
+@with_options(PREDICTOR_OPTIONS)
 @click.option("--split", metavar="FILE|NAME", help="split.json of a run folder, or the name of a shipped model.")
 @click.option("--part", "parts", multiple=True, metavar="NAME", help="Only this part of the split; may be repeated.")
 @click.option(
@@ -46,11 +32,11 @@ def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dic
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation that is in that folder.")
 @click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="How many of the worst frames.")
 @click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True, help="Atoms at once (models).")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True)
 def command(data: str, output: Path | None, **options: Any) -> None:
     """Errors on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
-    _check(options)
+    check_predictor(options)
+    if options["parts"] and not options["split"]:
+        raise click.UsageError("--part needs --split")
 
     from rich.console import Console
 
@@ -80,15 +66,6 @@ def command(data: str, output: Path | None, **options: Any) -> None:
         click.echo(f"wrote {', '.join(path.name for path in written)} to {output}")
 
 
-def _check(options: dict[str, Any]) -> None:
-    if options["model"] and options["calculator"]:
-        raise click.UsageError("--model and --calculator exclude each other; give one")
-    if options["calculator_args"] and not options["calculator"]:
-        raise click.UsageError("--calculator-args needs --calculator")
-    if options["parts"] and not options["split"]:
-        raise click.UsageError("--part needs --split")
-
-
 def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the chosen frames, and what made them."""
     from rich.console import Console
@@ -104,8 +81,9 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
         calculator = load_calculator(options["calculator"], options["calculator_args"])
     else:
         name = options["model"] or "default"
-        predictor = reference_predictor(name, options["dtype"], options["device"])
-        about = {"predictor": name, "device": str(predictor.device), "dtype": options["dtype"]}
+        dtype = options["dtype"] or "float64"
+        predictor = reference_predictor(name, dtype, options["device"] or "auto")
+        about = {"predictor": name, "device": str(predictor.device), "dtype": dtype}
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("frames", total=len(chosen))
         if options["calculator"]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, make_calculator, with_options
+
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
@@ -16,25 +18,8 @@ if TYPE_CHECKING:
 WIDTH = 140
 
 
-def _json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as problem:
-        raise click.BadParameter(f"{text!r} is not JSON ({problem})") from None
-    if not isinstance(value, dict):
-        raise click.BadParameter(f'{text!r} is not a JSON object; write {{"argument": value}}')
-    return value
-
-
 @click.command("properties")
-@click.option("--model", help="Name or file of a model. [default: default]")
-@click.option("--calculator", metavar="MODULE:CLASS", help="Any ASE calculator instead, as ase.calculators.eam:EAM.")
-@click.option(
-    "--calculator-args", callback=_json_object, default="{}", metavar="JSON",
-    help='Its arguments, as {"potential": "Ru.eam.fs", "form": "fs"}.',
-)  # fmt: skip
-@click.option("--device", help="auto, cpu, cuda or cuda:N; of a model. [default: auto]")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Of a model. [default: float64]")
+@with_options(PREDICTOR_OPTIONS)
 @click.option("--quick", is_flag=True, help="Smaller cells, and only what has a target.")
 @click.option("--phonons", is_flag=True, help="Also the lowest phonon frequency of the whole zone (needs phonopy).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all values and sources to this file.")
@@ -45,7 +30,7 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
     Differences of the model stand in brackets: in %, or in the unit itself for %, eV and eV/atom.  A target is how
     near the model has to come to its teacher, the model that made the labels.
     """
-    _check(chosen)
+    check_predictor(chosen)
 
     from ru_calc.errors import UnphysicalError
     from ru_calc.files import check_writable
@@ -64,22 +49,11 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
         _print(rows)
 
 
-def _check(chosen: dict[str, Any]) -> None:
-    if chosen["calculator"]:
-        for option in ("model", "device", "dtype"):
-            if chosen[option]:
-                raise click.UsageError(f"--{option} and --calculator exclude each other; give one")
-    elif chosen["calculator_args"]:
-        raise click.UsageError("--calculator-args needs --calculator")
-
-
 def _calculator(chosen: dict[str, Any]) -> Calculator:
     if chosen["calculator"]:
         from ru_calc.evaluate import load_calculator
 
         return load_calculator(chosen["calculator"], chosen["calculator_args"])
-    from ru_calc.cli.shared import make_calculator
-
     return make_calculator(chosen["model"] or "default", chosen["device"] or "auto", chosen["dtype"] or "float64")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,39 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:
+    """Callback of an option that takes a JSON object."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise click.BadParameter(f"{text!r} is not JSON ({problem})") from None
+    if not isinstance(value, dict):
+        raise click.BadParameter(f'{text!r} is not a JSON object; write {{"argument": value}}')
+    return value
+
+
+def device_name(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
+    """Callback of an option that names a device; whether it is there is seen when it is used."""
+    if text is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise click.BadParameter(f"{text!r} is not one of auto, cpu, cuda, cuda:N")
+    return text
+
+
+PREDICTOR_OPTIONS = (
+    click.option("--model", help="Name or file of a model. [default: default]"),
+    click.option(
+        "--calculator", metavar="MODULE:CLASS", help="Any ASE calculator instead, as ase.calculators.eam:EAM."
+    ),
+    click.option(
+        "--calculator-args", callback=json_object, default="{}", metavar="JSON",
+        help='Its arguments, as {"potential": "Ru.eam.fs", "form": "fs"}.',
+    ),
+    click.option("--device", callback=device_name, help="auto, cpu, cuda or cuda:N; of a model. [default: auto]"),
+    click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Of a model. [default: float64]"),
+)  # fmt: skip
 BUILD_OPTIONS = (
     click.option("--repeat", nargs=3, type=int, metavar="NX NY NZ", help="Cells along each lattice vector."),
     click.option("--n-atoms", type=int, help="About how many atoms (named structures)."),
@@ -27,13 +62,14 @@ BUILD_OPTIONS = (
 )
 MODEL_OPTIONS = (
     click.option("--model", default="default", show_default=True, help="Name or file of a model."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option(
+        "--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+    ),
     click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
 )
 BUILD_NAMES = (
     "repeat", "n_atoms", "a_A", "c_A", "layers", "vacuum_A", "diameter_A", "distance_A", "vacancy_fraction",
 )  # fmt: skip
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def with_options(options: tuple[Decorator, ...]) -> Decorator:
@@ -106,6 +142,16 @@ def _file(text: str) -> Atoms:
     if len(frame) == 0:
         raise DataError(f"{text} holds no atoms")
     return frame
+
+
+def check_predictor(chosen: Mapping[str, Any]) -> None:
+    """Refuses a model and a calculator at once, and options of the one that is not there."""
+    if chosen["calculator"]:
+        for option in ("model", "device", "dtype"):
+            if chosen[option]:
+                raise click.UsageError(f"--{option} and --calculator exclude each other; give one")
+    elif chosen["calculator_args"]:
+        raise click.UsageError("--calculator-args needs --calculator")
 
 
 def make_calculator(model: str, device: str, dtype: str) -> Calculator:
