@@ -225,14 +225,14 @@ def test_an_earlier_run_is_refused_without_overwrite(here):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (["--model", "nothing"], "nothing"),
-        (["--model", "rubbish.safetensors"], "rubbish"),
-        (["--device", "tpu"], "tpu"),
+        (["--model", "nothing"], "nothing", 1),
+        (["--model", "rubbish.safetensors"], "rubbish", 1),
+        (["--device", "tpu"], "tpu", 2),
     ],
 )
-def test_a_wrong_model_or_device_is_refused_before_anything_is_written(tmp_path, monkeypatch, arguments, message):
+def test_a_wrong_model_or_device_is_refused_before_anything_is_written(tmp_path, monkeypatch, arguments, message, code):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rubbish.safetensors").write_bytes(b"rubbish")
     save_model(tmp_path / "small.safetensors", small_model(), {})
@@ -240,7 +240,7 @@ def test_a_wrong_model_or_device_is_refused_before_anything_is_written(tmp_path,
         arguments = ["--model", "small.safetensors", *arguments]
     before = sorted(tmp_path.iterdir())
     for command in ("md", "relax"):
-        refused(call(command, "fcc", *arguments), message)
+        refused(call(command, "fcc", *arguments), message, code)
     assert sorted(tmp_path.iterdir()) == before
 
 
