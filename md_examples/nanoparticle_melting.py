@@ -18,7 +18,7 @@ from ru_calc.md import MDSettings, run_md
 from ru_calc.properties import bond_fractions, lindemann_index, reference_value
 
 
-def ramp(atoms, calculator, start_K, end_K, steps, windows=20):
+def ramp(atoms, calculator, start_K, end_K, steps, windows=12):
     """Heats or cools `atoms` in place.  One row per window: T, potential energy, Lindemann index, bonds."""
     frames, rows = [], []
     settings = MDSettings(
@@ -44,8 +44,11 @@ def ramp(atoms, calculator, start_K, end_K, steps, windows=20):
     return np.array(rows)
 
 
-def main(output="nanoparticle_melting.png", n_atoms=57, hottest_K=3600.0, steps=6000, calculator=None):
-    """A third of the steps heats, the rest cools.  Returns order before, at the hottest point and after cooling."""
+def main(output="nanoparticle_melting.png", n_atoms=57, hottest_K=3200.0, steps=6000, calculator=None):
+    """A third of the steps heats; the rest cools fast to 1600 K, then slowly to 1000 K, where crystals grow.
+
+    Returns order before, at the hottest point and after cooling.
+    """
     calculator = calculator or RuSchNet()
     atoms = build_structure("sphere", n_atoms=n_atoms)
     atoms.center(vacuum=12.0)
@@ -53,7 +56,9 @@ def main(output="nanoparticle_melting.png", n_atoms=57, hottest_K=3600.0, steps=
 
     heating = ramp(atoms, calculator, 300.0, hottest_K, steps // 3)
     liquid = bond_fractions(atoms)
-    cooling = ramp(atoms, calculator, hottest_K, 300.0, steps - steps // 3)
+    quench = ramp(atoms, calculator, hottest_K, 1600.0, steps // 6, windows=4)
+    cooling = np.concatenate([quench, ramp(atoms, calculator, 1600.0, 1000.0, steps // 2)])
+    run_md(atoms, calculator, MDSettings(temperature_K=300.0, steps=steps // 60))
     after = bond_fractions(atoms)
 
     numbers = {

@@ -53,7 +53,7 @@ def test_smooth_step_has_no_slope_and_no_curvature_at_its_ends(end):
     u = torch.tensor([end], dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(smooth_step(u).sum(), u, create_graph=True)
     (curvature,) = torch.autograd.grad(slope.sum(), u)
-    assert float(smooth_step(u)) == pytest.approx(1 - end, abs=1e-14)
+    assert float(smooth_step(u).detach()) == pytest.approx(1 - end, abs=1e-14)
     assert abs(float(slope)) < 1e-13 and abs(float(curvature)) < 1e-12
 
 
