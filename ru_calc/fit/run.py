@@ -194,10 +194,13 @@ def epoch_line(row: dict[str, float], epochs: int, improved: bool) -> str:
     """One epoch in a line: mean absolute errors of training and validation."""
 
     def errors(part: str) -> str:
-        energy, forces, stress = (
-            row.get(f"{part}_{name}", np.nan) for name in ("energy_meV_per_atom", "forces_meV_per_A", "stress_GPa")
+        shown = (
+            ("energy_meV_per_atom", "7.1f", "meV/atom"),
+            ("forces_meV_per_A", "7.1f", "meV/Å"),
+            ("stress_GPa", "6.3f", "GPa"),
         )
-        return f"{part} {energy:7.1f} meV/atom {forces:7.1f} meV/Å {stress:6.3f} GPa"
+        found = [f"{row[f'{part}_{name}']:{form}} {unit}" for name, form, unit in shown if f"{part}_{name}" in row]
+        return " ".join([part, *found])
 
     mark = " *" if improved else ""
     return (
