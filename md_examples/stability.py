@@ -34,9 +34,7 @@ def run(n_atoms: int, ensemble: str, temperature_K: float, time_ps: float, calcu
     steps = round(time_ps * 500)
     # From the perfect lattice half of the heat goes into the potential energy: NVE starts twice as hot.
     start_K = 2 * temperature_K if ensemble == "nve" else temperature_K
-    settings = MDSettings(
-        ensemble, temperature_K=start_K, timestep_fs=2.0, steps=steps, log_every=max(1, steps // 200)
-    )
+    settings = MDSettings(ensemble, temperature_K=start_K, timestep_fs=2.0, steps=steps, log_every=max(1, steps // 200))
     atoms = hcp(n_atoms)
     row: dict[str, object] = {"atoms": len(atoms), "ensemble": ensemble, "T_K": temperature_K, "ps": time_ps}
     try:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from ru_calc.cli.shared import use_threads
+
 
 @click.command("card")
 @click.argument("model")
@@ -34,6 +36,7 @@ def command(
     from ru_calc.properties import all_properties, compare, markdown
     from ru_calc.storage import load_model, reference_predictor
 
+    use_threads(1)
     check_writable(output)
     others = {name: _rows(path) for name, _, path in (peer.partition("=") for peer in peers)}
     dataset = read_dataset(data)

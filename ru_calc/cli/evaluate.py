@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, with_options
+from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, use_threads, with_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,11 +44,11 @@ def command(data: str, output: Path | None, **options: Any) -> None:
     from ru_calc.evaluate import assess, chosen_frames, only, read_split, tables, write_report
     from ru_calc.evaluate.report import output_files
 
-    if output is not None:
-        output_files(output, options["overwrite"])
     dataset = read_dataset(data)
     splits = only(read_split(options["split"], dataset), options["parts"]) if options["split"] else None
     frames, _ = chosen_frames(dataset, splits)
+    if output is not None:
+        output_files(output, options["overwrite"])
     started = time.perf_counter()
     predictions, about = _predict(dataset, frames, options)
     about |= {"data": data, "data_hash": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
@@ -82,6 +82,7 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
     else:
         name = options["model"] or "default"
         dtype = options["dtype"] or "float64"
+        use_threads(options["threads"])
         predictor = reference_predictor(name, dtype, options["device"] or "auto")
         about = {"predictor": name, "device": str(predictor.device), "dtype": dtype}
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

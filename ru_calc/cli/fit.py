@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ru_calc.cli.shared import THREADS, use_threads
+
 
 def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     changes = {}
@@ -37,11 +39,10 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 @click.option("--init-from", help="Start from the weights of this model (name or file).")
 @click.option("--resume", is_flag=True, help="Go on with the fit in the run folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all cores]")
+@THREADS
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model file.")
 def command(data: str, output: Path, preset: str, **options: Any) -> None:
     """Fit a model to DATA: an HDF5 file, or the name of a shipped set (distilled)."""
-    import torch
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
@@ -61,8 +62,7 @@ def command(data: str, output: Path, preset: str, **options: Any) -> None:
         changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
     settings = with_changes(preset, changes)
     device = resolve_device(options["device"])
-    if options["threads"]:
-        torch.set_num_threads(options["threads"])
+    use_threads(options["threads"])
     dataset = read_dataset(data)
     click.echo(summary(dataset))
     job = FitInput(dataset, output, settings, device, options["init_from"], options["licence"])

@@ -20,7 +20,7 @@ COLUMNS = (
     ("step", 9), ("time (ps)", 10), ("T (K)", 9), ("E (eV/atom)", 13), ("conserved", 13), ("P (GPa)", 9),
     ("atom-steps/s", 13),
 )  # fmt: skip
-WITH_RESTART = {"restart", "steps", "time_ps", "device"}
+WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
 PHYSICS = (
     "ensemble", "temperature_K", "temperature_end_K", "pressure_GPa", "timestep_fs", "friction_per_ps",
     "thermostat_time_fs", "barostat_time_fs", "seed", "log_every", "min_distance_A", "max_temperature_K",
@@ -111,7 +111,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     )
     check_free(output)
     atoms = read_structure(structure, options, DEFAULT_ATOMS)
-    calculator = make_calculator(**output.origin)
+    calculator = make_calculator(**output.origin, threads=options["threads"])
     click.echo(f"{len(atoms)} atoms ({structure}), {_describe(settings, output)}")
     _header()
     return run_md(atoms, calculator, settings, output, _row), output.folder
@@ -130,7 +130,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
         origin["device"] = options["device"]
     steps = _steps(options, saved.settings.timestep_fs)
     settings = saved.settings if steps is None else dataclasses.replace(saved.settings, steps=steps)
-    calculator = make_calculator(**origin)
+    calculator = make_calculator(**origin, threads=options["threads"])
     click.echo(f"{len(saved.atoms)} atoms, {_describe(settings, saved.output)}, from step {saved.step}")
     _header()
     return resume_md(folder, calculator, steps, _row)

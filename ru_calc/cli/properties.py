@@ -54,7 +54,8 @@ def _calculator(chosen: dict[str, Any]) -> Calculator:
         from ru_calc.evaluate import load_calculator
 
         return load_calculator(chosen["calculator"], chosen["calculator_args"])
-    return make_calculator(chosen["model"] or "default", chosen["device"] or "auto", chosen["dtype"] or "float64")
+    model, device, dtype = (chosen[name] for name in ("model", "device", "dtype"))
+    return make_calculator(model or "default", device or "auto", dtype or "float64", chosen["threads"])
 
 
 def _write(path: Path, rows: list[Row], chosen: dict[str, Any], quick: bool) -> None:

@@ -52,7 +52,7 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
     form = _format(output, overwrite)
     atoms = read_structure(structure, options)
     before = atoms.copy()
-    calculator = make_calculator(options["model"], options["device"], options["dtype"])
+    calculator = make_calculator(options["model"], options["device"], options["dtype"], options["threads"])
     click.echo(f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}")
     click.echo(f"{'step':>6}{'E (eV/atom)':>14}{'max F (eV/Å)':>15}{'stress off (GPa)':>18}")
     result = relax_structure(atoms, calculator, settings, lambda state: _row(state, len(atoms)))

@@ -37,6 +37,11 @@ def device_name(_ctx: click.Context, _param: click.Parameter, text: str | None) 
     return text
 
 
+# One thread by default: where the machine is busy, threads that wait for each other cost far more than they bring.
+THREADS = click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True,
+    help="CPU threads; more than one pays for large systems on an idle machine.",
+)  # fmt: skip
 PREDICTOR_OPTIONS = (
     click.option("--model", help="Name or file of a model. [default: default]"),
     click.option(
@@ -48,6 +53,7 @@ PREDICTOR_OPTIONS = (
     ),
     click.option("--device", callback=device_name, help="auto, cpu, cuda or cuda:N; of a model. [default: auto]"),
     click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Of a model. [default: float64]"),
+    THREADS,
 )  # fmt: skip
 BUILD_OPTIONS = (
     click.option("--repeat", nargs=3, type=int, metavar="NX NY NZ", help="Cells along each lattice vector."),
@@ -66,6 +72,7 @@ MODEL_OPTIONS = (
         "--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
     ),
     click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+    THREADS,
 )
 BUILD_NAMES = (
     "repeat", "n_atoms", "a_A", "c_A", "layers", "vacuum_A", "diameter_A", "distance_A", "vacancy_fraction",
@@ -154,7 +161,14 @@ def check_predictor(chosen: Mapping[str, Any]) -> None:
         raise click.UsageError("--calculator-args needs --calculator")
 
 
-def make_calculator(model: str, device: str, dtype: str) -> Calculator:
+def use_threads(threads: int) -> None:
+    """Sets the CPU threads of torch for this process."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def make_calculator(model: str, device: str, dtype: str, threads: int = 1) -> Calculator:
     """`RuSchNet` with its model loaded, so that what is wrong with it is said before anything starts.
 
     Raises:
@@ -164,6 +178,7 @@ def make_calculator(model: str, device: str, dtype: str) -> Calculator:
 
     from ru_calc.calculator import RuSchNet
 
+    use_threads(threads)
     try:
         calculator = RuSchNet(model=model, device=device, dtype=dtype)
         _ = calculator.cutoff_A

@@ -157,15 +157,15 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
 
 
 def _claim_folder(job: FitInput, split: dict[str, np.ndarray], resume: bool) -> None:
-    make_folder(job.folder)
     path = job.folder / "settings.json"
+    if resume and not path.is_file():
+        raise SettingsError(f"{job.folder} holds no fit to resume; leave out --resume")
+    make_folder(job.folder)
     record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
         "level_of_theory": job.dataset.level_of_theory,
     }  # fmt: skip
     if resume:
-        if not path.is_file():
-            raise SettingsError(f"{job.folder} holds no fit to resume; leave out --resume")
         before = json.loads(path.read_text())
         changed = differences(before["settings"], job.settings)
         if before["data"] != record["data"]:
