@@ -106,3 +106,16 @@ def test_thermal_expansion_is_the_slope_of_the_strain(numbers):
     found = numbers["npt_thermal_expansion"]
     T, strain = np.array([100.0, 200.0]), np.array(found["a_A"]) / BOND_A - 1
     assert found["alpha_a_per_K"] == pytest.approx((T * strain).sum() / (T**2).sum(), rel=1e-3)
+
+
+def test_stability_reports_drift_and_survival(tmp_path):
+    rows = script("stability").main(
+        (16,), 0.1, 0.02, (100.0,), (100.0,), output=tmp_path / "s.png", calculator=NearestNeighbours()
+    )
+    assert [row["ensemble"] for row in rows] == ["nve", "nvt-bussi"] and all(row["atoms"] == 16 for row in rows)
+    assert all(row["result"] == "completed" for row in rows) and abs(rows[0]["drift_eV_per_atom_per_ps"]) < 1e-3
+    assert (tmp_path / "s.png").stat().st_size > 1000
+
+
+def test_every_script_is_run_here():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, "stability"}
