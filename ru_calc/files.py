@@ -44,10 +44,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, value: Any) -> Path:
+def write_json(path: str | Path, value: Any, indent: int | None = 1) -> Path:
     """Writes plain values as JSON, whole or not at all; NaN and infinities, which JSON lacks, become null."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(_finite(value), indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(_finite(value), indent=indent, ensure_ascii=False), encoding="utf-8")
     return Path(path)
 
 

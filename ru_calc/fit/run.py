@@ -179,7 +179,7 @@ def _claim_folder(job: FitInput, split: dict[str, np.ndarray], resume: bool) -> 
         raise SettingsError(f"{job.folder} already holds a fit; use --resume, or another folder")
     write_json(path, record)
     parts = {name: indices.tolist() for name, indices in split.items()}
-    write_json(job.folder / "split.json", {"data": record["data"], **parts})
+    write_json(job.folder / "split.json", {"data": record["data"], **parts}, indent=None)
 
 
 def _header(job: FitInput, row: dict[str, float]) -> dict[str, Any]:
