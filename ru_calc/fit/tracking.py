@@ -8,17 +8,12 @@ from torch import Tensor
 
 from ru_calc.derivatives import Prediction
 from ru_calc.fit.batches import Targets
-from ru_calc.units import EV_PER_A3_IN_GPA
-
-UNITS = {
-    "energy": ("energy_meV_per_atom", 1e3), "forces": ("forces_meV_per_A", 1e3),
-    "stress": ("stress_GPa", EV_PER_A3_IN_GPA),
-}  # fmt: skip
+from ru_calc.metrics import SCALES
 
 
 @dataclass
 class ErrorSums:
-    """Sums of absolute errors and of squares over the labels that are present."""
+    """Sums of absolute errors over the labels that are present."""
 
     totals: dict[str, list[float]] = field(default_factory=dict)
 
@@ -33,14 +28,14 @@ class ErrorSums:
     def _add(self, name: str, error: Tensor) -> None:
         error = error.detach().double()
         error = error[error.isfinite()]
-        sums = self.totals.setdefault(name, [0.0, 0.0, 0.0])
-        for k, value in enumerate((error.abs().sum(), error.square().sum(), error.numel())):
+        sums = self.totals.setdefault(name, [0.0, 0.0])
+        for k, value in enumerate((error.abs().sum(), error.numel())):
             sums[k] += float(value)
 
     def errors(self, prefix: str = "") -> dict[str, float]:
         """Mean absolute errors as `<prefix>energy_meV_per_atom`, … (only what was seen)."""
         return {
-            prefix + UNITS[name][0]: UNITS[name][1] * total / count
-            for name, (total, _, count) in self.totals.items()
+            f"{prefix}{name}_{SCALES[name].unit}": SCALES[name].factor * total / count
+            for name, (total, count) in self.totals.items()
             if count
         }
