@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +21,9 @@ from ase.calculators.calculator import (
 from ru_calc.errors import DataError, RuCalcError
 from ru_calc.neighbors import NeighborPairs, VerletList
 from ru_calc.structures import Structures
+
+if TYPE_CHECKING:
+    from ru_calc.derivatives import Predictor
 
 DTYPES = ("float32", "float64")
 
@@ -91,6 +94,25 @@ class RuSchNet(Calculator):
         """The arguments that were changed, and the model: plain values, and enough to make an equal calculator."""
         return {"model": self.parameters["model"], **super().todict(skip_default)}
 
+    def __repr__(self) -> str:
+        """The settings in use: which device `auto` means, and what else differs from the default."""
+        shown = ("model", "device", "dtype")
+        used = {name: value for name, value in self.parameters.items() if name in shown} | {"device": self._device()}
+        used |= {name: value for name, value in super().todict().items() if name not in shown}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in used.items())})"
+
+    def _device(self) -> str:
+        from ru_calc.derivatives import resolve_device
+
+        asked = self.parameters["device"]
+        return resolve_device(asked) if asked == "auto" else asked
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network behind the calculator, for many frames at once."""
+        self._load()
+        return self._predictor
+
     @property
     def header(self) -> dict[str, Any]:
         """What the model file says about itself: data, seed, metrics, level of theory."""
@@ -125,7 +147,7 @@ class RuSchNet(Calculator):
         want = _wanted({*properties} | (self._expected - self.results.keys()), structures)
         pairs = self._neighbors.update(structures)
         prediction = self._predictor.predict(structures, pairs, want)
-        _check_finite(prediction, structures, pairs)
+        _check_finite(prediction, structures, pairs, self.parameters["dtype"])
         self.results.update(_results(prediction))
         self._asked = self._asked.union(properties)
 
@@ -208,7 +230,8 @@ def _results(prediction: Any) -> dict[str, Any]:
     return results
 
 
-def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs) -> None:
+def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs, dtype: str) -> None:
+    wider = "" if dtype == "float64" else ", or use dtype='float64'"
     for name in ("energies", "forces"):
         values = getattr(prediction, name)
         if values is None or np.isfinite(values).all():
@@ -220,7 +243,7 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs)
             atom, nearest = pairs.first[k], f", and atom {pairs.second[k]} is {distances[k]:.3g} Å away"
         raise CalculationFailed(
             f"{name} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter time "
-            "step), or use dtype='float64'"
+            f"step){wider}"
         )
     if prediction.stress is not None and not np.isfinite(prediction.stress).all():
         raise CalculationFailed(

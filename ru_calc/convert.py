@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
-from ru_calc.dataset import Dataset
+from ru_calc.dataset import LABELS, Dataset
 from ru_calc.errors import DataError
 from ru_calc.structures import check_atoms
 
@@ -52,11 +52,13 @@ class Conversion:
     Attributes:
         energies: frames whose energy is `free_energy`, `energy`, or `missing`.
         stress_dropped: frames whose stress was left out, because they are not periodic in three directions.
+        unlabelled: frames with neither energy nor forces nor stress.
     """
 
     dataset: Dataset
     energies: dict[str, int]
     stress_dropped: int
+    unlabelled: int
 
 
 def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None) -> Conversion:
@@ -67,7 +69,7 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
 
     Raises:
         DataError: a file that is missing, empty or unreadable; a frame with other elements than ruthenium, or with a
-            position, cell, label or weight that is not finite.  The message names file and frame.
+            position, cell, label or weight that is not finite (the message names file and frame); no label at all.
     """
     settings = settings or ConvertSettings()
     frames: list[Atoms] = []
@@ -83,7 +85,13 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
             dropped += without_stress
     # Every frame now has at most one energy.
     dataset = Dataset.from_atoms(frames, "energy", settings.level_of_theory, energy_reference=settings.energy_reference)
-    return Conversion(dataset, dict(energies), dropped)
+    bare = len(dataset) - int(np.any([dataset.has(label) for label in LABELS], axis=0).sum())
+    if bare == len(dataset):
+        raise DataError(
+            f"none of the {bare} frames has {'an energy' if settings.energy == 'auto' else settings.energy}, forces or "
+            "a stress, so there is nothing to learn from; convert files that hold the results of a calculation"
+        )
+    return Conversion(dataset, dict(energies), dropped, bare)
 
 
 def read_frames(path: str | Path) -> list[Atoms]:

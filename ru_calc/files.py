@@ -77,6 +77,25 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"{path} cannot be written: {problem.strerror}; choose another folder") from problem
 
 
+def check_folder(path: str | Path) -> None:
+    """Refuses early a folder that could not be made or written later; changes nothing.
+
+    Raises:
+        OutputError: as said, naming the folder.
+    """
+    whole = Path(path).absolute()
+    try:
+        existing = next(part for part in (whole, *whole.parents) if part.exists())
+        if not existing.is_dir():
+            raise OutputError(f"the folder {path} cannot be made, as {existing} is a file: give another output folder")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as problem:
+        raise OutputError(
+            f"the folder {path} cannot be made or written: {problem.strerror}; give another output folder"
+        ) from problem
+
+
 def make_folder(path: str | Path) -> Path:
     """The folder `path`, made where it is missing.
 

@@ -7,9 +7,10 @@ pair.  An atom may be its own neighbour through an image; that pair, too, is lis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
@@ -137,6 +138,31 @@ def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndar
     shifts = np.where(turned[:, None], -shifts, shifts)
     order = np.lexsort((*shifts.T[::-1], second, first))
     return first[order], second[order], shifts[order]
+
+
+class ClosePair(NamedTuple):
+    """Two atoms and their distance; one atom twice where its own image is meant."""
+
+    first: int
+    second: int
+    distance_A: float
+
+    def __str__(self) -> str:
+        if self.first == self.second:
+            return f"atom {self.first} and its own image are {self.distance_A:.3f} Å apart"
+        return f"atoms {self.first} and {self.second} are {self.distance_A:.3f} Å apart"
+
+
+def closest_pair(atoms: Atoms, reach_A: float) -> ClosePair | None:
+    """The closest two atoms, or None where no two are closer than `reach_A`; atoms of any element."""
+    count = np.array([len(atoms)], dtype=np.int64)
+    structures = Structures(atoms.get_positions(), atoms.cell.array[None], atoms.pbc[None], count)
+    pairs = find_pairs(structures, reach_A)
+    if len(pairs) == 0:
+        return None
+    distances = np.linalg.norm(pairs.vectors(structures), axis=1)
+    k = int(distances.argmin())
+    return ClosePair(int(pairs.first[k]), int(pairs.second[k]), float(distances[k]))
 
 
 class VerletList:

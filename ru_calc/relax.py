@@ -13,8 +13,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from ru_calc.errors import DataError, SettingsError, UnphysicalError
-from ru_calc.neighbors import find_pairs
-from ru_calc.structures import Structures
+from ru_calc.neighbors import closest_pair
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 OPTIMIZERS = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
@@ -106,7 +105,7 @@ def relax_structure(
     Raises:
         DataError: there are no atoms.
         SettingsError: a moving cell is asked of atoms that do not fill space.
-        UnphysicalError: energy or forces are not finite, or two atoms ended less than 1 Å apart.
+        UnphysicalError: energy or forces are not finite, or two atoms start or end less than 1 Å apart.
     """
     settings = settings or RelaxSettings()
     if len(atoms) == 0:
@@ -116,6 +115,7 @@ def relax_structure(
             f"cell is {settings.cell!r}, but pbc is {atoms.pbc.tolist()}: only a cell that is periodic in three "
             "directions can relax"
         )
+    _refuse_overlap(atoms, 0)
     atoms.calc = calculator
     states: list[RelaxState] = []
     try:
@@ -129,7 +129,7 @@ def relax_structure(
                     break
     except CalculatorError as problem:
         raise UnphysicalError(f"step {len(states)}: the forces cannot be evaluated: {problem}") from problem
-    _refuse_overlap(atoms)
+    _refuse_overlap(atoms, states[-1].step)
     return RelaxResult(atoms, _converged(states[-1], settings), states[0], states[-1])
 
 
@@ -155,12 +155,10 @@ def _converged(state: RelaxState, settings: RelaxSettings) -> bool:
     return at_rest and (settings.cell == "none" or state.stress_off_GPa <= settings.smax_GPa)
 
 
-def _refuse_overlap(atoms: Atoms) -> None:
-    count = np.array([len(atoms)], dtype=np.int64)
-    structures = Structures(atoms.get_positions(), atoms.cell.array[None], atoms.pbc[None], count)
-    pairs = find_pairs(structures, OVERLAP_A)
-    if len(pairs):
+def _refuse_overlap(atoms: Atoms, step: int) -> None:
+    pair = closest_pair(atoms, OVERLAP_A)
+    if pair:
         raise UnphysicalError(
-            f"atoms {pairs.first[0]} and {pairs.second[0]} ended less than {OVERLAP_A} Å apart, where no potential is "
-            "to be trusted; start from another structure"
+            f"step {step}: {pair} (limit {OVERLAP_A} Å), where no potential is to be trusted; start from another "
+            "structure"
         )

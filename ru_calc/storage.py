@@ -49,7 +49,11 @@ class StoredModel:
 
 def model_names() -> list[str]:
     """Names of the models that come with the package."""
-    return [path.stem for path in shipped("*.safetensors")]
+    return list(_shipped_models())
+
+
+def _shipped_models() -> dict[str, Path]:
+    return {path.stem: path for path in shipped("*.safetensors")}
 
 
 def model_path(model: str | Path) -> Path:
@@ -58,14 +62,13 @@ def model_path(model: str | Path) -> Path:
     Raises:
         ModelError: neither a name nor a file.
     """
-    if str(model) in model_names():
-        return next(path for path in shipped("*.safetensors") if path.stem == str(model))
-    if Path(model).is_file():
-        return Path(model)
-    raise ModelError(
-        f"there is no model {str(model)!r}: it is neither a file nor one of the shipped models "
-        f"{', '.join(model_names())}"
-    )
+    known = _shipped_models()
+    path = known.get(str(model), Path(model))
+    if not path.is_file():
+        raise ModelError(
+            f"there is no model {str(model)!r}: it is neither a file nor one of the shipped models {', '.join(known)}"
+        )
+    return path
 
 
 def golden_structures() -> Structures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 
 # One thread each: the suite runs in as many processes as there are cores, and results do not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,6 +37,14 @@ def small_model(seed: int = 0, **changes) -> SchNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return SchNet(small_settings(**changes)).double()
+
+
+@pytest.fixture
+def torch_threads() -> Iterator[Callable[[], int]]:
+    """Tells the CPU threads of torch, and puts their number back after a test that changes it."""
+    before = torch.get_num_threads()
+    yield torch.get_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

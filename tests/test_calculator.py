@@ -32,8 +32,9 @@ from checks import assert_same, evaluator, frames, rattled, small_potential
 from conftest import TOLERANCE
 
 from ru_calc import RuSchNet
-from ru_calc.derivatives import Prediction
+from ru_calc.derivatives import Prediction, predict_all
 from ru_calc.storage import model_names, save_model
+from ru_calc.structures import Structures
 
 FRAMES = frames()
 ROOT = Path(__file__).parent.parent
@@ -358,6 +359,21 @@ def test_construction_reads_no_weights(model_file: str, monkeypatch: pytest.Monk
     calc.todict(), copy.deepcopy(calc), pickle.dumps(calc), repr(calc)
 
 
+def test_its_representation_is_the_settings_in_use(model_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ru_calc.derivatives.torch.cuda.is_available", lambda: False)
+    assert repr(RuSchNet()) == "RuSchNet(model='default', device='cpu', dtype='float32')"
+    changed = RuSchNet(model_file, "cpu", "float64", skin_A=0.5, non_conservative=True)
+    assert repr(changed) == (
+        f"RuSchNet(model={model_file!r}, device='cpu', dtype='float64', skin_A=0.5, non_conservative=True)"
+    )
+
+
+def test_its_predictor_serves_many_frames_at_once(calc: RuSchNet) -> None:
+    found = predict_all(calc.predictor, Structures.from_atoms(list(FRAMES.values())), want=("energy",))
+    for energy, atoms in zip(found.energy, FRAMES.values(), strict=True):
+        assert energy == pytest.approx(float(results_of(calc, atoms).energy[0]), abs=1e-9)
+
+
 def test_the_header_tells_where_the_model_comes_from(calc: RuSchNet) -> None:
     assert calc.header["licence"] == "MIT"
     assert calc.cutoff_A == calc.header["cutoff_A"] == 5.0
@@ -451,6 +467,16 @@ def test_overlapping_atoms_fail_by_name_and_can_be_mended(calc: RuSchNet) -> Non
     assert not calc.results
     atoms.positions[:] = FRAMES["hcp"].positions
     check_same_as_potential(calc, atoms)
+
+
+def test_float64_is_advised_only_where_it_is_not_in_use(model_file: str) -> None:
+    atoms = FRAMES["hcp"].copy()
+    atoms.positions[9] = atoms.positions[4]
+    for dtype, advised in (("float32", True), ("float64", False)):
+        atoms.calc = RuSchNet(model_file, "cpu", dtype)
+        with pytest.raises(CalculationFailed, match="move overlapping atoms apart") as failed:
+            atoms.get_forces()
+        assert ("use dtype='float64'" in str(failed.value)) == advised
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """The card: it says what was measured, and does not hide what is bad."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import small_model
 from labelled import lj_frames
 
 from ru_calc.card import GROUPS, CardFacts, beaten_by, card, group_of
-from ru_calc.dataset import Dataset, read_dataset
+from ru_calc.cli import main
+from ru_calc.dataset import Dataset, read_dataset, write_dataset
 from ru_calc.evaluate import assess, predict_by_model
 from ru_calc.storage import load_model, reference_predictor, save_model
 
@@ -50,6 +53,20 @@ def test_card_names_what_a_peer_does_better(facts):
     good, bad = replace(facts, peers={"peer": worse}), replace(facts, peers={"peer": better})
     assert beaten_by(good, "peer") == [] and "It beats peer on every config type" in card(good)
     assert len(beaten_by(bad, "peer")) == len(test) and "peer has the smaller error on" in card(bad)
+
+
+def test_the_command_reads_the_model_once(facts, tmp_path, monkeypatch):
+    dataset, read = Dataset.from_atoms(lj_frames(8)), []
+    write_dataset(dataset, tmp_path / "data.h5")
+    parts = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
+    (tmp_path / "split.json").write_text(json.dumps({"data": dataset.fingerprint(), **parts}))
+    monkeypatch.setattr("ru_calc.storage.load_model", lambda model: read.append(model) or load_model(model))
+    monkeypatch.setattr("ru_calc.properties.all_properties", lambda calculator, phonons: calculator.header and [])
+    paths = [str(tmp_path / name) for name in ("m.safetensors", "data.h5", "split.json", "card.md")]
+    options = ["--split", paths[2], "--command", "made by hand", "-o", paths[3]]
+    result = CliRunner().invoke(main, ["card", paths[0], paths[1], *options])
+    assert result.exit_code == 0, result.output
+    assert read == [paths[0]] and "made by hand" in (tmp_path / "card.md").read_text()
 
 
 def test_every_shipped_config_type_has_a_group():

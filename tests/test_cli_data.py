@@ -15,6 +15,7 @@ from labelled import LJ, lj_frames
 
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, read_dataset, split_by_group, write_dataset
+from ru_calc.derivatives import Reference
 from ru_calc.storage import save_model
 
 LENNARD_JONES = ["--calculator", "ase.calculators.lj:LennardJones", "--calculator-args", json.dumps(LJ)]
@@ -87,6 +88,17 @@ def test_convert_says_which_energies_were_mixed(out):
     assert result.exit_code == 0, result.output
     assert "energy (2 frames), free_energy (1 frames)" in result.output and "warning: energy and" in result.output
     assert "stress left out in 1 frames" in result.output
+
+
+def test_convert_refuses_frames_without_labels_and_warns_where_some_have_none(out):
+    labelled, bare = lj_frames(2), [atoms.copy() for atoms in lj_frames(3)]
+    write(out / "bare.extxyz", bare)
+    assert_refused(run("convert", out / "bare.extxyz", out / "a.h5"), "none of the 3 frames", "nothing to learn from")
+    assert not (out / "a.h5").exists()
+    write(out / "some.extxyz", [*labelled, *bare])
+    result = run("convert", out / "some.extxyz", out / "a.h5")
+    assert result.exit_code == 0 and len(read_dataset(out / "a.h5")) == 5
+    assert result.stderr == "warning: 3 of 5 frames have no label; a fit learns nothing from them\n"
 
 
 def spoiled_frames(kind: str):
@@ -216,6 +228,16 @@ def test_evaluate_measures_a_model_by_split(data, model, out):
     assert row["forces_MAE_meV_per_A"] == pytest.approx(rows["test"]["forces_MAE_meV_per_A"], rel=1e-3)
 
 
+def test_threads_reach_torch_in_an_evaluation(data, model, monkeypatch, torch_threads):
+    seen, original = [], Reference.predict
+    monkeypatch.setattr(Reference, "predict", lambda *args: seen.append(torch_threads()) or original(*args))
+    for arguments, threads in (((), 1), (("--threads", 2), 2)):
+        result = run("evaluate", data, "--model", model, *arguments)
+        assert result.exit_code == 0, result.output
+        assert seen and set(seen) == {threads}
+        seen.clear()
+
+
 def test_evaluate_without_output_writes_nothing(data, model, out, monkeypatch):
     monkeypatch.chdir(out)
     result = run("evaluate", data, "--model", model)
@@ -253,7 +275,8 @@ def test_evaluate_refuses_bad_data(data, model, tmp_path, out):
         next(iter(file.values()))["positions"][0, 0, 0] = np.nan
     for name, words in (
         ("missing.h5", "there is no data file"), ("cut.h5", "not a whole HDF5 file"),
-        ("empty.h5", "not a whole HDF5 file"), ("text.h5", "not a whole HDF5 file"), ("foreign.h5", "schema None"),
+        ("empty.h5", "not a whole HDF5 file"), ("text.h5", "not a whole HDF5 file"),
+        ("foreign.h5", "not a ru-calc data file; 'ru-calc convert' makes one"),
         ("element.h5", "other than ruthenium"), ("nan.h5", "not finite"),
     ):  # fmt: skip
         assert_refused(run("evaluate", tmp_path / name, "--model", model, "-o", out / "e"), name, words)

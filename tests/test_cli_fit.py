@@ -8,6 +8,7 @@ from labelled import lj_frames
 
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, write_dataset
+from ru_calc.fit.trainer import Trainer
 
 SMALL = [
     "--set", "model.channels=8", "--set", "model.n_radial=6", "--set", "model.filter_hidden=6",
@@ -62,12 +63,48 @@ def test_resume_goes_on_and_init_from_starts_from_a_model(data, tmp_path):
         (["--split", "0.5,0.2,0.2"], "add up to 1"),
         (["--init-from", "nowhere"], "no model 'nowhere'"),
         (["--family", "magic"], "family is 'magic'"),
+        (["--split", "0.5,0.5"], "split is (0.5, 0.5); it must be a list of 3 numbers"),
+        (["--split", "0.8,0,0.2"], "needs validation frames"),
         (["--resume"], "no fit to resume"),
+        (["--set", "model.l_max=abc"], "model.l_max is 'abc'; it must be a whole number, as --set model.l_max=4"),
+        (["--set", "model.l_max=-1"], "l_max is -1; it must be at least 1"),
+        (["--set", "energy_weight=abc"], "energy_weight is 'abc'; it must be a list of 2 numbers"),
+        (["--set", "ema=null"], "ema is None; it must be a number"),
+        (["--device", "tpu"], "'tpu' is not one of auto, cpu, cuda, cuda:N"),
+        (["--device", "cuda:99"], "device is 'cuda:99' and"),
     ],
 )
-def test_bad_options_are_refused_in_one_line(data, tmp_path, options, words):
-    refused(run(data, "-o", tmp_path / "run", *options), words)
-    assert not (tmp_path / "run" / "best.safetensors").exists()
+def test_bad_options_are_refused_in_one_line_before_the_data_are_read(tmp_path, options, words):
+    result = run(tmp_path / "no-such-data.h5", "-o", tmp_path / "run", *options)
+    refused(result, words)
+    assert not result.stdout and not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_resumed_is_refused_before_the_data_are_read(data, tmp_path):
+    folder = tmp_path / "run"
+    assert run(data, "-o", folder, "--epochs", "1", *SMALL).exit_code == 0
+    again = ["-o", folder, "--epochs", "1", *SMALL]
+    state = (folder / "state.safetensors").read_bytes()
+    for spoil, options, words in (
+        (None, [], "already holds a fit"),
+        (None, ["--resume", "--seed", "1"], "seed: 0 → 1"),
+        ("state.safetensors", ["--resume"], "not a whole training state"),
+        ("settings.json", ["--resume"], "settings.json is damaged"),
+    ):
+        if spoil:
+            (folder / spoil).write_bytes(state[:100])
+        result = run(tmp_path / "no-such-data.h5", *again, *options)
+        refused(result, words)
+        assert not result.stdout
+
+
+def test_threads_reach_torch_in_a_fit(data, tmp_path, monkeypatch, torch_threads):
+    seen, original = [], Trainer.run_epoch
+    monkeypatch.setattr(Trainer, "run_epoch", lambda *args: seen.append(torch_threads()) or original(*args))
+    small = [*SMALL[:-2], "--epochs", "1"]
+    assert run(data, "-o", tmp_path / "one", *small).exit_code == 0
+    assert run(data, "-o", tmp_path / "two", *small, "--threads", "2").exit_code == 0
+    assert seen == [1, 2]
 
 
 def test_missing_and_foreign_data_are_refused(tmp_path):

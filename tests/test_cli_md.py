@@ -14,7 +14,7 @@ from toy import FreeFlight, PairPotential, Stopping
 import ru_calc.cli.md
 import ru_calc.cli.relax
 import ru_calc.cli.shared
-from ru_calc.build import build_structure
+from ru_calc.build import build_structure, structure_names
 from ru_calc.calculator import RuSchNet
 from ru_calc.cli import main
 from ru_calc.md import MDSettings, resume_md, run_md
@@ -216,6 +216,76 @@ def test_bad_options_of_md_get_one_line_and_leave_nothing(here, arguments, messa
     assert [path.name for path in here.iterdir()] == ["file"]
 
 
+def test_a_folder_that_cannot_be_made_is_named_as_it_was_asked_for(here, monkeypatch):
+    def no_file(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("ru_calc.files.tempfile.TemporaryFile", no_file)
+    result = call("md", *CRYSTAL, "-o", "below/run")
+    refused(result, "the folder below/run cannot be made or written: Permission denied; give another output folder")
+    assert "checkpoint" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["md", "slab", "--ensemble", "npt-iso"], "npt-iso needs a cell that is periodic in three directions"),
+        (["md", "atom"], "has nothing to act on"),
+        (["md", "dimer", "--distance-A", "0.5"], "atoms 0 and 1 are 0.500 Å apart (limit 1.0 Å)"),
+        (["relax", "dimer", "--distance-A", "0.5"], "atoms 0 and 1 are 0.500 Å apart (limit 1.0 Å)"),
+        (["relax", "slab", "--cell", "full"], "only a cell that is periodic in three directions can relax"),
+    ],
+)
+def test_what_cannot_start_is_refused_without_a_heading(here, arguments, message):
+    result = call(*arguments)
+    refused(result, message)
+    assert result.stdout == "" and list(here.iterdir()) == []
+
+
+def test_a_restart_that_has_nothing_to_do_is_refused_without_a_heading(here):
+    assert call("md", *CRYSTAL, "--steps", 2, "-o", "run").exit_code == 0
+    result = call("md", "--restart", "run", "--steps", 1)
+    refused(result, "has done 2 steps already")
+    assert result.stdout == ""
+
+
+def test_columns_stay_apart_for_huge_numbers(here, monkeypatch):
+    def huge(call, results):
+        results["energy"] = -1e15
+        results["forces"][:] = 1e9
+        results["stress"] -= 1e9
+
+    for command in ("md", "relax"):
+        monkeypatch.setattr(f"ru_calc.cli.{command}.make_calculator", lambda *args, **kwargs: FreeFlight(huge))
+    rows = call("md", *CRYSTAL, "--steps", 0, "--temperature-K", 1e8, "--max-temperature-K", 1e12).stdout.splitlines()
+    assert rows[2].split() == ["0", "0.000", "1.00e+08", "-3.12500e+13", "-3.12500e+13", "1.60e+11", "–"]
+    assert len(rows[1]) == len(rows[2])
+    rows = call("relax", *CRYSTAL, "--steps", 0, "--cell", "full").stdout.splitlines()
+    assert rows[2].split() == ["0", "-3.125000e+13", "1.73205e+09", "160217662080.000"]
+    assert len(rows[1]) == len(rows[2])
+
+
+@pytest.mark.parametrize("command", ["md", "relax"])
+def test_help_lists_every_structure_and_its_options(command):
+    text = call(command, "--help").stdout
+    listed = text.partition("Structures, and the options of each:")[2]
+    assert {line.split()[0] for line in listed.splitlines() if line[2:3].strip()} == set(structure_names())
+    assert "dimer     --distance-A\n" in listed
+
+
+@pytest.mark.parametrize("command", ["md", "relax"])
+def test_threads_reach_torch_inside_the_run(tmp_path, monkeypatch, torch_threads, command):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "small.safetensors", small_model(), {})
+    seen, original = [], RuSchNet.calculate
+    monkeypatch.setattr(RuSchNet, "calculate", lambda *args: seen.append(torch_threads()) or original(*args))
+    for name, arguments, threads in (("a", [], 1), ("b", ["--threads", 2], 2)):
+        output = name if command == "md" else f"{name}.extxyz"
+        call(command, "dimer", "--model", "small.safetensors", "--steps", 1, "-o", output, *arguments)
+        assert seen and set(seen) == {threads}
+        seen.clear()
+
+
 def test_an_earlier_run_is_refused_without_overwrite(here):
     assert call("md", *CRYSTAL, "--steps", 2, "-o", "run").exit_code == 0
     before = {path.name: path.read_bytes() for path in (here / "run").iterdir()}
@@ -311,10 +381,6 @@ def test_relax_that_does_not_converge_says_so_saves_what_it_has_and_fails(here):
 def test_bad_options_of_relax_get_one_line_and_leave_nothing(here, arguments, message, code):
     refused(call("relax", *CRYSTAL, *arguments), message, code)
     assert list(here.iterdir()) == []
-
-
-def test_a_slab_cannot_relax_its_cell(here):
-    refused(call("relax", "slab", "--cell", "full"), "only a cell that is periodic in three directions can relax")
 
 
 def test_interrupts_are_ours_only_while_a_run_lasts(here):

@@ -134,6 +134,19 @@ def test_frames_without_labels_are_kept_as_missing(tmp_path):
     assert [result.dataset.has(name).tolist() for name in ("energy", "forces", "stress")] == [[True, True, False]] * 3
 
 
+def test_frames_without_any_label_are_counted_and_refused_where_there_is_nothing_else(tmp_path):
+    bare = Atoms("Ru2", [[0, 0, 0], [0, 0, 2.2]])
+    with_stress_only = lj_frames(1)[0]
+    with_stress_only.calc = labelled(with_stress_only, stress=with_stress_only.get_stress()).calc
+    write(tmp_path / "some.traj", [bare, with_stress_only, bare])
+    assert convert([tmp_path / "some.traj"]).unlabelled == 2
+    write(tmp_path / "none.traj", [bare, bare])
+    with pytest.raises(
+        DataError, match=r"none of the 2 frames has an energy, forces or a stress.*nothing to learn from"
+    ):
+        convert([tmp_path / "none.traj"])
+
+
 def test_a_stress_without_a_volume_is_left_out_and_counted(tmp_path):
     frames = lj_frames(3)
     frames[1].pbc = [True, True, False]

@@ -11,7 +11,7 @@ from ase import Atoms
 from labelled import labelled, lj_frames
 
 from ru_calc.dataset import SCHEMA, UNITS, Dataset, read_dataset, split_by_group, write_dataset
-from ru_calc.errors import DataError, OutputError
+from ru_calc.errors import DataError, OutputError, SettingsError
 
 ARRAYS = ("energy", "forces", "stress", "config_type", "group_id", "weight")
 
@@ -181,7 +181,7 @@ def test_foreign_and_altered_files_are_refused(dataset, tmp_path):
         del file["size_00002/positions"]
 
     for change, message in (
-        (lambda file: file.attrs.pop("schema"), "schema None"),
+        (lambda file: file.attrs.pop("schema"), "not a ru-calc data file"),
         (lambda file: file.attrs.modify("version", 99), "version 99"),
         (units, "has units 'Hartree'; they must be 'eV'"),
         (element, "other than ruthenium"),
@@ -251,5 +251,5 @@ def test_every_config_type_is_spread_over_the_parts():
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (0.5, 0.5)])
 def test_fractions_that_are_none_are_refused(fractions):
-    with pytest.raises(DataError, match="three fractions"):
+    with pytest.raises(SettingsError, match="three fractions"):
         split_by_group(many(10, 1), fractions)

@@ -13,7 +13,7 @@ from ase.neighborlist import primitive_neighbor_list
 from checks import as_keys, check_pairs, frames, rattled
 
 from ru_calc.errors import DataError
-from ru_calc.neighbors import NeighborPairs, VerletList, complete_cell, find_pairs
+from ru_calc.neighbors import NeighborPairs, VerletList, closest_pair, complete_cell, find_pairs
 from ru_calc.structures import Structures
 
 
@@ -55,6 +55,16 @@ def test_random_cells_agree_with_ase(seed: int) -> None:
     if seed % 4 != 3:  # on a lattice, rounding decides about pairs at the very cutoff
         assert len(both) == 2 * len(found)
         assert set(both) == set(found)
+
+
+def test_the_closest_pair_is_found_through_images_and_named() -> None:
+    atoms = Atoms("RuAuRu", positions=[[0, 0, 0.2], [0, 0, 3.0], [0, 0, 9.9]], cell=[10, 10, 10], pbc=True)
+    assert closest_pair(atoms, 0.25) is None
+    found = closest_pair(atoms, 4.0)
+    assert found is not None and found[:2] == (0, 2) and found.distance_A == pytest.approx(0.3)
+    assert str(found) == "atoms 0 and 2 are 0.300 Å apart"
+    alone = closest_pair(Atoms("Ru", cell=[0.5, 5, 5], pbc=True), 1.0)
+    assert str(alone) == "atom 0 and its own image are 0.500 Å apart"
 
 
 def test_one_dropped_pair_or_turned_shift_is_noticed() -> None:

@@ -103,7 +103,7 @@ def test_a_cell_without_volume_cannot_relax():
         relax_structure(build_structure("slab"), PairPotential(), RelaxSettings(cell="full"))
 
 
-def test_no_atoms_non_finite_forces_and_overlap_are_refused():
+def test_no_atoms_and_non_finite_forces_are_refused():
     with pytest.raises(DataError, match="no atoms"):
         relax_structure(Atoms(), PairPotential())
 
@@ -112,8 +112,22 @@ def test_no_atoms_non_finite_forces_and_overlap_are_refused():
 
     with pytest.raises(UnphysicalError, match="step 0: energy or forces are not finite"):
         relax_structure(build_structure("dimer"), FreeFlight(spoil))
-    with pytest.raises(UnphysicalError, match="atoms 0 and 1 ended less than"):
-        relax_structure(build_structure("dimer", distance_A=0.5), FreeFlight())
+
+
+def test_colliding_atoms_are_refused_at_the_start_before_anything_is_computed():
+    calculator, states = FreeFlight(), []
+    with pytest.raises(UnphysicalError, match=r"step 0: atoms 0 and 1 are 0\.500 Å apart \(limit 1\.0 Å\)"):
+        relax_structure(build_structure("dimer", distance_A=0.5), calculator, report=states.append)
+    assert calculator.calls == 0 and not states
+
+
+def test_atoms_that_are_drawn_together_are_refused_at_the_end():
+    def attract(call, results):
+        results["forces"][:, 2] = [1.0, -1.0]
+
+    settings = RelaxSettings(optimizer="fire", steps=3)
+    with pytest.raises(UnphysicalError, match=r"step 3: atoms 0 and 1 are 0\.8.* Å apart .*start from another"):
+        relax_structure(build_structure("dimer", distance_A=1.01), FreeFlight(attract), settings)
 
 
 @pytest.mark.parametrize(

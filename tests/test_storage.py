@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError, OutputError
-from ru_calc.storage import golden_energies, load_model, model_names, read_header, save_model
+from ru_calc.storage import golden_energies, load_model, model_names, model_path, read_header, save_model
 
 
 @pytest.fixture
@@ -73,6 +73,12 @@ def test_a_safetensors_file_of_something_else_is_refused(tmp_path):
     save_file({"x": torch.zeros(2)}, str(tmp_path / "x.safetensors"))
     with pytest.raises(ModelError, match="schema None"):
         load_model(tmp_path / "x.safetensors")
+
+
+def test_the_shipped_files_are_listed_once_to_find_a_model(monkeypatch, model_file):
+    asked = []
+    monkeypatch.setattr("ru_calc.storage.shipped", lambda pattern: asked.append(pattern) or [model_file])
+    assert model_path("m") == model_file and len(asked) == 1
 
 
 def test_unknown_names_list_the_known_ones():

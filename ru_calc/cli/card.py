@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ru_calc.cli.shared import use_threads
+from ru_calc.cli.shared import make_calculator
 
 
 @click.command("card")
@@ -28,28 +28,26 @@ def command(
     """Errors of MODEL per split of DATA and its properties, as a card beside the model."""
     import numpy as np
 
-    from ru_calc.calculator import RuSchNet
     from ru_calc.card import CardFacts, card, group_of
     from ru_calc.dataset import read_dataset
     from ru_calc.evaluate import assess, predict_by_model, read_split
     from ru_calc.files import check_writable, whole_file
     from ru_calc.properties import all_properties, compare, markdown
-    from ru_calc.storage import load_model, reference_predictor
 
-    use_threads(1)
     check_writable(output)
     others = {name: _rows(path) for name, _, path in (peer.partition("=") for peer in peers)}
+    calculator = make_calculator(model, "auto", "float64")
     dataset = read_dataset(data)
-    parts, stored = read_split(split, dataset), load_model(model)
-    predictions = predict_by_model(reference_predictor(model), dataset)
+    parts = read_split(split, dataset)
     frames_in_split = sum(len(part) for part in parts.values())
     if frames_in_split != len(dataset):
         raise click.UsageError(f"the split holds {frames_in_split} of {len(dataset)} frames; give the data of the fit")
+    predictions = predict_by_model(calculator.predictor, dataset)
     errors = assess(dataset, predictions, parts).rows
     kinds = np.array([group_of(kind) for kind in dataset.config_type])
     groups = assess(replace(dataset, config_type=kinds), predictions, parts).rows
-    properties = markdown(compare(all_properties(RuSchNet(model, dtype="float64"), phonons=True)))
-    facts = CardFacts(output.stem, stored.header, errors, groups, properties, made_by, others, notes)
+    properties = markdown(compare(all_properties(calculator, phonons=True)))
+    facts = CardFacts(output.stem, calculator.header, errors, groups, properties, made_by, others, notes)
     with whole_file(output) as temporary:
         temporary.write_text(card(facts), encoding="utf-8")
     click.echo(f"wrote {output}")

@@ -42,6 +42,11 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
         click.echo("warning: energy and free_energy are mixed; they differ by the electrons' entropy: see --energy")
     if result.stress_dropped:
         click.echo(f"stress left out in {result.stress_dropped} frames that are not periodic in three directions")
+    if result.unlabelled:
+        click.echo(
+            f"warning: {result.unlabelled} of {len(dataset)} frames have no label; a fit learns nothing from them",
+            err=True,
+        )
     click.echo(summary(dataset))
     write_dataset(dataset, output)
     click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB)")

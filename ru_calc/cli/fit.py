@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, use_threads
+from ru_calc.cli.shared import THREADS, device_name, use_threads
 
 
 def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 )  # fmt: skip
 @click.option("--init-from", help="Start from the weights of this model (name or file).")
 @click.option("--resume", is_flag=True, help="Go on with the fit in the run folder.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model file.")
 def command(data: str, output: Path, preset: str, **options: Any) -> None:
@@ -49,6 +49,7 @@ def command(data: str, output: Path, preset: str, **options: Any) -> None:
     from ru_calc.derivatives import resolve_device
     from ru_calc.fit.run import FitInput, run_fit
     from ru_calc.fit.settings import with_changes
+    from ru_calc.fit.start import check_start
     from ru_calc.summary import summary
 
     changes = dict(options["changes"])
@@ -62,6 +63,7 @@ def command(data: str, output: Path, preset: str, **options: Any) -> None:
         changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
     settings = with_changes(preset, changes)
     device = resolve_device(options["device"])
+    check_start(output, settings, options["init_from"], options["resume"])
     use_threads(options["threads"])
     dataset = read_dataset(data)
     click.echo(summary(dataset))

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import BUILD_OPTIONS, MODEL_OPTIONS, make_calculator, read_structure, with_options
+from ru_calc.cli.shared import (
+    BUILD_OPTIONS,
+    MODEL_OPTIONS,
+    StructureCommand,
+    headed,
+    make_calculator,
+    number,
+    read_structure,
+    with_options,
+)
 from ru_calc.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,8 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ATOMS = 144
 COLUMNS = (
-    ("step", 9), ("time (ps)", 10), ("T (K)", 9), ("E (eV/atom)", 13), ("conserved", 13), ("P (GPa)", 9),
-    ("atom-steps/s", 13),
+    ("step", 9, 0), ("time (ps)", 10, 3), ("T (K)", 9, 1), ("E (eV/atom)", 13, 5), ("conserved", 13, 6),
+    ("P (GPa)", 9, 3), ("atom-steps/s", 13, 0),
 )  # fmt: skip
 WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
 PHYSICS = (
@@ -64,7 +72,7 @@ OUTPUT_OPTIONS = (
 )  # fmt: skip
 
 
-@click.command("md")
+@click.command("md", cls=StructureCommand)
 @click.argument("structure", required=False)
 @with_options(RUN_OPTIONS)
 @with_options(OUTPUT_OPTIONS)
@@ -72,7 +80,7 @@ OUTPUT_OPTIONS = (
 @with_options(MODEL_OPTIONS)
 @click.pass_context
 def command(context: click.Context, structure: str | None, restart: Path | None, **options: Any) -> None:
-    """Molecular dynamics of STRUCTURE: a file that ASE reads, or a name such as hcp, fcc, slab, sphere.
+    """Molecular dynamics of STRUCTURE: a file that ASE reads, or one of the structures below.
 
     Without STRUCTURE: 144 atoms of bulk hcp.  E is the potential energy; "conserved" is the energy of the atoms less
     what thermostat and barostat gave them, which exact integration would hold constant; P includes the kinetic part.
@@ -112,14 +120,14 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     check_free(output)
     atoms = read_structure(structure, options, DEFAULT_ATOMS)
     calculator = make_calculator(**output.origin, threads=options["threads"])
-    click.echo(f"{len(atoms)} atoms ({structure}), {_describe(settings, output)}")
-    _header()
-    return run_md(atoms, calculator, settings, output, _row), output.folder
+    report = headed(_row, f"{len(atoms)} atoms ({structure}), {_describe(settings, output)}", _columns())
+    return run_md(atoms, calculator, settings, output, report), output.folder
 
 
 def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
     from ru_calc.md import resume_md
     from ru_calc.md.checkpoint import load_checkpoint
+    from ru_calc.md.run import settings_to_resume
 
     saved = load_checkpoint(folder)
     origin = dict(saved.output.origin)
@@ -129,10 +137,10 @@ def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
     if options["device"] != "auto":
         origin["device"] = options["device"]
     steps = _steps(options, saved.settings.timestep_fs)
-    settings = saved.settings if steps is None else dataclasses.replace(saved.settings, steps=steps)
+    settings = settings_to_resume(saved, steps)
     calculator = make_calculator(**origin, threads=options["threads"])
     click.echo(f"{len(saved.atoms)} atoms, {_describe(settings, saved.output)}, from step {saved.step}")
-    _header()
+    click.echo(_columns())
     return resume_md(folder, calculator, steps, _row)
 
 
@@ -174,24 +182,17 @@ def _describe(settings: MDSettings, output: MDOutput) -> str:
     return f"{settings.ensemble} at {heat}, {length}, {model}"
 
 
-def _header() -> None:
-    click.echo("".join(name.rjust(width) for name, width in COLUMNS))
+def _columns() -> str:
+    return "".join(name.rjust(width) for name, width, _ in COLUMNS)
 
 
 def _row(row: dict[str, float], speed: float | None) -> None:
-    cells = (
-        (row["step"], "d"), (row["time_ps"], ".3f"), (row["temperature_K"], ".1f"),
-        (row["potential_eV_per_atom"], ".5f"), (row["conserved_eV_per_atom"], ".6f"), (row["pressure_GPa"], ".3f"),
-        (speed, ".0f"),
+    values = (
+        row["time_ps"], row["temperature_K"], row["potential_eV_per_atom"], row["conserved_eV_per_atom"],
+        row["pressure_GPa"], speed,
     )  # fmt: skip
-    texts = (_cell(value, form).rjust(width) for (value, form), (_, width) in zip(cells, COLUMNS, strict=True))
-    click.echo("".join(texts))
-
-
-def _cell(value: float | None, form: str) -> str:
-    if value is None or value != value:
-        return "–"
-    return format(int(value) if form == "d" else value, form)
+    cells = (number(value, digits, width) for value, (_, width, digits) in zip(values, COLUMNS[1:], strict=True))
+    click.echo(f"{row['step']:>9.0f}" + "".join(cells))
 
 
 def _summary(result: MDResult, folder: Path) -> None:

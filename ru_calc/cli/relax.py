@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import BUILD_OPTIONS, MODEL_OPTIONS, make_calculator, read_structure, with_options
+from ru_calc.cli.shared import (
+    BUILD_OPTIONS,
+    MODEL_OPTIONS,
+    StructureCommand,
+    headed,
+    make_calculator,
+    number,
+    read_structure,
+    with_options,
+)
 from ru_calc.errors import OutputError
 
 if TYPE_CHECKING:
@@ -28,10 +37,11 @@ RELAX_OPTIONS = (
     click.option("--steps", type=int, default=500, show_default=True, help="At most."),
     click.option("--optimizer", type=click.Choice(["lbfgs", "bfgs", "fire"]), default="lbfgs", show_default=True),
 )  # fmt: skip
+COLUMNS = (("E (eV/atom)", 14, 6), ("max F (eV/Å)", 15, 5), ("stress off (GPa)", 18, 3))
 NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimizer")
 
 
-@click.command("relax")
+@click.command("relax", cls=StructureCommand)
 @click.argument("structure")
 @with_options(RELAX_OPTIONS)
 @click.option("-o", "--output", type=click.Path(path_type=Path),
@@ -41,7 +51,7 @@ NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimize
 @with_options(BUILD_OPTIONS)
 @with_options(MODEL_OPTIONS)
 def command(structure: str, output: Path | None, overwrite: bool, **options: Any) -> None:
-    """Relax STRUCTURE: a file that ASE reads, or a name such as hcp, fcc, slab, sphere.
+    """Relax STRUCTURE: a file that ASE reads, or one of the structures below.
 
     The last geometry is written even if it is not converged; the exit status is then 1.
     """
@@ -53,9 +63,10 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
     atoms = read_structure(structure, options)
     before = atoms.copy()
     calculator = make_calculator(options["model"], options["device"], options["dtype"], options["threads"])
-    click.echo(f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}")
-    click.echo(f"{'step':>6}{'E (eV/atom)':>14}{'max F (eV/Å)':>15}{'stress off (GPa)':>18}")
-    result = relax_structure(atoms, calculator, settings, lambda state: _row(state, len(atoms)))
+    title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}"
+    columns = "step".rjust(6) + "".join(name.rjust(width) for name, width, _ in COLUMNS)
+    report = headed(lambda state: _row(state, len(atoms)), title, columns)
+    result = relax_structure(atoms, calculator, settings, report)
     _write(result.atoms, output, form)
     _summary(before, result)
     click.echo(f"written to {output}")
@@ -102,9 +113,9 @@ def _write(atoms: Atoms, path: Path, form: str) -> None:
 
 
 def _row(state: RelaxState, n_atoms: int) -> None:
-    stress = "–" if state.stress_off_GPa != state.stress_off_GPa else f"{state.stress_off_GPa:.3f}"
-    energy = state.energy_eV / n_atoms
-    click.echo(f"{state.step:>6}{energy:>14.6f}{state.largest_force_eV_per_A:>15.5f}{stress:>18}")
+    values = (state.energy_eV / n_atoms, state.largest_force_eV_per_A, state.stress_off_GPa)
+    cells = (number(value, digits, width) for value, (_, width, digits) in zip(values, COLUMNS, strict=True))
+    click.echo(f"{state.step:>6}" + "".join(cells))
 
 
 def _left(state: RelaxState) -> str:

@@ -14,7 +14,8 @@ from ru_calc.errors import DataError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from ase.calculators.calculator import Calculator
+
+    from ru_calc.calculator import RuSchNet
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -79,6 +80,22 @@ BUILD_NAMES = (
 )  # fmt: skip
 
 
+class StructureCommand(click.Command):
+    """A command whose help ends with the structures that have a name, and the options that each takes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Read from `ru_calc.build` when help is asked for."""
+        from ru_calc.build import options_of, structure_names
+
+        takes = {name: [_option(one) for one in BUILD_NAMES if one in options_of(name)] for name in structure_names()}
+        with formatter.section("Structures, and the options of each"):
+            formatter.write_dl([(name, " ".join(options) or "none") for name, options in takes.items()])
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def with_options(options: tuple[Decorator, ...]) -> Decorator:
     """Adds several options to a command, in their order."""
 
@@ -115,8 +132,9 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
         return _built(text, options)
     repeat = options.pop("repeat", (1, 1, 1))
     if options:
-        option = "--" + next(iter(options)).replace("_", "-")
-        raise SettingsError(f"{option} applies to named structures only, and {text!r} is none: leave it out")
+        raise SettingsError(
+            f"{_option(next(iter(options)))} applies to named structures only, and {text!r} is none: leave it out"
+        )
     atoms = _file(text)
     check_atoms(atoms, f"{text}: ")
     if min(repeat) < 1:
@@ -151,6 +169,27 @@ def _file(text: str) -> Atoms:
     return frame
 
 
+def number(value: float | None, digits: int, width: int) -> str:
+    """A cell of a table with a space before it: scientific where it would be too long, "–" where there is none."""
+    if value is None or value != value:
+        return "–".rjust(width)
+    forms = (f".{digits}f", *(f".{n}e" for n in range(max(digits, 2), -1, -1)))
+    texts = [format(value, form) for form in forms]
+    return next((text for text in texts if len(text) < width), texts[-1]).rjust(width)
+
+
+def headed(print_row: Callable[..., None], *heading: str) -> Callable[..., None]:
+    """`print_row` with lines before its first call, so that what is refused before it has no heading."""
+    waiting = list(heading)
+
+    def report(*values: Any) -> None:
+        while waiting:
+            click.echo(waiting.pop(0))
+        print_row(*values)
+
+    return report
+
+
 def check_predictor(chosen: Mapping[str, Any]) -> None:
     """Refuses a model and a calculator at once, and options of the one that is not there."""
     if chosen["calculator"]:
@@ -168,7 +207,7 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def make_calculator(model: str, device: str, dtype: str, threads: int = 1) -> Calculator:
+def make_calculator(model: str, device: str, dtype: str, threads: int = 1) -> RuSchNet:
     """`RuSchNet` with its model loaded, so that what is wrong with it is said before anything starts.
 
     Raises:

@@ -2,6 +2,9 @@
 
 from ru_calc.dataset.frames import LABELS, Dataset
 from ru_calc.dataset.hdf5 import SCHEMA, UNITS, read_dataset, shipped_data, write_dataset
-from ru_calc.dataset.split import split_by_group
+from ru_calc.dataset.split import check_fractions, split_by_group
 
-__all__ = ["LABELS", "SCHEMA", "UNITS", "Dataset", "read_dataset", "shipped_data", "split_by_group", "write_dataset"]
+__all__ = [
+    "LABELS", "SCHEMA", "UNITS", "Dataset", "check_fractions", "read_dataset", "shipped_data", "split_by_group",
+    "write_dataset",
+]  # fmt: skip

@@ -90,11 +90,13 @@ def read_dataset(path: str | Path) -> Dataset:
 
 def _read_open_file(file: h5py.File, path: Path) -> Dataset:
     schema, version = file.attrs.get("schema"), file.attrs.get("version")
-    if schema != SCHEMA or version != VERSION:
+    if schema != SCHEMA:
         raise DataError(
-            f"{path} has schema {schema!r} version {version}; this version reads "
-            f"{SCHEMA!r} version {VERSION}: make it with 'ru-calc convert'"
+            f"{path} is an HDF5 file of another program, not a ru-calc data file; 'ru-calc convert' makes one from "
+            "files that ASE reads"
         )
+    if version != VERSION:
+        raise DataError(f"{path} has version {version}, this is read: {VERSION}; make it anew with 'ru-calc convert'")
     total = int(file.attrs["frames"])
     if not total:
         raise DataError(f"{path} holds 0 frames; a data set needs at least one")

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ru_calc.dataset.frames import Dataset
-from ru_calc.errors import DataError
+from ru_calc.errors import SettingsError
+
+
+def check_fractions(fractions: Sequence[float]) -> np.ndarray:
+    """The shares of training, validation and test frames as an array.
+
+    Raises:
+        SettingsError: they are not three, are negative or do not add up to 1, or nothing is left for training.
+    """
+    share = np.asarray(fractions, dtype=float)
+    if share.shape != (3,) or (share < 0).any() or abs(share.sum() - 1) > 1e-9 or share[0] == 0:
+        raise SettingsError(
+            f"the split is {tuple(fractions)}; it must be three fractions that add up to 1, the first > 0"
+        )
+    return share
 
 
 def split_by_group(
@@ -17,12 +33,10 @@ def split_by_group(
     small for that goes to training first.
 
     Raises:
-        DataError: fractions that are negative or do not add up to 1.
+        SettingsError: see `check_fractions`.
     """
     names = ("train", "validation", "test")
-    share = np.asarray(fractions, dtype=float)
-    if share.shape != (3,) or (share < 0).any() or abs(share.sum() - 1) > 1e-9 or share[0] == 0:
-        raise DataError(f"the split is {tuple(fractions)}; it must be three fractions that add up to 1, the first > 0")
+    share = check_fractions(fractions)
     rng = np.random.default_rng(seed)
     groups, first, inverse = np.unique(dataset.group_id, return_index=True, return_inverse=True)
     sizes = np.bincount(inverse)

@@ -7,7 +7,6 @@ The folder holds `settings.json` (everything resolved), `split.json`, `log.csv`,
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ import numpy as np
 import torch
 
 from ru_calc.dataset import Dataset, split_by_group
-from ru_calc.errors import DataError, SettingsError
+from ru_calc.errors import DataError
 from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.report import final_report
-from ru_calc.fit.settings import FitSettings, differences
+from ru_calc.fit.settings import FitSettings
+from ru_calc.fit.start import SETTINGS, STATE, check_start
 from ru_calc.fit.trainer import Trainer
 from ru_calc.neighbors import find_pairs
 from ru_calc.plots import learning_curves
@@ -41,7 +41,7 @@ class FitInput:
         dataset: labelled frames.
         folder: the run folder.
         settings: how.
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda` or `cuda:N`.
         init_from: name or file of a model whose weights are the start.
         licence: of the resulting weights, for the model file.
     """
@@ -67,18 +67,20 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
 
     Raises:
         DataError: the data lack a label that the loss needs, or a split is empty.
-        SettingsError: the folder holds another fit, or `resume` with changed settings.
+        SettingsError, OutputError: see `check_start`.
     """
     settings, dataset = job.settings, job.dataset
+    check_start(job.folder, settings, job.init_from, resume, dataset.fingerprint())
     dataset.require(settings.labels)
     split = split_by_group(dataset, settings.split, settings.seed)
     for name in ("train", "validation"):
         if not len(split[name]):
             raise DataError(f"the {name} part of the split {settings.split} of {len(dataset)} frames is empty")
-    _claim_folder(job, split, resume)
+    if not resume:
+        _claim_folder(job, split)
     torch.manual_seed(settings.seed)
     trainer = _trainer(job, split, say)
-    state = job.folder / "state.safetensors"
+    state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
         say(f"resumed after epoch {trainer.progress.epoch}")
@@ -103,7 +105,7 @@ def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
             save_model(job.folder / "best.safetensors", trainer.averaged, facts)
         _write_log(job.folder, trainer.progress.rows)
         # Last: a kill before this line repeats the epoch, and writes the same files again.
-        trainer.save_state(job.folder / "state.safetensors")
+        trainer.save_state(job.folder / STATE)
         say(epoch_line(row, job.settings.epochs, improved))
     if trainer.progress.epoch < job.settings.epochs:
         say(f"stopped early: no better validation loss since epoch {trainer.progress.best_epoch}")
@@ -123,25 +125,13 @@ def _trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trainer:
 
 def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
     if job.init_from is not None:
-        stored = load_model(job.init_from)
-        same = {"family": job.settings.family, **job.settings.model}
-        found = {"family": stored.potential.family, **stored.potential.hyperparameters()}
-        odd = [n for n in found if n != "atom_energy_eV" and n in same and _plain(found[n]) != _plain(same[n])]
-        if odd:
-            raise SettingsError(
-                f"{job.init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; keep the model's"
-            )
-        return stored.potential.requires_grad_(True)
+        return load_model(job.init_from).potential.requires_grad_(True)
     hyperparameters = dict(job.settings.model)
     if hyperparameters.get("atom_energy_eV") == 0.0:
         hyperparameters["atom_energy_eV"] = atom_energy(job.dataset, say)
     potential = build_potential(job.settings.family, hyperparameters)
     potential.prepare(train_set)
     return potential
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:
@@ -156,28 +146,13 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
     return lowest + COHESIVE_ENERGY_EV
 
 
-def _claim_folder(job: FitInput, split: dict[str, np.ndarray], resume: bool) -> None:
-    path = job.folder / "settings.json"
-    if resume and not path.is_file():
-        raise SettingsError(f"{job.folder} holds no fit to resume; leave out --resume")
-    make_folder(job.folder)
+def _claim_folder(job: FitInput, split: dict[str, np.ndarray]) -> None:
     record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
         "level_of_theory": job.dataset.level_of_theory,
     }  # fmt: skip
-    if resume:
-        before = json.loads(path.read_text())
-        changed = differences(before["settings"], job.settings)
-        if before["data"] != record["data"]:
-            changed.append(f"data: {before['data'][:12]} → {record['data'][:12]}")
-        if before["init_from"] != record["init_from"]:
-            changed.append(f"init_from: {before['init_from']} → {record['init_from']}")
-        if changed:
-            raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
-        return
-    if path.is_file():
-        raise SettingsError(f"{job.folder} already holds a fit; use --resume, or another folder")
-    write_json(path, record)
+    make_folder(job.folder)
+    write_json(job.folder / SETTINGS, record)
     parts = {name: indices.tolist() for name, indices in split.items()}
     write_json(job.folder / "split.json", {"data": record["data"], **parts}, indent=None)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from ru_calc.dataset import check_fractions
 from ru_calc.errors import SettingsError
+from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
 
 
@@ -70,6 +72,8 @@ class FitSettings:
         for name in ("rate_embedding", "rate_blocks", "rate_readout", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
+        if not check_fractions(self.split)[1] > 0:
+            raise SettingsError(f"the split is {self.split}; a fit needs validation frames, so the second must be > 0")
         if self.batch_frames < 1 and self.batch_atoms < 1:
             raise SettingsError("batch_frames and batch_atoms are both 0; one of them must bound a batch")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
@@ -103,7 +107,7 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     """A preset with changes by name; `model.NAME` is a hyper-parameter of the network.
 
     Raises:
-        SettingsError: an unknown preset or name, or a value out of range.
+        SettingsError: an unknown preset or name, or a value of the wrong type or out of range.
     """
     if preset not in PRESETS:
         raise SettingsError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
@@ -113,14 +117,17 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     unknown = sorted(set(own) - known)
     if unknown:
         raise SettingsError(f"there is no setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}, model.NAME")
+    check_types(FitSettings, own)
     settings = replace(PRESETS[preset], **own)
-    hyperparameters = {f.name for f in fields(FAMILIES[settings.family][1])}
+    network = FAMILIES[settings.family][1]
+    hyperparameters = {f.name for f in fields(network)}
     unknown = sorted(set(model) - hyperparameters)
     if unknown:
         raise SettingsError(
             f"family {settings.family!r} has no hyper-parameter {unknown[0]!r}; choose one of "
             f"{', '.join(sorted(hyperparameters))}"
         )
+    check_types(network, model, "model.")
     resolved = build_potential(settings.family, {**settings.model, **model}).hyperparameters()
     return replace(settings, model=resolved)
 

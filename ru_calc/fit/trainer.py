@@ -176,21 +176,30 @@ class Trainer:
         Raises:
             RuCalcError: the file is missing or not whole.
         """
-        try:
-            with safe_open(str(path), "pt") as file:
-                self.progress = Progress(**json.loads(file.metadata()["progress"]))
-                tensors = {name: file.get_tensor(name).to(self.train.device) for name in file.keys()}
-        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
-            raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
+        self.progress, tensors = read_state(path, self.train.device)
         for prefix, module in (("model.", self.potential), ("average.", self.averaged)):
             module.load_state_dict({n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)})
         for name, value in tensors.items():
             if name.startswith("optimizer."):
-                _, k, key = name.split(".")
-                self.optimizer.state[self._parameters[int(k)]][key] = value.cpu() if key == "step" else value
+                _, number, key = name.split(".")
+                self.optimizer.state[self._parameters[int(number)]][key] = value.cpu() if key == "step" else value
         for k, parameter in enumerate(self._parameters):
             if f"gradient.{k}" in tensors:
                 parameter.grad = tensors[f"gradient.{k}"]
+
+
+def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[Progress, dict[str, Tensor]]:
+    """What `Trainer.save_state` wrote.
+
+    Raises:
+        RuCalcError: the file is missing or not whole.
+    """
+    try:
+        with safe_open(str(path), "pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            return progress, {name: file.get_tensor(name).to(device) for name in file.keys()}
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
+        raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
 
 
 def rate_factor(progress: float, settings: FitSettings) -> float:

@@ -6,8 +6,7 @@ import numpy as np
 from ase import Atoms
 
 from ru_calc.md.settings import MDSettings
-from ru_calc.neighbors import find_pairs
-from ru_calc.structures import Structures
+from ru_calc.neighbors import ClosePair, closest_pair
 from ru_calc.units import BOLTZMANN_EV_PER_K
 
 # An NPT cell that grew or shrank by this factor has exploded or collapsed.
@@ -27,24 +26,14 @@ class OverlapCheck:
         self.searches = 0
         self._clear: tuple[np.ndarray, np.ndarray] | None = None
 
-    def closest(self, atoms: Atoms) -> tuple[int, int, float] | None:
-        """The closest pair (i, j, distance in Å) if it is closer than allowed."""
+    def closest(self, atoms: Atoms) -> ClosePair | None:
+        """The closest pair if it is closer than allowed."""
         if len(atoms) == 0 or self._surely_apart(atoms):
             return None
         self.searches += 1
-        structures = Structures(
-            atoms.get_positions(), atoms.cell.array[None], atoms.pbc[None], np.array([len(atoms)], dtype=np.int64)
-        )
-        pairs = find_pairs(structures, self.reach_A)
-        if len(pairs) == 0:
-            self._clear = atoms.get_positions(), atoms.cell.array.copy()
-            return None
-        self._clear = None
-        distances = np.linalg.norm(pairs.vectors(structures), axis=1)
-        k = int(distances.argmin())
-        if distances[k] >= self.min_distance_A:
-            return None
-        return int(pairs.first[k]), int(pairs.second[k]), float(distances[k])
+        pair = closest_pair(atoms, self.reach_A)
+        self._clear = None if pair else (atoms.get_positions(), atoms.cell.array.copy())
+        return pair if pair and pair.distance_A < self.min_distance_A else None
 
     def _surely_apart(self, atoms: Atoms) -> bool:
         if self._clear is None:
@@ -100,9 +89,7 @@ class Monitor:
 
     def _too_close(self, atoms: Atoms) -> str | None:
         pair = self.overlap.closest(atoms)
-        if pair is None:
-            return None
-        return f"atoms {pair[0]} and {pair[1]} are {pair[2]:.3f} Å apart (limit {self.settings.min_distance_A} Å)"
+        return f"{pair} (limit {self.settings.min_distance_A} Å)" if pair else None
 
     def _runaway(self, atoms: Atoms, energy_eV: float, reservoir_eV: float) -> str | None:
         kinetic, limits = atoms.get_kinetic_energy(), self.settings

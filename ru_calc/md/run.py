@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from ru_calc.errors import DataError, OutputError, SettingsError
-from ru_calc.files import check_writable
-from ru_calc.md.checkpoint import NAME, Checkpoint, load_checkpoint
+from ru_calc.files import check_folder
+from ru_calc.md.checkpoint import Checkpoint, load_checkpoint
 from ru_calc.md.settings import MDOutput, MDSettings
 from ru_calc.md.simulation import FINAL, MDResult, Report, Simulation, earlier_files
 from ru_calc.md.velocities import degrees_of_freedom, draw_momenta
@@ -72,7 +72,7 @@ def resume_md(
         OutputError, UnphysicalError: as for `run_md`.
     """
     saved = load_checkpoint(folder)
-    settings = _settings_to_resume(saved, steps)
+    settings = settings_to_resume(saved, steps)
     atoms = saved.atoms
     atoms.calc = calculator
     difference = abs(atoms.get_potential_energy() - saved.energy_eV) / len(atoms)
@@ -101,14 +101,15 @@ def check_free(output: MDOutput) -> None:
         raise OutputError(
             f"{present[0]} exists already: give another output folder, restart that run, or ask to overwrite it"
         )
-    folder = Path(output.folder).absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise OutputError(f"{existing} is a file: give another output folder")
-    check_writable(existing / NAME)
+    check_folder(output.folder)
 
 
-def _settings_to_resume(saved: Checkpoint, steps: int | None) -> MDSettings:
+def settings_to_resume(saved: Checkpoint, steps: int | None) -> MDSettings:
+    """The settings with which a run goes on to `steps` in all; None keeps the number that it was started with.
+
+    Raises:
+        SettingsError: `steps` have been done already, or would change the ramp.
+    """
     if steps is not None and steps != saved.settings.steps and saved.settings.temperature_end_K is not None:
         raise SettingsError(
             f"steps is {steps}, but the temperature ramp was laid over {saved.settings.steps}: leave steps out, "

@@ -82,9 +82,14 @@ class SchNetSettings:
         object.__setattr__(self, "readout", tuple(self.readout))
         if not 0 < self.switch_A < self.cutoff_A:
             raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
-        for name in ("channels", "n_radial", "filter_hidden", "angular_radial"):
-            if getattr(self, name) < 2:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 2")
+        least = {
+            "channels": 2, "n_radial": 2, "filter_hidden": 2, "angular_radial": 2, "l_max": 1, "blocks": 0, "triple": 0,
+        }  # fmt: skip
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
+        if min(self.readout, default=1) < 1:
+            raise SettingsError(f"readout is {self.readout}; each width must be at least 1")
 
 
 class AngularEmbedding(nn.Module):

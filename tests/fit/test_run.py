@@ -151,6 +151,7 @@ def test_fine_tuning_starts_from_the_given_weights(dataset, tmp_path):
     with pytest.raises(SettingsError, match="channels = 8, the settings say 12"):
         other = {**SMALL, "model.channels": 12}
         run_fit(FitInput(dataset, tmp_path / "x", with_changes("md", other), init_from=best), say=quiet)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_fit_stops_when_validation_gets_no_better(dataset, tmp_path):
@@ -184,6 +185,7 @@ def test_rate_rises_linearly_then_falls_as_a_cosine():
         ({"model.depth": 1}, "no hyper-parameter 'depth'"),
         ({"loss": "l1"}, "loss is 'l1'"),
         ({"ema": 1.5}, "ema is 1.5"),
+        ({"split": [0.5, 0.2, 0.2]}, "add up to 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(change, words):

@@ -77,6 +77,12 @@ def test_settings_out_of_range_are_refused(wrong):
         SchNetSettings(**wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"l_max": 0}, {"blocks": -1}, {"triple": -1}, {"readout": (4, 0)}])
+def test_sizes_below_the_least_are_refused(wrong):
+    with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is .* must be at least"):
+        SchNetSettings(**wrong)
+
+
 def test_unknown_family_and_hyperparameter_are_refused():
     with pytest.raises(ModelError, match="schnett"):
         build_potential("schnett", {})

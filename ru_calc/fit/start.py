@@ -1,0 +1,71 @@
+"""What can be said of a fit before its data are read: may it use the folder, and do the weights to start from fit?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ru_calc.errors import SettingsError
+from ru_calc.files import check_folder
+from ru_calc.fit.settings import FitSettings, differences
+from ru_calc.fit.trainer import read_state
+from ru_calc.storage import load_model
+
+SETTINGS, STATE = "settings.json", "state.safetensors"
+
+
+def check_start(
+    folder: Path, settings: FitSettings, init_from: str | None = None, resume: bool = False, data: str | None = None
+) -> None:
+    """Refuses a fit that cannot start, or cannot go on, in `folder`; changes nothing.
+
+    Args:
+        data: fingerprint of the data, where they have been read.
+
+    Raises:
+        SettingsError: the folder holds another fit, or none to resume, or one of other settings, or a damaged one; the
+            weights to start from are of another network.
+        OutputError: the folder cannot be made or written.
+    """
+    if resume:
+        _check_resumed(folder, settings, init_from, data)
+    elif (folder / SETTINGS).is_file():
+        raise SettingsError(f"{folder} already holds a fit; use --resume, or another folder")
+    check_folder(folder)
+    if init_from is not None:
+        _check_network(init_from, settings)
+
+
+def _check_resumed(folder: Path, settings: FitSettings, init_from: str | None, data: str | None) -> None:
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise SettingsError(f"{folder} holds no fit to resume; leave out --resume")
+    try:
+        before = json.loads(path.read_text())
+        changed = differences(before["settings"], settings)
+        if data not in (None, before["data"]):
+            changed.append(f"data: {before['data'][:12]} → {str(data)[:12]}")
+        if before["init_from"] != init_from:
+            changed.append(f"init_from: {before['init_from']} → {init_from}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SettingsError(f"{path} is damaged ({problem!r}); start the fit anew in another folder") from problem
+    if changed:
+        raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
+    if (folder / STATE).is_file():
+        read_state(folder / STATE)
+
+
+def _check_network(init_from: str, settings: FitSettings) -> None:
+    start = load_model(init_from).potential
+    same = {"family": settings.family, **settings.model}
+    found = {"family": start.family, **start.hyperparameters()}
+    odd = [n for n in found if n != "atom_energy_eV" and n in same and _plain(found[n]) != _plain(same[n])]
+    if odd:
+        raise SettingsError(
+            f"{init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; keep the model's"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

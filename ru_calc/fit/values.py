@@ -1,0 +1,60 @@
+"""Values of settings by name: whether each is of the type of its field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ru_calc.errors import SettingsError
+
+# Of one value, and of several in a list.
+WORDS = {
+    int: ("a whole number", "whole numbers"), float: ("a number", "numbers"), bool: ("true or false", ""),
+    str: ("a name", ""),
+}  # fmt: skip
+
+
+def check_types(settings: type, values: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuses a value that is not of the type of its field.
+
+    Args:
+        settings: a dataclass of which every field has a default.
+        values: by name of a field; lists do for tuples, whole numbers for any.
+        prefix: put before the names in the message.
+
+    Raises:
+        SettingsError: naming the field, the value and what it must be.
+    """
+    kinds = get_type_hints(settings)
+    for name, value in values.items():
+        if not _fits(value, kinds[name]):
+            example = json.dumps(getattr(settings(), name), separators=(",", ":")).strip('"')
+            raise SettingsError(
+                f"{prefix}{name} is {value!r}; it must be {_words(kinds[name])}, as --set {prefix}{name}={example}"
+            )
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        one, *rest = get_args(kind)
+        any_length = rest == [...]
+        return (
+            isinstance(value, list | tuple)
+            and (any_length or len(value) == 1 + len(rest))
+            and all(_fits(item, one) for item in value)
+        )
+    if kind in (int, float):
+        number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        return number and not math.isnan(value)
+    return isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is not tuple:
+        return WORDS[kind][0]
+    one, *rest = get_args(kind)
+    count = "" if rest == [...] else f"{1 + len(rest)} "
+    return f"a list of {count}{WORDS[one][1]}"
