@@ -13,7 +13,7 @@ _HOMES = {
     "RuCalcError": "ru_calc.errors",
     "RuSchNet": "ru_calc.calculator",
     "load_model": "ru_calc.storage",
-    "model_names": "ru_calc.storage",
+    "model_names": "ru_calc.modelfile",
     "read_dataset": "ru_calc.dataset",
 }
 

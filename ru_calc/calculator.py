@@ -23,9 +23,10 @@ from ru_calc.neighbors import NeighborPairs, VerletList
 from ru_calc.structures import Structures
 
 if TYPE_CHECKING:
-    from ru_calc.derivatives import Predictor
+    from ru_calc.predictor import Predictor
 
 DTYPES = ("float32", "float64")
+ENGINES = ("auto", "compiled", "reference")
 
 
 class RuSchNet(Calculator):
@@ -43,10 +44,13 @@ class RuSchNet(Calculator):
         device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
         dtype: of the network, "float32" or "float64"; positions and sums are float64 in any case.
         skin_A: extra range of the neighbour list in Å; results do not depend on it.
+        threads: CPU threads of the compiled engine; more than one pays for some thousand atoms on an idle machine.
+        engine: "compiled" (tables and C++ on the CPU), "reference" (the network itself in torch, many times slower), or
+            "auto", the first that serves.
         non_conservative: accept a file whose forces are not derivatives of its energy.
 
     Raises:
-        CalculatorSetupError: a model, device or dtype that does not exist, or a model that is damaged or not
+        CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged or not
             conservative.
         InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
         CalculationFailed: a result that is not finite.
@@ -56,7 +60,8 @@ class RuSchNet(Calculator):
     name = "ru_schnet"
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's type)
     default_parameters = {  # noqa: RUF012 (ASE's type)
-        "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "non_conservative": False,
+        "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "threads": 1, "engine": "auto",
+        "non_conservative": False,
     }  # fmt: skip
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 (ASE's type)
 
@@ -72,12 +77,15 @@ class RuSchNet(Calculator):
         device: str = "auto",
         dtype: str = "float32",
         skin_A: float = 1.0,
+        threads: int = 1,
+        engine: str = "auto",
         non_conservative: bool = False,
     ) -> None:
         self._forget_model()
         super().__init__(
-            model=model, device=device, dtype=dtype, skin_A=skin_A, non_conservative=bool(non_conservative)
-        )
+            model=model, device=device, dtype=dtype, skin_A=skin_A, threads=threads, engine=engine,
+            non_conservative=bool(non_conservative),
+        )  # fmt: skip
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Changes arguments of the constructor; the model is read again at the next calculation."""
@@ -102,7 +110,7 @@ class RuSchNet(Calculator):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in used.items())})"
 
     def _device(self) -> str:
-        from ru_calc.derivatives import resolve_device
+        from ru_calc.devices import resolve_device
 
         asked = self.parameters["device"]
         return resolve_device(asked) if asked == "auto" else asked
@@ -145,7 +153,7 @@ class RuSchNet(Calculator):
             self.results: dict[str, Any] = {}
             self._expected, self._asked = self._asked, frozenset()
         want = _wanted({*properties} | (self._expected - self.results.keys()), structures)
-        pairs = self._neighbors.update(structures)
+        structures, pairs = self._neighbors.update(structures)
         prediction = self._predictor.predict(structures, pairs, want)
         _check_finite(prediction, structures, pairs, self.parameters["dtype"])
         self.results.update(_results(prediction))
@@ -182,26 +190,25 @@ class RuSchNet(Calculator):
     def _load(self) -> None:
         if self._predictor is not None:
             return
-        import torch
+        from ru_calc.modelfile import read_header
+        from ru_calc.open_model import open_model
 
-        from ru_calc.derivatives import Reference, resolve_device
-        from ru_calc.storage import load_model
-
-        name = self.parameters["model"]
+        name, chosen = self.parameters["model"], self.parameters
         try:
-            with torch.random.fork_rng(devices=[]):  # a module draws its first weights before it gets the stored ones
-                stored = load_model(name)
+            conservative = read_header(name)["conservative"]
         except RuCalcError as problem:
             raise CalculatorSetupError(str(problem)) from problem
-        if not (stored.potential.conservative or self.parameters["non_conservative"] or _is_shipped(name)):
+        if not (conservative or chosen["non_conservative"] or _is_shipped(name)):
             raise CalculatorSetupError(
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
                 "energy; choose another model, or pass non_conservative=True"
             )
-        device = resolve_device(self.parameters["device"])
-        self._predictor = Reference(stored.potential, getattr(torch, self.parameters["dtype"]), device)
-        self._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
-        self._header = stored.header
+        try:
+            opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
+        except RuCalcError as problem:
+            raise CalculatorSetupError(str(problem)) from problem
+        self._predictor, self._header = opened.predictor, opened.header
+        self._neighbors = VerletList(self._predictor.cutoff_A, chosen["skin_A"])
 
 
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
@@ -252,13 +259,13 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs,
 
 
 def _is_shipped(model: str) -> bool:
-    from ru_calc.storage import model_names
+    from ru_calc.modelfile import model_names
 
     return model in model_names()
 
 
 def _checked_model(model: str | Path) -> str:
-    from ru_calc.storage import model_path
+    from ru_calc.modelfile import model_path
 
     try:
         path = model_path(model)
@@ -280,8 +287,8 @@ def _checked_skin(skin_A: float) -> float:
 
 
 def _checked_device(device: str) -> str:
-    if device not in ("auto", "cpu"):  # what cannot be wrong need not load torch
-        from ru_calc.derivatives import resolve_device
+    if device not in ("auto", "cpu"):
+        from ru_calc.devices import resolve_device
 
         try:
             resolve_device(device)
@@ -290,7 +297,19 @@ def _checked_device(device: str) -> str:
     return str(device)
 
 
+def _checked_threads(threads: int) -> int:
+    if not (isinstance(threads, (int, np.integer)) and threads >= 1):
+        raise CalculatorSetupError(f"threads is {threads!r}; it must be a whole number, 1 or more")
+    return int(threads)
+
+
+def _checked_engine(engine: str) -> str:
+    if engine not in ENGINES:
+        raise CalculatorSetupError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+    return engine
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": _checked_model, "device": _checked_device, "dtype": _checked_dtype, "skin_A": _checked_skin,
-    "non_conservative": bool,
+    "threads": _checked_threads, "engine": _checked_engine, "non_conservative": bool,
 }  # fmt: skip

@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
-from ru_calc.errors import SettingsError
-from ru_calc.neighbors import NeighborPairs, find_pairs
+from ru_calc.neighbors import NeighborPairs
 from ru_calc.potentials.base import Pairs, Potential
+from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS
-
-WANTED = ("energy", "energies", "forces", "stress")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was asked for; the rest is None.
-
-    Attributes:
-        energy: (n_frames,) eV.
-        energies: (n_atoms,) eV.
-        forces: (n_atoms, 3) eV/Å.
-        stress: (n_frames, 6) eV/Å³, tension positive, xx yy zz yz xz xy; NaN for a frame without a volume.
-    """
-
-    energy: Any = None
-    energies: Any = None
-    forces: Any = None
-    stress: Any = None
-
-
-class Predictor(Protocol):
-    """Anything that predicts: the reference here, and whatever is faster."""
-
-    @property
-    def cutoff_A(self) -> float: ...
-
-    def predict(self, structures: Structures, pairs: NeighborPairs, want: Collection[str] = WANTED) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -123,22 +94,6 @@ def _stress(batch: Batch, vectors: Tensor, slope: Tensor) -> Tensor:
     return virial / batch.volumes[:, None]
 
 
-def resolve_device(device: str) -> str:
-    """`auto` as `cuda` where there is a CUDA device and `cpu` where not; others as they are.
-
-    Raises:
-        SettingsError: not one of auto, cpu, cuda, cuda:N, or a CUDA device that is not there.
-    """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
-        raise SettingsError(f"device is {device!r}; choose one of auto, cpu, cuda, cuda:N")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise SettingsError(f"device is {device!r} and {found} CUDA devices are there; use cpu or auto")
-    return device
-
-
 class Reference:
     """The truth that everything faster is held against: any potential, differentiated by autograd.
 
@@ -160,8 +115,15 @@ class Reference:
         """Interaction range in Å."""
         return self.potential.cutoff_A
 
-    def predict(self, structures: Structures, pairs: NeighborPairs, want: Collection[str] = WANTED) -> Prediction:
-        """What is wanted of `energy energies forces stress`, as float64 arrays; see `Prediction`."""
+    def predict(
+        self,
+        structures: Structures | Sequence[Atoms],
+        pairs: NeighborPairs | None = None,
+        want: Collection[str] = WANTED,
+    ) -> Prediction:
+        """See `Predictor.predict`."""
+        structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
+        pairs = pairs.within(structures, self.cutoff_A)
         batch = Batch.from_structures(structures, pairs, self.dtype, self.device)
         result = differentiate(self.potential, batch, want)
         return Prediction(
@@ -171,42 +133,3 @@ class Reference:
                 if field.name in want and getattr(result, field.name) is not None
             }
         )
-
-
-def predict_all(
-    predictor: Predictor,
-    structures: Structures,
-    want: Collection[str] = ("energy", "forces", "stress"),
-    batch_atoms: int = 1000,
-    advance: Callable[[int], Any] = lambda frames: None,
-) -> Prediction:
-    """Predictions of many frames, in batches; NaN where there is none.
-
-    Args:
-        batch_atoms: atoms at once; a larger frame comes alone.
-        advance: called with the number of frames that were done.
-    """
-    n_frames, n_atoms = len(structures), structures.n_atoms
-    shapes = {"energy": (n_frames,), "energies": (n_atoms,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
-    result = {name: np.full(shapes[name], np.nan) for name in want}
-    for frames in batches(structures.counts, batch_atoms):
-        part = structures.select(frames)
-        found = predictor.predict(part, find_pairs(part, predictor.cutoff_A), want)
-        index = {"energy": frames, "stress": frames}
-        for name in want:
-            if getattr(found, name) is not None:
-                result[name][index.get(name, structures.atoms_of(frames))] = getattr(found, name)
-        advance(len(frames))
-    return Prediction(**result)
-
-
-def batches(counts: np.ndarray, batch_atoms: int) -> Iterator[np.ndarray]:
-    """Runs of frames with at most `batch_atoms` atoms together; a larger frame comes alone."""
-    start, total = 0, 0
-    for k, count in enumerate(counts):
-        if total + count > batch_atoms and k > start:
-            yield np.arange(start, k)
-            start, total = k, 0
-        total += int(count)
-    if start < len(counts):
-        yield np.arange(start, len(counts))

@@ -6,7 +6,9 @@ pair.  An atom may be its own neighbour through an image; that pair, too, is lis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,8 @@ from ase import Atoms
 
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
+
+_LOADED: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,7 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
     bad = np.flatnonzero(~np.isfinite(structures.positions).all(axis=1))
     if len(bad):
         raise DataError(f"position of atom {bad[0]} is {structures.positions[bad[0]]}; it must be finite")
-    import vesin  # loads torch where that is installed
-
-    finder = vesin.NeighborList(cutoff=float(cutoff_A), full_list=False)
+    finder = _vesin().NeighborList(cutoff=float(cutoff_A), full_list=False)
     parts, offsets = [], structures.offsets
     for k in range(len(structures)):
         positions = structures.positions[offsets[k] : offsets[k + 1]]
@@ -90,6 +92,21 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
         empty = np.zeros(0, dtype=np.int64)
         return NeighborPairs(empty, empty, np.zeros((0, 3), dtype=np.int64), empty)
     return NeighborPairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _vesin() -> Any:
+    """vesin, without torch: it loads torch where that is installed, only to accept its tensors too."""
+    if "vesin" in sys.modules or "torch" in sys.modules:
+        return import_module("vesin")
+    if "vesin" not in _LOADED:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` fail
+        try:
+            _LOADED["vesin"] = import_module("vesin")
+        finally:
+            del sys.modules["torch"]
+            for name in [name for name in sys.modules if name.partition(".")[0] == "vesin"]:
+                del sys.modules[name]  # whoever imports it later gets it whole
+    return _LOADED["vesin"]
 
 
 def _pairs_of_frame(
@@ -183,33 +200,41 @@ class VerletList:
         self.rebuilds = self.calls = 0
         self._built: Structures | None = None
 
-    def update(self, structures: Structures) -> NeighborPairs:
-        """Exactly the pairs of `structures` (one frame) within the cutoff."""
-        self.calls += 1
-        wraps = self._wraps_if_valid(structures)
-        if wraps is None:
-            self.rebuilds += 1
-            self._built = structures
-            self._pairs = find_pairs(structures, self.cutoff_A + self.skin_A)
-            pairs = self._pairs
-        else:
-            pairs = self._pairs
-            if wraps.any():
-                shifts = pairs.shifts - wraps[pairs.second] + wraps[pairs.first]
-                pairs = NeighborPairs(pairs.first, pairs.second, shifts, pairs.frames)
-        return pairs.within(structures, self.cutoff_A)
+    def update(self, structures: Structures) -> tuple[Structures, NeighborPairs]:
+        """The atoms (one frame) and pairs of them that hold every pair within the cutoff, and some beyond.
 
-    def _wraps_if_valid(self, structures: Structures) -> np.ndarray | None:
-        """Lattice translations (n, 3) of each atom since the rebuild, or None where the list may be incomplete."""
+        The atoms come back where they have moved to since the rebuild, in other images perhaps than they were given
+        in; the pairs are the same object until a rebuild.
+        """
+        self.calls += 1
+        followed = self._followed(structures)
+        if followed is None:
+            self.rebuilds += 1
+            self._built = followed = structures
+            self._pairs = find_pairs(structures, self.cutoff_A + self.skin_A)
+        return followed, self._pairs
+
+    def _followed(self, structures: Structures) -> Structures | None:
+        """The atoms without the wraps since the rebuild, or None where the list may be incomplete."""
         old = self._built
         if old is None or old.n_atoms != structures.n_atoms or not np.array_equal(old.pbc, structures.pbc):
             return None
-        pbc = structures.pbc[0]
-        before, now = (complete_cell(s.cells[0], pbc) for s in (old, structures))
-        deformation = np.linalg.solve(before, now)
-        moved = structures.positions - old.positions @ deformation
-        wraps = np.rint(moved @ np.linalg.inv(now)).astype(np.int64) * pbc.astype(np.int64)
-        moved = np.sort(np.linalg.norm(moved - wraps @ now, axis=1))
-        stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
-        reach = stretch * (self.cutoff_A + self.skin_A) - moved[-2:].sum()
-        return wraps if reach > self.cutoff_A else None
+        if np.array_equal(old.cells, structures.cells):
+            stretch, carried = 1.0, old.positions
+        else:
+            deformation = np.linalg.solve(*(complete_cell(s.cells[0], s.pbc[0]) for s in (old, structures)))
+            stretch, carried = np.linalg.svd(deformation, compute_uv=False)[-1], old.positions @ deformation
+        reach = stretch * (self.cutoff_A + self.skin_A) - self.cutoff_A
+        moved = structures.positions - carried
+        squares = np.einsum("ia,ia->i", moved, moved)
+        if 4.0 * squares.max() < reach * reach * (reach > 0):
+            return structures
+        return self._unwrapped(structures, moved, reach)
+
+    def _unwrapped(self, structures: Structures, moved: np.ndarray, reach_A: float) -> Structures | None:
+        cell, pbc = complete_cell(structures.cells[0], structures.pbc[0]), structures.pbc[0]
+        wraps = np.rint(moved @ np.linalg.inv(cell)) * pbc
+        farthest = np.sort(np.linalg.norm(moved - wraps @ cell, axis=1))
+        if farthest[-2:].sum() >= reach_A:
+            return None
+        return replace(structures, positions=structures.positions - wraps @ cell) if wraps.any() else structures

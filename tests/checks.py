@@ -16,9 +16,10 @@ from ase.build import bulk, fcc111
 from conftest import TOLERANCE, small_model
 from scipy.spatial.transform import Rotation
 
-from ru_calc.derivatives import WANTED, Prediction, Reference
+from ru_calc.derivatives import Reference
 from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials import FAMILIES, Potential
+from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
 
 Evaluate = Callable[[Atoms], Prediction]

@@ -13,7 +13,8 @@ from ru_calc.card import GROUPS, CardFacts, beaten_by, card, group_of
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, read_dataset, write_dataset
 from ru_calc.evaluate import assess, predict_by_model
-from ru_calc.storage import load_model, reference_predictor, save_model
+from ru_calc.open_model import open_model
+from ru_calc.storage import load_model, save_model
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def facts(tmp_path) -> CardFacts:
     path = tmp_path / "m.safetensors"
     save_model(path, small_model(), header)
     parts = {"train": np.arange(4), "validation": np.arange(4, 6), "test": np.arange(6, 8)}
-    predictions = predict_by_model(reference_predictor(path), dataset)
+    predictions = predict_by_model(open_model(path, "float64").predictor, dataset)
     rows = assess(dataset, predictions, parts).rows
     grouped = replace(dataset, config_type=np.array([group_of(kind) for kind in dataset.config_type]))
     groups = assess(grouped, predictions, parts).rows
@@ -60,7 +61,7 @@ def test_the_command_reads_the_model_once(facts, tmp_path, monkeypatch):
     write_dataset(dataset, tmp_path / "data.h5")
     parts = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": [6, 7]}
     (tmp_path / "split.json").write_text(json.dumps({"data": dataset.fingerprint(), **parts}))
-    monkeypatch.setattr("ru_calc.storage.load_model", lambda model: read.append(model) or load_model(model))
+    monkeypatch.setattr("ru_calc.open_model.open_model", lambda model, *a: read.append(model) or open_model(model, *a))
     monkeypatch.setattr("ru_calc.properties.all_properties", lambda calculator, phonons: calculator.header and [])
     paths = [str(tmp_path / name) for name in ("m.safetensors", "data.h5", "split.json", "card.md")]
     options = ["--split", paths[2], "--command", "made by hand", "-o", paths[3]]

@@ -16,6 +16,7 @@ from labelled import LJ, lj_frames
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, read_dataset, split_by_group, write_dataset
 from ru_calc.derivatives import Reference
+from ru_calc.engine.engine import Engine
 from ru_calc.storage import save_model
 
 LENNARD_JONES = ["--calculator", "ase.calculators.lj:LennardJones", "--calculator-args", json.dumps(LJ)]
@@ -228,11 +229,14 @@ def test_evaluate_measures_a_model_by_split(data, model, out):
     assert row["forces_MAE_meV_per_A"] == pytest.approx(rows["test"]["forces_MAE_meV_per_A"], rel=1e-3)
 
 
-def test_threads_reach_torch_in_an_evaluation(data, model, monkeypatch, torch_threads):
-    seen, original = [], Reference.predict
-    monkeypatch.setattr(Reference, "predict", lambda *args: seen.append(torch_threads()) or original(*args))
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_threads_reach_the_predictor_in_an_evaluation(data, model, monkeypatch, torch_threads, engine):
+    seen, predictor = [], {"compiled": Engine, "reference": Reference}[engine]
+    original = predictor.predict
+    count = (lambda self: self.threads) if engine == "compiled" else (lambda self: torch_threads())
+    monkeypatch.setattr(predictor, "predict", lambda self, *args: seen.append(count(self)) or original(self, *args))
     for arguments, threads in (((), 1), (("--threads", 2), 2)):
-        result = run("evaluate", data, "--model", model, *arguments)
+        result = run("evaluate", data, "--model", model, "--engine", engine, *arguments)
         assert result.exit_code == 0, result.output
         assert seen and set(seen) == {threads}
         seen.clear()

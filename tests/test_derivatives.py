@@ -26,10 +26,11 @@ from checks import (
     small_potential,
 )
 
-from ru_calc.derivatives import WANTED, Batch, Prediction, Reference, differentiate
+from ru_calc.derivatives import Batch, Reference, differentiate
 from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials import Pairs, Potential
 from ru_calc.potentials.schnet import SchNet
+from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
 
 FRAMES = frames()

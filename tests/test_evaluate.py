@@ -15,7 +15,7 @@ from ase.io import read
 from labelled import LJ, lj_frames
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference, batches
+from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, OutputError, SettingsError
 from ru_calc.evaluate import (
     Evaluation,
@@ -31,6 +31,7 @@ from ru_calc.evaluate import (
 from ru_calc.evaluate.report import output_files
 from ru_calc.evaluate.shift import isolated_frames
 from ru_calc.neighbors import find_pairs
+from ru_calc.predictor import batches
 
 
 class Shifted(LennardJones):

@@ -202,11 +202,15 @@ def constant_pressure_walk(atoms: Atoms, steps: int, kick_A: float = 0.03, seed:
 
 
 def check_verlet(verlet: VerletList, walk: list[Atoms]) -> None:
-    """At every step the list is the fresh one, in the same order."""
+    """At every step the list holds the fresh one, in the same order; atoms are followed by whole lattice vectors."""
     for atoms in walk:
         structures = Structures.from_atoms(atoms)
-        found, fresh = verlet.update(structures), find_pairs(structures, verlet.cutoff_A)
-        assert as_keys(found) == as_keys(fresh)
+        followed, pairs = verlet.update(structures)
+        fresh = find_pairs(followed, verlet.cutoff_A)
+        assert as_keys(pairs.within(followed, verlet.cutoff_A)) == as_keys(fresh)
+        jumps = (followed.positions - atoms.positions) @ np.linalg.inv(complete_cell(atoms.cell.array, atoms.pbc))
+        np.testing.assert_allclose(jumps, np.rint(jumps) * atoms.pbc, atol=1e-9)
+        assert len(fresh) == len(find_pairs(structures, verlet.cutoff_A))
 
 
 @pytest.mark.parametrize("name", ["hcp", "two atoms", "skewed", "slab", "wire", "cluster", "lone"])
@@ -270,19 +274,18 @@ def test_another_number_of_atoms_or_boundary_rebuilds() -> None:
 class NeverRebuilt(VerletList):
     """Sabotage: forgets to ask whether the skin is used up."""
 
-    def _wraps_if_valid(self, structures: Structures) -> np.ndarray | None:
+    def _followed(self, structures: Structures) -> Structures | None:
         old, self.skin_A = self.skin_A, 1e6
-        wraps = super()._wraps_if_valid(structures)
+        followed = super()._followed(structures)
         self.skin_A = old
-        return wraps
+        return followed
 
 
 class Unfollowed(VerletList):
     """Sabotage: does not follow atoms that were wrapped."""
 
-    def _wraps_if_valid(self, structures: Structures) -> np.ndarray | None:
-        wraps = super()._wraps_if_valid(structures)
-        return None if wraps is None else 0 * wraps
+    def _unwrapped(self, structures: Structures, moved: np.ndarray, reach_A: float) -> Structures | None:
+        return structures if super()._unwrapped(structures, moved, reach_A) else None
 
 
 @pytest.mark.parametrize("broken", [NeverRebuilt, Unfollowed])

@@ -10,7 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError, OutputError
-from ru_calc.storage import golden_energies, load_model, model_names, model_path, read_header, save_model
+from ru_calc.modelfile import model_names, model_path, read_header
+from ru_calc.storage import golden_energies, load_model, save_model
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_safetensors_file_of_something_else_is_refused(tmp_path):
 
 def test_the_shipped_files_are_listed_once_to_find_a_model(monkeypatch, model_file):
     asked = []
-    monkeypatch.setattr("ru_calc.storage.shipped", lambda pattern: asked.append(pattern) or [model_file])
+    monkeypatch.setattr("ru_calc.modelfile.shipped", lambda pattern: asked.append(pattern) or [model_file])
     assert model_path("m") == model_file and len(asked) == 1
 
 

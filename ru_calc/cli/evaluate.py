@@ -72,7 +72,7 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ru_calc.evaluate import load_calculator, predict_by_calculator, predict_by_model
-    from ru_calc.storage import reference_predictor
+    from ru_calc.open_model import open_model
 
     chosen = dataset if len(frames) == len(dataset) else dataset.select(frames)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -83,13 +83,14 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
         name = options["model"] or "default"
         dtype = options["dtype"] or "float64"
         use_threads(options["threads"])
-        predictor = reference_predictor(name, dtype, options["device"] or "auto")
-        about = {"predictor": name, "device": str(predictor.device), "dtype": dtype}
+        opened = open_model(name, dtype, options["device"] or "auto", options["threads"], options["engine"] or "auto")
+        about = {"predictor": name, "device": opened.device, "dtype": dtype, "engine": opened.engine}
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("frames", total=len(chosen))
         if options["calculator"]:
             return predict_by_calculator(calculator, chosen, lambda n: progress.advance(task, n)), about
-        return predict_by_model(predictor, chosen, options["batch_atoms"], lambda n: progress.advance(task, n)), about
+        found = predict_by_model(opened.predictor, chosen, options["batch_atoms"], lambda n: progress.advance(task, n))
+        return found, about
 
 
 def _say(evaluation: Evaluation, n_given: int) -> None:

@@ -46,7 +46,7 @@ def command(data: str, output: Path, preset: str, **options: Any) -> None:
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
-    from ru_calc.derivatives import resolve_device
+    from ru_calc.devices import resolve_device
     from ru_calc.fit.run import FitInput, run_fit
     from ru_calc.fit.settings import with_changes
     from ru_calc.fit.start import check_start

@@ -115,7 +115,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
         trajectory_every=options["every"],
         checkpoint_every=options["checkpoint_every"],
         overwrite=options["overwrite"],
-        origin={name: options[name] for name in ("model", "device", "dtype")},
+        origin={name: options[name] for name in ("model", "device", "dtype", "engine")},
     )
     check_free(output)
     atoms = read_structure(structure, options, DEFAULT_ATOMS)

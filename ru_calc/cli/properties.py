@@ -54,8 +54,9 @@ def _calculator(chosen: dict[str, Any]) -> Calculator:
         from ru_calc.evaluate import load_calculator
 
         return load_calculator(chosen["calculator"], chosen["calculator_args"])
-    model, device, dtype = (chosen[name] for name in ("model", "device", "dtype"))
-    return make_calculator(model or "default", device or "auto", dtype or "float64", chosen["threads"])
+    defaults = {"model": "default", "device": "auto", "dtype": "float64", "engine": "auto"}
+    used = {name: chosen[name] or default for name, default in defaults.items()}
+    return make_calculator(**used, threads=chosen["threads"])
 
 
 def _write(path: Path, rows: list[Row], chosen: dict[str, Any], quick: bool) -> None:

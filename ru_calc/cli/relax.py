@@ -62,7 +62,7 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
     form = _format(output, overwrite)
     atoms = read_structure(structure, options)
     before = atoms.copy()
-    calculator = make_calculator(options["model"], options["device"], options["dtype"], options["threads"])
+    calculator = make_calculator(**{name: options[name] for name in ("model", "device", "dtype", "threads", "engine")})
     title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}"
     columns = "step".rjust(6) + "".join(name.rjust(width) for name, width, _ in COLUMNS)
     report = headed(lambda state: _row(state, len(atoms)), title, columns)

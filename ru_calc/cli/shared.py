@@ -38,6 +38,7 @@ def device_name(_ctx: click.Context, _param: click.Parameter, text: str | None) 
     return text
 
 
+ENGINES = ("auto", "compiled", "reference")
 # One thread by default: where the machine is busy, threads that wait for each other cost far more than they bring.
 THREADS = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True,
@@ -54,6 +55,7 @@ PREDICTOR_OPTIONS = (
     ),
     click.option("--device", callback=device_name, help="auto, cpu, cuda or cuda:N; of a model. [default: auto]"),
     click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Of a model. [default: float64]"),
+    click.option("--engine", type=click.Choice(ENGINES), help="What evaluates a model. [default: auto]"),
     THREADS,
 )  # fmt: skip
 BUILD_OPTIONS = (
@@ -73,6 +75,13 @@ MODEL_OPTIONS = (
         "--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
     ),
     click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="auto",
+        show_default=True,
+        help="The compiled engine, or the reference in torch; auto is the first that serves.",
+    ),
     THREADS,
 )
 BUILD_NAMES = (
@@ -193,7 +202,7 @@ def headed(print_row: Callable[..., None], *heading: str) -> Callable[..., None]
 def check_predictor(chosen: Mapping[str, Any]) -> None:
     """Refuses a model and a calculator at once, and options of the one that is not there."""
     if chosen["calculator"]:
-        for option in ("model", "device", "dtype"):
+        for option in ("model", "device", "dtype", "engine"):
             if chosen[option]:
                 raise click.UsageError(f"--{option} and --calculator exclude each other; give one")
     elif chosen["calculator_args"]:
@@ -201,13 +210,16 @@ def check_predictor(chosen: Mapping[str, Any]) -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Sets the CPU threads of torch for this process."""
-    import torch
+    """Sets the CPU threads of torch for this process, also where torch is loaded only later."""
+    import os
+    import sys
 
-    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
-def make_calculator(model: str, device: str, dtype: str, threads: int = 1) -> RuSchNet:
+def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuSchNet:
     """`RuSchNet` with its model loaded, so that what is wrong with it is said before anything starts.
 
     Raises:
@@ -219,7 +231,7 @@ def make_calculator(model: str, device: str, dtype: str, threads: int = 1) -> Ru
 
     use_threads(threads)
     try:
-        calculator = RuSchNet(model=model, device=device, dtype=dtype)
+        calculator = RuSchNet(model=model, device=device, dtype=dtype, threads=threads, engine=engine)
         _ = calculator.cutoff_A
     except CalculatorSetupError as problem:
         raise ModelError(str(problem)) from problem

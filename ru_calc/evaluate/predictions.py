@@ -16,7 +16,7 @@ from ru_calc.units import to_voigt
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ru_calc.derivatives import Predictor
+    from ru_calc.predictor import Predictor
 
 Advance = Callable[[int], Any]
 
@@ -62,7 +62,7 @@ def predict_by_model(
         batch_atoms: atoms at once.
         advance: called with the number of frames that were done.
     """
-    from ru_calc.derivatives import predict_all
+    from ru_calc.predictor import predict_all
 
     found = predict_all(predictor, dataset.structures, batch_atoms=batch_atoms, advance=advance)
     result = Predictions(found.energy, found.forces, found.stress)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Prediction
 from ru_calc.fit.batches import Targets
+from ru_calc.predictor import Prediction
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 HUBER_DELTA = 2.0

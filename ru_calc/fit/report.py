@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference, predict_all
+from ru_calc.derivatives import Reference
 from ru_calc.files import write_json
 from ru_calc.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.plots import parity_plot
 from ru_calc.potentials import Potential
+from ru_calc.predictor import predict_all
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 DIVERGENCE = 1.5

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ru_calc.derivatives import Prediction
 from ru_calc.fit.batches import Targets
 from ru_calc.metrics import SCALES
+from ru_calc.predictor import Prediction
 
 
 @dataclass

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ru_calc.derivatives import Prediction, differentiate
+from ru_calc.derivatives import differentiate
 from ru_calc.errors import RuCalcError
 from ru_calc.files import whole_file
 from ru_calc.fit.batches import PackedFrames
@@ -23,6 +23,7 @@ from ru_calc.fit.losses import LabelStatistics, loss_terms
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.tracking import ErrorSums
 from ru_calc.potentials import Potential, build_potential
+from ru_calc.predictor import Prediction
 
 Report = Callable[[int], None]
 

@@ -1,19 +1,15 @@
-"""Parts that several families share: smooth functions of the distance, spherical harmonics, their couplings."""
+"""Parts that several families share: smooth functions of the distance, spherical harmonics, dense layers."""
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.special import sph_harm_y
 from torch import Tensor, nn
 
-from ru_calc.units import RUTHENIUM
-
-COULOMB_EV_A = 14.399645478
-BOHR_A = 0.529177210903
+from ru_calc.harmonics import harmonic_coefficients
+from ru_calc.units import BOHR_A, COULOMB_EV_A, RUTHENIUM
 
 
 class Constant:
@@ -88,17 +84,6 @@ class ZBLCore(nn.Module):
         )
 
 
-@cache
-def harmonic_coefficients(degree: int) -> np.ndarray:
-    """(2l + 3, 3, 2l + 1) coefficients that make Y_(l+1) from products of y, z, x and Y_l, for l = `degree`."""
-    points, weights = sphere_quadrature(degree + 1)
-    values = [legendre_harmonics(points, degree + k) for k in (0, 1)]
-    lower, upper = values[0][:, degree**2 :], values[1][:, (degree + 1) ** 2 :]
-    projection = np.einsum("p,pc,pa,pb->cab", weights, upper, points[:, [1, 2, 0]], lower)
-    made = np.einsum("cab,pa,pb->pc", projection, points[:, [1, 2, 0]], lower)
-    return projection * (made * upper).sum() / (made**2).sum()
-
-
 class SphericalHarmonics(nn.Module):
     """Real spherical harmonics with Σ_m Y_lm² = 2l + 1, columns l = 0 … l_max, m = −l … l.
 
@@ -121,55 +106,6 @@ class SphericalHarmonics(nn.Module):
             products = cyclic[:, :, None] * columns[-1][:, None, :]
             columns.append(products.flatten(1) @ raising.like(directions))
         return torch.cat(columns, dim=1)
-
-
-def legendre_harmonics(points: np.ndarray, l_max: int) -> np.ndarray:
-    """The same functions by associated Legendre polynomials (SciPy), for setting up constants: (p, (l_max + 1)²)."""
-    theta, phi = np.arccos(np.clip(points[:, 2], -1, 1)), np.arctan2(points[:, 1], points[:, 0])
-    columns = []
-    for degree in range(l_max + 1):
-        for m in range(-degree, degree + 1):
-            value = (-1.0) ** m * sph_harm_y(degree, abs(m), theta, phi)
-            columns.append(np.sqrt(4 * np.pi) * (value.imag if m < 0 else value.real) * (np.sqrt(2) if m else 1.0))
-    return np.stack(columns, axis=1)
-
-
-def sphere_quadrature(l_max: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (p, 3) and weights (p,), summing to 1, exact for products of three harmonics up to `l_max`."""
-    z, weights = np.polynomial.legendre.leggauss(2 * l_max + 2)
-    n_phi = 4 * l_max + 4
-    z, phi = (part.ravel() for part in np.meshgrid(z, 2 * np.pi * np.arange(n_phi) / n_phi, indexing="ij"))
-    rho = np.sqrt(1 - z * z)
-    return np.stack([rho * np.cos(phi), rho * np.sin(phi), z], axis=1), np.repeat(weights, n_phi) / (2.0 * n_phi)
-
-
-@cache
-def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray], ...]:
-    """Couplings of three real spherical harmonics to a scalar, 1 ≤ l₁ ≤ l₂ ≤ l₃ ≤ l_max, l₁ + l₂ + l₃ even.
-
-    The coefficients are the Gaunt integrals G = ∫ Y_a Y_b Y_c dΩ / 4π, exact by Gauss–Legendre quadrature in cos θ
-    and equal steps in φ; scaled so that each coupling has Σ G² = 1.
-
-    Returns:
-        For each (l₁, l₂, l₃) the rows (a, b, c, G) of its non-zero coefficients; a, b, c count all (l, m) in order.
-    """
-    points, weights = sphere_quadrature(l_max)
-    values = legendre_harmonics(points, l_max)
-    couplings = []
-    for degrees in [
-        (a, b, c)
-        for a in range(1, l_max + 1)
-        for b in range(a, l_max + 1)
-        for c in range(b, l_max + 1)
-        if c <= a + b and (a + b + c) % 2 == 0
-    ]:
-        blocks = [values[:, n * n : (n + 1) ** 2] for n in degrees]
-        gaunt = np.einsum("p,pa,pb,pc->abc", weights, *blocks)
-        gaunt /= np.sqrt((gaunt**2).sum())
-        index = np.argwhere(np.abs(gaunt) > 1e-10)
-        rows = np.column_stack([index + np.square(degrees), gaunt[tuple(index.T)]])
-        couplings.append((degrees, rows))
-    return tuple(couplings)
 
 
 def dense(*widths: int) -> nn.Sequential:

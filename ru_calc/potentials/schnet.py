@@ -32,6 +32,7 @@ from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
+from ru_calc.harmonics import triple_couplings
 from ru_calc.potentials.base import Pairs, Potential
 from ru_calc.potentials.layers import (
     Constant,
@@ -40,7 +41,6 @@ from ru_calc.potentials.layers import (
     ZBLCore,
     dense,
     envelope,
-    triple_couplings,
 )
 
 

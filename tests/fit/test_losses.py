@@ -6,9 +6,9 @@ import torch
 from labelled import lj_frames
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Prediction
 from ru_calc.fit.batches import Targets
 from ru_calc.fit.losses import LabelStatistics, loss_terms
+from ru_calc.predictor import Prediction
 
 STATISTICS = LabelStatistics(-9.0, 0.5, 2.0, 0.1)
 

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ru_calc.potentials.layers import (
-    GaussianBasis,
-    SphericalHarmonics,
-    ZBLCore,
-    envelope,
-    legendre_harmonics,
-    smooth_step,
-    triple_couplings,
-)
+from ru_calc.harmonics import legendre_harmonics, triple_couplings
+from ru_calc.potentials.layers import GaussianBasis, SphericalHarmonics, ZBLCore, envelope, smooth_step
 
 
 def directions(n: int = 7) -> torch.Tensor:

@@ -1,0 +1,143 @@
+"""`Engine`: a SchNet evaluated from tables by compiled code; see packing.py for the tables, src/ for the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from ru_calc.engine import kernels
+from ru_calc.engine.packing import Packing
+from ru_calc.engine.splines import refine
+from ru_calc.errors import SettingsError
+from ru_calc.neighbors import NeighborPairs
+from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
+from ru_calc.structures import Structures
+
+# Largest relative error of value and slope of a table: below the rounding of the network in either precision.
+BOUNDS = {"float32": (2e-8, 5e-7), "float64": (1e-13, 5e-12)}
+BITS = {"float32": 32, "float64": 64}
+
+
+class Engine:
+    """Predictions at a few µs per atom; equal to `Reference` within the rounding of `dtype`.
+
+    A plan of the neighbour list (atoms in a local order, pairs by thread) is kept while the same `NeighborPairs` object
+    comes back, so that a Verlet list costs nothing while it is valid.  For the same atoms and number of threads results
+    are the same to the last bit, whenever the list was made; beyond 8000 atoms only if atoms that are neighbours do not
+    stand at random places in the order, since such atoms are sorted in space first.
+
+    Args:
+        settings: hyper-parameters of a SchNet.
+        weights: its arrays by name.
+        dtype: of the network, `float32` or `float64`; positions, energies and sums over pairs are float64.
+        threads: CPU threads; fewer are used for less than 64 atoms each.
+        intervals: of the tables; None refines them until they are as good as `dtype` can use.
+        kernel: the compiled module; None takes the fastest that runs here.
+
+    Raises:
+        SettingsError: a dtype or a number of threads that does not exist, or no compiled module.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        weights: Mapping[str, np.ndarray],
+        dtype: str = "float32",
+        threads: int = 1,
+        intervals: int | None = None,
+        kernel: ModuleType | None = None,
+    ) -> None:
+        if dtype not in BITS:
+            raise SettingsError(f"dtype is {dtype!r}; choose one of {', '.join(BITS)}")
+        if threads < 1:
+            raise SettingsError(f"threads is {threads}; it must be 1 or more")
+        kernel = kernel or kernels.fastest()
+        if kernel is None:
+            raise SettingsError(
+                "the compiled engine is not there: it could not be built at installation; install a C++20 compiler and "
+                "install ru-calc again, or use the reference path"
+            )
+        self._kernel = kernel
+        packing = Packing(settings, weights)
+        self.dtype, self.threads, self._bits = dtype, int(threads), BITS[dtype]
+        self.intervals = intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+        self._cutoff_A, self._directed = packing.cutoff_A, packing.angular
+        self._model = self._kernel.model(packing.arrays(self.intervals), self._bits)
+        self._workspace = self._kernel.workspace(self._bits)
+        self._planned: NeighborPairs | None = None
+        self._images: tuple[np.ndarray, np.ndarray] = (np.zeros(0, dtype=np.int64), np.zeros((0, 3)))
+        self._plan: Any = None
+        self._set_zero(float(settings["atom_energy_eV"]))
+
+    @property
+    def cutoff_A(self) -> float:
+        """Interaction range in Å."""
+        return self._cutoff_A
+
+    def predict(
+        self,
+        structures: Structures | Sequence[Atoms],
+        pairs: NeighborPairs | None = None,
+        want: Collection[str] = WANTED,
+    ) -> Prediction:
+        """What is wanted of `energy energies forces stress`, as float64 arrays; see `Prediction`.
+
+        Args:
+            structures: frames, also as `ase.Atoms`.
+            pairs: every pair within the cutoff; pairs beyond it change nothing.  None finds them.
+        """
+        structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
+        if pairs is not self._planned:
+            self._make_plan(structures, pairs)
+        frames, shifts = self._images
+        images = np.einsum("mi,mij->mj", shifts, structures.cells[frames])
+        energies = np.empty(structures.n_atoms)
+        forces = np.empty((structures.n_atoms, 3)) if "forces" in want else None
+        virial = np.empty((len(structures), 6)) if "stress" in want else None
+        positions = np.ascontiguousarray(structures.positions)
+        self._kernel.evaluate(
+            self._bits, self._model, self._workspace, self._plan, positions, images, energies, forces, virial
+        )
+        return Prediction(
+            energy=np.bincount(structures.frame_of_atom, energies, len(structures)) if "energy" in want else None,
+            energies=energies if "energies" in want else None,
+            forces=forces,
+            stress=None if virial is None else virial / structures.volumes[:, None],
+        )
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Memory in use since the last evaluation: `workspace` of the passes, `neighbors` of the plan."""
+        workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan)
+        return {"workspace": workspace, "neighbors": plan}
+
+    def _make_plan(self, structures: Structures, pairs: NeighborPairs) -> None:
+        images, index = _distinct(np.column_stack([pairs.frames, pairs.shifts]))
+        self._images = images[:, 0], images[:, 1:].astype(float)
+        self._plan = self._kernel.plan(
+            np.ascontiguousarray(pairs.first), np.ascontiguousarray(pairs.second), index,
+            np.ascontiguousarray(structures.positions), structures.frame_of_atom, len(structures), self.threads,
+            self._directed, self.cutoff_A,
+        )  # fmt: skip
+        self._planned = pairs
+
+    def _set_zero(self, atom_energy_eV: float) -> None:
+        """Makes a lone atom's energy the isolated atom's: in this precision, so that nothing is left over."""
+        self._kernel.set_zero(self._bits, self._model, 0.0)
+        alone = Structures.from_atoms(Atoms("Ru"))
+        network = float(self.predict(alone, None, ("energies",)).energies[0])
+        self._kernel.set_zero(self._bits, self._model, atom_energy_eV - network)
+
+
+def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows of small integers, and for each row the index of its equal."""
+    if len(rows) == 0:
+        return rows, np.zeros(0, dtype=np.int64)
+    low = rows.min(axis=0)
+    spans = rows.max(axis=0) - low + 1
+    key = np.ravel_multi_index((rows - low).T, spans)
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    return rows[first], np.ascontiguousarray(index, dtype=np.int64)

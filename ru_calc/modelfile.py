@@ -1,0 +1,139 @@
+"""Model files, read without torch: which there are, what they say of themselves, their weights.
+
+A file holds safetensors weights and a JSON header; no pickle is involved.  The header holds schema, family,
+hyper-parameters, units, level of theory, data hash, seed, metrics and licence, and golden predictions: energies of a
+few fixed structures, so that a file whose weights or whose code have changed is noticed before it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from ru_calc.errors import ModelError
+from ru_calc.files import shipped
+from ru_calc.structures import Structures
+
+SCHEMA, VERSION = "ru-calc/model", 1
+UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
+GOLDEN_TOLERANCE_EV_PER_ATOM = 1e-6
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file as it was read.
+
+    Attributes:
+        name: what it was asked for.
+        path: the file.
+        header: what it says of itself.
+        weights: arrays by name, float64.
+    """
+
+    name: str
+    path: Path
+    header: dict[str, Any]
+    weights: dict[str, np.ndarray]
+
+    def check_golden(self, energies_eV: np.ndarray) -> None:
+        """Holds energies of `golden_structures`, in eV, against those of the header.
+
+        Raises:
+            ModelError: they differ.
+        """
+        expected = np.array(self.header["golden_energies_eV"])
+        error = np.abs(energies_eV - expected) / golden_structures().counts
+        if not (error < GOLDEN_TOLERANCE_EV_PER_ATOM).all():
+            raise ModelError(
+                f"{self.path}: golden energies differ by {error.max():.2g} eV/atom (at most "
+                f"{GOLDEN_TOLERANCE_EV_PER_ATOM:g} is allowed); the file is damaged or was made by another version: "
+                "copy or fit it again"
+            )
+
+
+def model_names() -> list[str]:
+    """Names of the models that come with the package."""
+    return list(_shipped_models())
+
+
+def _shipped_models() -> dict[str, Path]:
+    return {path.stem: path for path in shipped("*.safetensors")}
+
+
+def model_path(model: str | Path) -> Path:
+    """The file of a shipped model's name, or the path itself.
+
+    Raises:
+        ModelError: neither a name nor a file.
+    """
+    known = _shipped_models()
+    path = known.get(str(model), Path(model))
+    if not path.is_file():
+        raise ModelError(
+            f"there is no model {str(model)!r}: it is neither a file nor one of the shipped models {', '.join(known)}"
+        )
+    return path
+
+
+def golden_structures() -> Structures:
+    """hcp, compressed fcc, a strained bcc cell, a dimer and a lone atom: the structures of the golden predictions."""
+    a, c = 2.72, 4.29
+    hcp = np.array([[a, 0, 0], [-a / 2, a * 3**0.5 / 2, 0], [0, 0, c]])
+    fcc = 3.75 * np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    bcc = np.array([[3.1, 0.1, 0], [0, 3.05, 0.2], [-0.1, 0, 3.2]])
+    positions = [
+        np.array([[0, 0, 0], [1 / 3, 2 / 3, 0.51]]) @ hcp,
+        np.zeros((1, 3)),
+        np.array([[0, 0, 0], [0.5, 0.48, 0.5]]) @ bcc,
+        np.array([[0, 0, 0], [2.2, 0.1, 0]]),
+        np.zeros((1, 3)),
+    ]
+    return Structures(
+        positions=np.concatenate(positions),
+        cells=np.array([hcp, fcc, bcc, np.zeros((3, 3)), np.zeros((3, 3))]),
+        pbc=np.array([[True] * 3] * 3 + [[False] * 3] * 2),
+        counts=np.array([len(part) for part in positions]),
+    )
+
+
+def read_header(model: str | Path) -> dict[str, Any]:
+    """The header of a model file, without its weights.
+
+    Raises:
+        ModelError: no such model, or not a whole file of this package.
+    """
+    path = model_path(model)
+    try:
+        with safe_open(str(path), "np") as file:
+            header = json.loads((file.metadata() or {}).get("ru_calc", "{}"))
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise ModelError(f"{path} is not a whole model file ({problem}); copy or fit it again") from problem
+    if header.get("schema") != SCHEMA or header.get("version") != VERSION:
+        raise ModelError(
+            f"{path} has schema {header.get('schema')!r} version {header.get('version')!r}; this version reads "
+            f"{SCHEMA!r} version {VERSION}"
+        )
+    return header
+
+
+def read_model_file(model: str | Path = "default") -> ModelFile:
+    """A shipped model by name, or a model file by path; what has been read once is not read again until it changes.
+
+    Raises:
+        ModelError: see `read_header`.
+    """
+    path = model_path(model)
+    return ModelFile(str(model), path, *_parsed(path, path.stat().st_mtime_ns))
+
+
+@cache
+def _parsed(path: Path, _modified_ns: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    header = read_header(path)
+    with safe_open(str(path), "np") as file:
+        return header, {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}

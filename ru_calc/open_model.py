@@ -1,0 +1,113 @@
+"""A model ready to predict: the compiled engine where it serves, the reference where not."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ru_calc.devices import resolve_device
+from ru_calc.engine import kernels
+from ru_calc.engine.engine import Engine
+from ru_calc.errors import ModelError, SettingsError
+from ru_calc.modelfile import ModelFile, golden_structures, read_model_file
+from ru_calc.predictor import Predictor
+
+ENGINES = ("auto", "compiled", "reference")
+GOLDEN_INTERVALS = 512  # enough for the tolerance of the golden predictions, in float64
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A predictor and what it is.
+
+    Attributes:
+        predictor: `Engine` or `Reference`.
+        header: what the model file says of itself.
+        engine: `compiled` or `reference`.
+        device: where it runs.
+    """
+
+    predictor: Predictor
+    header: dict[str, Any]
+    engine: str
+    device: str
+
+
+def open_model(
+    model: str | Path = "default",
+    dtype: str = "float32",
+    device: str = "auto",
+    threads: int = 1,
+    engine: str = "auto",
+) -> OpenModel:
+    """A shipped or stored model, ready to predict.
+
+    Args:
+        dtype: of the network, `float32` or `float64`.
+        device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads of the compiled engine; the reference takes those of torch.
+        engine: `compiled` tables on the CPU; `reference`, the network itself in torch, on any device; `auto`, the first
+            that serves.
+
+    Raises:
+        ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
+        SettingsError: a device, dtype or engine that does not exist, or a compiled engine that cannot serve.
+    """
+    if engine not in ENGINES:
+        raise SettingsError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+    where = resolve_device(device)
+    file = read_model_file(model)
+    obstacle = _obstacle(file, where)
+    if engine == "compiled" and obstacle:
+        raise SettingsError(f"engine is 'compiled', but {obstacle}; use engine='auto' or 'reference'")
+    if engine != "reference" and not obstacle:
+        return OpenModel(_compiled(file, dtype, threads), file.header, "compiled", where)
+    if engine == "auto" and kernels.fastest() is None and where == "cpu":
+        warnings.warn(
+            "the compiled engine of ru-calc is not there (no C++20 compiler at installation), so the network runs on "
+            "the reference path, some 15 times slower; install ru-calc again with a compiler, or pass "
+            "engine='reference'",
+            stacklevel=2,
+        )
+    return _reference(model, dtype, where)
+
+
+def _obstacle(file: ModelFile, device: str) -> str | None:
+    """Why the compiled engine cannot serve a model, if so."""
+    if device != "cpu":
+        return f"it runs on the CPU and the device is {device}"
+    if file.header["family"] != "schnet":
+        return f"it evaluates the family schnet, and {file.name} is of family {file.header['family']}"
+    return "it could not be built at installation" if kernels.fastest() is None else None
+
+
+def _compiled(file: ModelFile, dtype: str, threads: int) -> Engine:
+    _check_compiled(file.path, file.path.stat().st_mtime_ns)
+    try:
+        return Engine(file.header["hyperparameters"], file.weights, dtype, threads)
+    except (KeyError, ValueError) as problem:
+        raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
+
+
+@cache
+def _check_compiled(path: Path, _modified_ns: int) -> None:
+    file = read_model_file(path)
+    try:
+        engine = Engine(file.header["hyperparameters"], file.weights, "float64", intervals=GOLDEN_INTERVALS)
+    except (KeyError, ValueError) as problem:
+        raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
+    file.check_golden(engine.predict(golden_structures(), None, ("energy",)).energy)
+
+
+def _reference(model: str | Path, dtype: str, device: str) -> OpenModel:
+    import torch
+
+    from ru_calc.derivatives import Reference
+    from ru_calc.storage import load_model
+
+    stored = load_model(model)
+    predictor = Reference(stored.potential, getattr(torch, dtype), device)
+    return OpenModel(predictor, stored.header, "reference", device)
