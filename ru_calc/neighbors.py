@@ -6,6 +6,7 @@ pair.  An atom may be its own neighbour through an image; that pair, too, is lis
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -153,8 +154,21 @@ def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndar
     turned = (i > j) | ((i == j) & (leading < 0))
     first, second = np.where(turned, j, i), np.where(turned, i, j)
     shifts = np.where(turned[:, None], -shifts, shifts)
-    order = np.lexsort((*shifts.T[::-1], second, first))
+    order = np.argsort(_sort_keys(first, second, shifts))
     return first[order], second[order], shifts[order]
+
+
+def _sort_keys(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """(n_pairs,) numbers, no two alike, that rise with first, then second, then shift."""
+    if len(first) == 0:
+        return first
+    low = shifts.min(axis=0)
+    spans = [int(first.max()) + 1, int(second.max()) + 1, *(int(n) + 1 for n in shifts.max(axis=0) - low)]
+    kind = np.int64 if math.prod(spans) < 2**63 else object  # object: Python's integers, of any size
+    key = first.astype(kind)
+    for part, span in zip((second, *(shifts - low).T), spans[1:], strict=True):
+        key = key * span + part
+    return key
 
 
 class ClosePair(NamedTuple):
