@@ -18,7 +18,7 @@ from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 
 # Largest relative error of value and slope of a table: below the rounding of the network in either precision.
-BOUNDS = {"float32": (2e-8, 5e-7), "float64": (1e-13, 5e-12)}
+BOUNDS = {"float32": (1e-6, 2e-5), "float64": (1e-10, 1e-8)}
 BITS = {"float32": 32, "float64": 64}
 
 

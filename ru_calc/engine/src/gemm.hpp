@@ -33,7 +33,7 @@ template <class T> class Buffer {
 #if RU_VECTOR_BYTES == 64
 constexpr int kRows = 6, kPanel = 4;
 #else
-constexpr int kRows = 4, kPanel = 2;
+constexpr int kRows = 6, kPanel = 2;
 #endif
 
 // A (k × n) matrix in panels of kPanel vectors; n is a multiple of the lanes.
