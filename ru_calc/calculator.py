@@ -20,6 +20,7 @@ from ase.calculators.calculator import (
 
 from ru_calc.errors import DataError, RuCalcError
 from ru_calc.neighbors import NeighborPairs, VerletList
+from ru_calc.speed import NeighborStatistics, Throughput, dynamics, timed
 from ru_calc.structures import Structures
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class RuSchNet(Calculator):
     _predictor: Any
     _neighbors: Any
     _header: dict[str, Any]
+    _engine: str  # that serves, once the model is read
     _asked: frozenset[str]  # of the present configuration
     _expected: frozenset[str]  # asked of the one before
 
@@ -133,6 +135,32 @@ class RuSchNet(Calculator):
         self._load()
         return self._predictor.cutoff_A
 
+    @property
+    def neighbor_statistics(self) -> NeighborStatistics:
+        """How often the neighbour list was used and rebuilt since the model was read."""
+        if self._neighbors is None:
+            return NeighborStatistics(0, 0)
+        return NeighborStatistics(self._neighbors.calls, max(0, self._neighbors.rebuilds - 1))
+
+    def throughput(self, atoms: Atoms, steps: int = 50) -> Throughput:
+        """Speed of dynamics of these atoms, by ASE's `VelocityVerlet` with the settings of this calculator.
+
+        Copies of the atoms and of the calculator do the work; neither is changed.  The first step, which makes the
+        neighbour list, is not counted.  Atoms at rest get velocities of 300 K; the time step is 2 fs.
+
+        Args:
+            atoms: what is moved.
+            steps: how many steps are timed.
+        """
+        if not (isinstance(steps, (int, np.integer)) and steps >= 1):
+            raise InputError(f"steps is {steps!r}; it must be a whole number, 1 or more")
+        _structures(atoms)
+        self._load()
+        moved = atoms.copy()
+        moved.calc = copy.deepcopy(self)
+        mover = dynamics(moved)
+        return Throughput.of(timed(lambda: mover.run(steps)), len(moved), int(steps), self._engine)
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -177,8 +205,8 @@ class RuSchNet(Calculator):
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
-        if self._predictor is not None:  # holds no state but the weights, which nobody changes
-            twin._predictor, twin._header = self._predictor, self._header
+        if self._predictor is not None:  # the weights, which nobody changes, are shared; the neighbours are not
+            twin._predictor, twin._header = copy.copy(self._predictor), self._header
             twin._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
         return twin
 
@@ -207,7 +235,7 @@ class RuSchNet(Calculator):
             opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
         except RuCalcError as problem:
             raise CalculatorSetupError(str(problem)) from problem
-        self._predictor, self._header = opened.predictor, opened.header
+        self._predictor, self._header, self._engine = opened.predictor, opened.header, opened.engine
         self._neighbors = VerletList(self._predictor.cutoff_A, chosen["skin_A"])
 
 

@@ -27,7 +27,7 @@ class NeighborPairs:
 
     Attributes:
         first, second: (n_pairs,) indices of the two atoms, int64, counted through all frames.
-        shifts: (n_pairs, 3) integer multiples S of the lattice vectors.
+        shifts: (n_pairs, 3) integer multiples S of the lattice vectors, int32.
         frames: (n_pairs,) index of the frame.
     """
 
@@ -41,7 +41,10 @@ class NeighborPairs:
 
     def vectors(self, structures: Structures) -> np.ndarray:
         """(n_pairs, 3) r_j − r_i + S·cell in Å."""
-        images = np.einsum("pi,pij->pj", self.shifts.astype(float), structures.cells[self.frames])
+        if len(structures) == 1:
+            images = self.shifts @ structures.cells[0]
+        else:
+            images = np.einsum("pi,pij->pj", self.shifts.astype(float), structures.cells[self.frames])
         return structures.positions[self.second] - structures.positions[self.first] + images
 
     def within(self, structures: Structures, cutoff_A: float) -> NeighborPairs:
@@ -91,7 +94,7 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
         parts.append((i + offsets[k], j + offsets[k], shifts, np.full(len(i), k, dtype=np.int64)))
     if not parts:
         empty = np.zeros(0, dtype=np.int64)
-        return NeighborPairs(empty, empty, np.zeros((0, 3), dtype=np.int64), empty)
+        return NeighborPairs(empty, empty, np.zeros((0, 3), dtype=np.int32), empty)
     return NeighborPairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
@@ -114,15 +117,15 @@ def _pairs_of_frame(
     finder: Any, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if len(positions) == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int32)
     full = complete_cell(cell, pbc)
     # Inside the cell first: far from the origin the search would lose digits or time.
     fractions = positions @ np.linalg.inv(full)
-    home = np.floor(fractions).astype(np.int64) * np.asarray(pbc, dtype=np.int64)
+    home = np.floor(fractions).astype(np.int32) * np.asarray(pbc, dtype=np.int32)
     points, box = _without_voids(positions - home @ full, full, pbc, finder.cutoff)
-    found = finder.compute(points=points, box=box, periodic=[bool(p) for p in pbc], quantities="ijS", copy=True)
-    i, j, shifts = _in_order(*(np.asarray(part).astype(np.int64) for part in found))
-    return i, j, shifts - home[j] + home[i]
+    found = finder.compute(points=points, box=box, periodic=[bool(p) for p in pbc], quantities="ijS", copy=False)
+    i, j, shifts = _in_order(found[0].astype(np.int64), found[1].astype(np.int64), found[2].astype(np.int32))
+    return i, j, shifts - home[j] + home[i] if home.any() else shifts
 
 
 def _without_voids(
@@ -150,8 +153,8 @@ def _without_voids(
 
 def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same pairs, each in the direction i < j, or i = j with its first non-zero shift positive, sorted."""
-    leading = np.sign(shifts) @ np.array([9, 3, 1])
-    turned = (i > j) | ((i == j) & (leading < 0))
+    turned, own = i > j, np.flatnonzero(i == j)
+    turned[own] = np.sign(shifts[own]) @ np.array([9, 3, 1]) < 0
     first, second = np.where(turned, j, i), np.where(turned, i, j)
     shifts = np.where(turned[:, None], -shifts, shifts)
     order = np.argsort(_sort_keys(first, second, shifts))
@@ -213,6 +216,7 @@ class VerletList:
         self.cutoff_A, self.skin_A = float(cutoff_A), float(skin_A)
         self.rebuilds = self.calls = 0
         self._built: Structures | None = None
+        self._pairs: NeighborPairs | None = None
 
     def update(self, structures: Structures) -> tuple[Structures, NeighborPairs]:
         """The atoms (one frame) and pairs of them that hold every pair within the cutoff, and some beyond.
@@ -225,7 +229,9 @@ class VerletList:
         if followed is None:
             self.rebuilds += 1
             self._built = followed = structures
+            self._pairs = None  # not two lists at once
             self._pairs = find_pairs(structures, self.cutoff_A + self.skin_A)
+        assert self._pairs is not None
         return followed, self._pairs
 
     def _followed(self, structures: Structures) -> Structures | None:

@@ -10,12 +10,13 @@ from typing import Any
 
 from ru_calc.devices import resolve_device
 from ru_calc.engine import kernels
-from ru_calc.engine.engine import Engine
+from ru_calc.engine.engine import BITS, Engine
 from ru_calc.errors import ModelError, SettingsError
 from ru_calc.modelfile import ModelFile, golden_structures, read_model_file
 from ru_calc.predictor import Predictor
 
 ENGINES = ("auto", "compiled", "reference")
+NOT_BUILT = "it could not be built at installation"
 GOLDEN_INTERVALS = 512  # enough for the tolerance of the golden predictions, in float64
 
 
@@ -56,8 +57,9 @@ def open_model(
         ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
         SettingsError: a device, dtype or engine that does not exist, or a compiled engine that cannot serve.
     """
-    if engine not in ENGINES:
-        raise SettingsError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+    for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, tuple(BITS))):
+        if value not in choices:
+            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
     where = resolve_device(device)
     file = read_model_file(model)
     obstacle = _obstacle(file, where)
@@ -65,7 +67,7 @@ def open_model(
         raise SettingsError(f"engine is 'compiled', but {obstacle}; use engine='auto' or 'reference'")
     if engine != "reference" and not obstacle:
         return OpenModel(_compiled(file, dtype, threads), file.header, "compiled", where)
-    if engine == "auto" and kernels.fastest() is None and where == "cpu":
+    if engine == "auto" and obstacle == NOT_BUILT:
         warnings.warn(
             "the compiled engine of ru-calc is not there (no C++20 compiler at installation), so the network runs on "
             "the reference path, some 15 times slower; install ru-calc again with a compiler, or pass "
@@ -81,7 +83,7 @@ def _obstacle(file: ModelFile, device: str) -> str | None:
         return f"it runs on the CPU and the device is {device}"
     if file.header["family"] != "schnet":
         return f"it evaluates the family schnet, and {file.name} is of family {file.header['family']}"
-    return "it could not be built at installation" if kernels.fastest() is None else None
+    return NOT_BUILT if kernels.fastest() is None else None
 
 
 def _compiled(file: ModelFile, dtype: str, threads: int) -> Engine:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -17,9 +19,26 @@ from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 
-# Largest relative error of value and slope of a table: below the rounding of the network in either precision.
-BOUNDS = {"float32": (1e-6, 2e-5), "float64": (1e-10, 1e-8)}
+# Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite
+# differences of forces need in float64.  Finer tables are slower, since fewer of their rows stay in the cache.
+BOUNDS = {"float32": (1e-6, 2e-5), "float64": (2e-12, 2e-10)}
 BITS = {"float32": 32, "float64": 64}
+MOST_IMAGES = 10_000_000
+
+
+class Plan(NamedTuple):
+    """What one neighbour list amounts to, for the compiled passes.
+
+    Attributes:
+        pairs: gives the list, while it exists: it is large, and its owner may drop it before the next is made.
+        frames, shifts: (m,) and (m, 3) the distinct images in it.
+        compiled: atoms in a local order, pairs by thread; see src/neighbors.hpp.
+    """
+
+    pairs: Callable[[], NeighborPairs | None]
+    frames: np.ndarray
+    shifts: np.ndarray
+    compiled: Any
 
 
 class Engine:
@@ -68,9 +87,7 @@ class Engine:
         self._cutoff_A, self._directed = packing.cutoff_A, packing.angular
         self._model = self._kernel.model(packing.arrays(self.intervals), self._bits)
         self._workspace = self._kernel.workspace(self._bits)
-        self._planned: NeighborPairs | None = None
-        self._images: tuple[np.ndarray, np.ndarray] = (np.zeros(0, dtype=np.int64), np.zeros((0, 3)))
-        self._plan: Any = None
+        self._plan: Plan | None = None
         self._set_zero(float(settings["atom_energy_eV"]))
 
     @property
@@ -91,19 +108,20 @@ class Engine:
             pairs: every pair within the cutoff; pairs beyond it change nothing.  None finds them.
         """
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
-        if pairs is not self._planned:
-            self._make_plan(structures, pairs)
-        frames, shifts = self._images
-        images = np.einsum("mi,mij->mj", shifts, structures.cells[frames])
+        plan = self._plan  # another Python thread may put its own in this place
+        if plan is None or plan.pairs() is not pairs:
+            plan = self._plan = self._make_plan(structures, pairs)
+        images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
         energies = np.empty(structures.n_atoms)
         forces = np.empty((structures.n_atoms, 3)) if "forces" in want else None
         virial = np.empty((len(structures), 6)) if "stress" in want else None
         positions = np.ascontiguousarray(structures.positions)
         self._kernel.evaluate(
-            self._bits, self._model, self._workspace, self._plan, positions, images, energies, forces, virial
+            self._bits, self._model, self._workspace, plan.compiled, positions, images, energies, forces, virial
         )
+        energy = np.bincount(structures.frame_of_atom, energies, len(structures))
         return Prediction(
-            energy=np.bincount(structures.frame_of_atom, energies, len(structures)) if "energy" in want else None,
+            energy=energy.astype(float) if "energy" in want else None,  # of no atoms it would be integers
             energies=energies if "energies" in want else None,
             forces=forces,
             stress=None if virial is None else virial / structures.volumes[:, None],
@@ -111,18 +129,18 @@ class Engine:
 
     def memory_bytes(self) -> dict[str, int]:
         """Memory in use since the last evaluation: `workspace` of the passes, `neighbors` of the plan."""
-        workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan)
+        assert self._plan is not None  # since the lone atom of `_set_zero`
+        workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan.compiled)
         return {"workspace": workspace, "neighbors": plan}
 
-    def _make_plan(self, structures: Structures, pairs: NeighborPairs) -> None:
-        images, index = _distinct(np.column_stack([pairs.frames, pairs.shifts]))
-        self._images = images[:, 0], images[:, 1:].astype(float)
-        self._plan = self._kernel.plan(
+    def _make_plan(self, structures: Structures, pairs: NeighborPairs) -> Plan:
+        frames, shifts, index = _distinct_images(pairs)
+        compiled = self._kernel.plan(
             np.ascontiguousarray(pairs.first), np.ascontiguousarray(pairs.second), index,
             np.ascontiguousarray(structures.positions), structures.frame_of_atom, len(structures), self.threads,
             self._directed, self.cutoff_A,
         )  # fmt: skip
-        self._planned = pairs
+        return Plan(weakref.ref(pairs), frames, shifts.astype(float), compiled)
 
     def _set_zero(self, atom_energy_eV: float) -> None:
         """Makes a lone atom's energy the isolated atom's: in this precision, so that nothing is left over."""
@@ -132,12 +150,18 @@ class Engine:
         self._kernel.set_zero(self._bits, self._model, atom_energy_eV - network)
 
 
-def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows of small integers, and for each row the index of its equal."""
-    if len(rows) == 0:
-        return rows, np.zeros(0, dtype=np.int64)
-    low = rows.min(axis=0)
-    spans = rows.max(axis=0) - low + 1
-    key = np.ravel_multi_index((rows - low).T, spans)
-    _, first, index = np.unique(key, return_index=True, return_inverse=True)
-    return rows[first], np.ascontiguousarray(index, dtype=np.int64)
+def _distinct_images(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (m,) and shifts (m, 3) of the images that occur, sorted, and for each pair the index of its image."""
+    low, high = (f(pairs.shifts, axis=0, initial=0).astype(np.int64) for f in (np.min, np.max))
+    spans = [int(pairs.frames.max(initial=0)) + 1, *(int(n) + 1 for n in high - low)]
+    if math.prod(spans) > MOST_IMAGES:  # atoms many cells apart
+        rows = np.column_stack([pairs.frames, pairs.shifts])
+        distinct, index = np.unique(rows, axis=0, return_inverse=True)
+        return distinct[:, 0], distinct[:, 1:], np.ascontiguousarray(index.ravel(), dtype=np.int64)
+    key = pairs.frames.astype(np.int64)
+    for axis in range(3):
+        key *= spans[1 + axis]
+        key += pairs.shifts[:, axis] - low[axis]
+    there = np.bincount(key, minlength=1) > 0
+    frames, *shifts = np.unravel_index(np.flatnonzero(there), spans)
+    return frames, np.stack(shifts, axis=1) + low, (np.cumsum(there) - 1)[key]
