@@ -8,6 +8,7 @@ from labelled import lj_frames
 
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, write_dataset
+from ru_calc.errors import RuCalcError
 from ru_calc.fit.trainer import Trainer
 
 SMALL = [
@@ -99,11 +100,15 @@ def test_a_folder_that_cannot_be_resumed_is_refused_before_the_data_are_read(dat
 
 
 def test_threads_reach_torch_in_a_fit(data, tmp_path, monkeypatch, torch_threads):
-    seen, original = [], Trainer.run_epoch
-    monkeypatch.setattr(Trainer, "run_epoch", lambda *args: seen.append(torch_threads()) or original(*args))
-    small = [*SMALL[:-2], "--epochs", "1"]
-    assert run(data, "-o", tmp_path / "one", *small).exit_code == 0
-    assert run(data, "-o", tmp_path / "two", *small, "--threads", "2").exit_code == 0
+    seen = []
+
+    def first_epoch(trainer, report):
+        seen.append(torch_threads())
+        raise RuCalcError("seen enough")
+
+    monkeypatch.setattr(Trainer, "run_epoch", first_epoch)
+    for name, options in (("one", SMALL[:-2]), ("two", [*SMALL[:-2], "--threads", "2"])):
+        assert "seen enough" in run(data, "-o", tmp_path / name, *options).stderr
     assert seen == [1, 2]
 
 

@@ -32,7 +32,7 @@ template <class T> constexpr int lanes = Simd<T>::lanes;
 
 template <class T> inline Vec<T> load(const T* p) { return *reinterpret_cast<const typename Simd<T>::Anywhere*>(p); }
 template <class T> inline void store(T* p, Vec<T> v) { *reinterpret_cast<typename Simd<T>::Anywhere*>(p) = v; }
-template <class T> inline Vec<T> splat(T x) { return Vec<T>{} + x; }
+template <class T> inline Vec<T> splat(T x) { return x - Vec<T>{}; }  // x − 0 is x, also where 0 + x is not (−0)
 
 template <class T> inline T sum(Vec<T> v) {
     T part[lanes<T>];
