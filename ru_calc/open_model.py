@@ -88,20 +88,21 @@ def _obstacle(file: ModelFile, device: str) -> str | None:
 
 def _compiled(file: ModelFile, dtype: str, threads: int) -> Engine:
     _check_compiled(file.path, file.path.stat().st_mtime_ns)
-    try:
-        return Engine(file.header["hyperparameters"], file.weights, dtype, threads)
-    except (KeyError, ValueError) as problem:
-        raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
+    return _engine(file, dtype, threads)
 
 
 @cache
 def _check_compiled(path: Path, _modified_ns: int) -> None:
     file = read_model_file(path)
+    engine = _engine(file, "float64", intervals=GOLDEN_INTERVALS)
+    file.check_golden(engine.predict(golden_structures(), None, ("energy",)).energy)
+
+
+def _engine(file: ModelFile, dtype: str, threads: int = 1, intervals: int | None = None) -> Engine:
     try:
-        engine = Engine(file.header["hyperparameters"], file.weights, "float64", intervals=GOLDEN_INTERVALS)
+        return Engine(file.header["hyperparameters"], file.weights, dtype, threads, intervals=intervals)
     except (KeyError, ValueError) as problem:
         raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
-    file.check_golden(engine.predict(golden_structures(), None, ("energy",)).energy)
 
 
 def _reference(model: str | Path, dtype: str, device: str) -> OpenModel:

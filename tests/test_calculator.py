@@ -29,9 +29,12 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.outputs import all_outputs
 from checks import assert_same, evaluator, frames, rattled, small_potential
-from conftest import TOLERANCE
+from conftest import TOLERANCE, rewritten
 
 from ru_calc import RuSchNet
+from ru_calc.derivatives import Reference
+from ru_calc.engine import kernels
+from ru_calc.engine.engine import Engine
 from ru_calc.modelfile import model_names
 from ru_calc.predictor import Prediction, predict_all
 from ru_calc.storage import save_model
@@ -84,7 +87,7 @@ def check_same_as_potential(calc: Calculator, atoms: Atoms) -> None:
     expected = evaluator(stored)(atoms)
     if atoms.cell.rank < 3:
         expected = Prediction(expected.energy, expected.energies, expected.forces)
-    assert_same(results_of(calc, atoms), expected)
+    assert_same(results_of(calc, atoms), expected, "float64 tables")
 
 
 # Values
@@ -112,6 +115,16 @@ def test_a_weight_changed_by_a_thousandth_is_noticed(tmp_path: Path) -> None:
 def test_float32_agrees_with_float64(model_file: str, calc: RuSchNet) -> None:
     for atoms in FRAMES.values():
         assert_same(results_of(RuSchNet(model_file, "cpu"), atoms), results_of(calc, atoms), "float32")
+
+
+@pytest.mark.skipif(kernels.fastest() is None, reason="there is no compiled module")
+def test_on_the_cpu_the_compiled_engine_computes(model_file: str) -> None:
+    for engine, kind in (("auto", Engine), ("compiled", Engine), ("reference", Reference)):
+        calc = RuSchNet(model_file, "cpu", "float64", engine=engine, threads=2)
+        assert isinstance(calc.predictor, kind)
+        assert getattr(calc.predictor, "threads", 2) == 2
+        for name in ("hcp", "slab", "dimer"):
+            check_same_as_potential(calc, FRAMES[name])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -287,7 +300,20 @@ def test_copies_do_not_share_neighbors_or_results(calc: RuSchNet) -> None:
     twin = copy.deepcopy(calc)
     check_same_as_potential(twin, FRAMES["dimer"])
     assert twin._neighbors is not calc._neighbors
+    assert twin._predictor is not calc._predictor  # which keeps a plan of its neighbours
     assert len(calc.results["energies"]) == 16
+
+
+@pytest.mark.skipif(kernels.fastest() is None, reason="there is no compiled module")
+def test_copies_that_take_turns_plan_their_neighbors_once(calc: RuSchNet) -> None:
+    check_same_as_potential(calc, FRAMES["hcp"])
+    twin = copy.deepcopy(calc)
+    check_same_as_potential(twin, FRAMES["slab"])
+    plans = calc.predictor._plan, twin.predictor._plan
+    for by_A in (1e-4, 2e-4):
+        for one, name in ((calc, "hcp"), (twin, "slab")):
+            check_same_as_potential(one, rattled(FRAMES[name], by_A=by_A))
+    assert plans[0] is calc.predictor._plan and plans[1] is twin.predictor._plan
 
 
 def test_its_dictionary_is_short_and_makes_an_equal_calculator(calc: RuSchNet) -> None:
@@ -355,7 +381,7 @@ def test_a_relative_path_survives_a_change_of_folder(
 
 
 def test_construction_reads_no_weights(model_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ru_calc.storage.load_model", lambda model: pytest.fail("the model was read"))
+    monkeypatch.setattr("ru_calc.open_model.open_model", lambda *_: pytest.fail("the model was read"))
     calc = RuSchNet(model_file)
     calc.todict(), copy.deepcopy(calc), pickle.dumps(calc), repr(calc)
 
@@ -491,6 +517,9 @@ def test_float64_is_advised_only_where_it_is_not_in_use(model_file: str) -> None
         ({"skin_A": -1.0}, "skin_A is -1.0"),
         ({"skin_A": float("nan")}, "skin_A is nan"),
         ({"skin_A": "wide"}, "skin_A is 'wide'"),
+        ({"threads": 0}, "threads is 0; it must be a whole number, 1 or more"),
+        ({"threads": 1.5}, "threads is 1.5"),
+        ({"engine": "fast"}, "engine is 'fast'; choose one of auto, compiled, reference"),
     ],
 )
 def test_arguments_of_no_use_are_refused_at_once(model_file: str, arguments: dict, message: str) -> None:
@@ -520,6 +549,25 @@ def test_damaged_model_files_are_refused(model_file: str, tmp_path: Path) -> Non
         atoms.calc = RuSchNet(path)
         with pytest.raises(CalculatorSetupError, match=name):
             atoms.get_forces()
+
+
+def test_a_changed_weight_is_noticed_at_the_first_calculation(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.safetensors", small_potential(), {})
+    rewritten(tmp_path / "m.safetensors", lambda _, weights: weights["energy.0.weight"].mul_(1.01))
+    for engine in ("auto", "reference"):
+        atoms = FRAMES["dimer"].copy()
+        atoms.calc = RuSchNet(tmp_path / "m.safetensors", "cpu", engine=engine)
+        with pytest.raises(CalculatorSetupError, match="golden energies differ"):
+            atoms.get_forces()
+
+
+def test_a_compiled_engine_that_cannot_serve_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "direct.safetensors"
+    save_model(path, small_potential("paper"), {})
+    atoms = FRAMES["hcp"].copy()
+    atoms.calc = RuSchNet(path, "cpu", engine="compiled", non_conservative=True)
+    with pytest.raises(CalculatorSetupError, match="it evaluates the family schnet"):
+        atoms.get_forces()
 
 
 def test_a_model_that_is_not_conservative_is_refused_unless_asked_for(tmp_path: Path) -> None:
@@ -560,6 +608,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, ru_calc, ru_calc.ase_plugin; print([m for m in ('torch', 'vesin', 'h5py') if m in sys.modules])"
     assert run(code).strip() == "[]"
     assert run("import sys, ru_calc; print('ase' in sys.modules, 'numpy' in sys.modules)").strip() == "False False"
+
+
+@pytest.mark.skipif(kernels.fastest() is None, reason="there is no compiled module")
+def test_a_calculation_on_the_cpu_imports_neither_torch_nor_numba() -> None:
+    code = """
+import sys
+from ase.build import bulk
+from ru_calc import RuSchNet
+atoms = bulk("Ru", "hcp", a=2.7, c=4.28)
+atoms.calc = RuSchNet(device="cpu")
+atoms.get_forces(), atoms.get_stress(), repr(atoms.calc)
+print([m for m in ("torch", "numba", "h5py", "matplotlib") if m in sys.modules])
+"""
+    assert run(code).strip() == "[]"
 
 
 def test_public_names_are_there_and_others_are_refused() -> None:

@@ -31,7 +31,6 @@ from ru_calc.evaluate import (
 from ru_calc.evaluate.report import output_files
 from ru_calc.evaluate.shift import isolated_frames
 from ru_calc.neighbors import find_pairs
-from ru_calc.predictor import batches
 
 
 class Shifted(LennardJones):
@@ -97,15 +96,6 @@ def test_a_model_in_batches_is_the_model_frame_by_frame(dataset, small_potential
         np.testing.assert_allclose(batched.stress[k], alone.stress[0], rtol=0, atol=1e-11)
     swapped = predict_by_model(predictor, dataset.select([1, 0]), batch_atoms=5)
     assert abs(swapped.energy - batched.energy[:2]).min() > 1e-3, "sabotage: frames in another order are noticed"
-
-
-@pytest.mark.parametrize(("batch_atoms", "expected"), [(1, 5), (6, 4), (10, 3), (100, 1)])
-def test_batches_hold_every_frame_once_and_no_more_atoms_than_allowed(batch_atoms, expected):
-    counts = np.array([2, 4, 1, 9, 3])
-    parts = list(batches(counts, batch_atoms))
-    np.testing.assert_array_equal(np.concatenate(parts), np.arange(5))
-    assert len(parts) == expected
-    assert all(counts[part].sum() <= batch_atoms or len(part) == 1 for part in parts)
 
 
 def test_progress_counts_every_frame(dataset, small_potential):

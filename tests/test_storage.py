@@ -1,33 +1,13 @@
-"""Model files: what they keep, and what makes them refuse to load."""
-
-import json
+"""Potentials in model files: what comes back of what was written, and what makes them refuse to load."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import small_model
-from safetensors import safe_open
-from safetensors.torch import save_file
+from conftest import rewritten, small_model
 
 from ru_calc.errors import ModelError, OutputError
-from ru_calc.modelfile import model_names, model_path, read_header
+from ru_calc.modelfile import model_names
 from ru_calc.storage import golden_energies, load_model, save_model
-
-
-@pytest.fixture
-def model_file(tmp_path):
-    save_model(tmp_path / "m.safetensors", small_model(), {"seed": 7, "licence": "MIT"})
-    return tmp_path / "m.safetensors"
-
-
-def rewritten(path, change):
-    """The same file with `change(header, weights)` applied."""
-    with safe_open(str(path), "pt") as file:
-        header = json.loads(file.metadata()["ru_calc"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}
-    change(header, weights)
-    save_file(weights, str(path), metadata={"ru_calc": json.dumps(header)})
-    return path
 
 
 def test_a_model_comes_back_with_its_weights_and_header(model_file):
@@ -36,11 +16,6 @@ def test_a_model_comes_back_with_its_weights_and_header(model_file):
     for name, value in original.float().double().state_dict().items():
         assert torch.equal(stored.potential.state_dict()[name], value)
     np.testing.assert_allclose(golden_energies(stored.potential), stored.header["golden_energies_eV"], atol=1e-12)
-
-
-def test_header_holds_no_pickle_and_says_units(model_file):
-    assert read_header(model_file)["units"]["energy"] == "eV"
-    assert b"pickle" not in model_file.read_bytes()
 
 
 def test_two_loads_are_independent_modules(model_file):
@@ -60,31 +35,6 @@ def test_a_changed_weight_fails_the_golden_check(model_file):
 def test_weights_that_do_not_fit_the_header_are_refused(model_file):
     with pytest.raises(ModelError, match="do not fit"):
         load_model(rewritten(model_file, lambda header, _: header["hyperparameters"].update(channels=8)))
-
-
-@pytest.mark.parametrize("content", [b"", b"no model at all", None])
-def test_foreign_and_truncated_files_are_refused(model_file, content):
-    data = model_file.read_bytes()
-    model_file.write_bytes(data[: len(data) // 2] if content is None else content)
-    with pytest.raises(ModelError, match="not a whole model file"):
-        load_model(model_file)
-
-
-def test_a_safetensors_file_of_something_else_is_refused(tmp_path):
-    save_file({"x": torch.zeros(2)}, str(tmp_path / "x.safetensors"))
-    with pytest.raises(ModelError, match="schema None"):
-        load_model(tmp_path / "x.safetensors")
-
-
-def test_the_shipped_files_are_listed_once_to_find_a_model(monkeypatch, model_file):
-    asked = []
-    monkeypatch.setattr("ru_calc.modelfile.shipped", lambda pattern: asked.append(pattern) or [model_file])
-    assert model_path("m") == model_file and len(asked) == 1
-
-
-def test_unknown_names_list_the_known_ones():
-    with pytest.raises(ModelError, match=", ".join(model_names())):
-        load_model("no-such-model")
 
 
 def test_nothing_is_left_behind_where_a_model_cannot_be_written(tmp_path):

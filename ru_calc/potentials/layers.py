@@ -31,9 +31,12 @@ class Constant:
 
 
 def smooth_step(u: Tensor) -> Tensor:
-    """1 − 10u³ + 15u⁴ − 6u⁵ on [0, 1]: from 1 to 0, slope and curvature vanish at both ends; constant outside."""
-    u = u.clamp(0.0, 1.0)
-    return 1.0 + u * u * u * (-10.0 + u * (15.0 - 6.0 * u))
+    """1 − 10u³ + 15u⁴ − 6u⁵ on [0, 1]: from 1 to 0, slope and curvature vanish at both ends; constant outside.
+
+    Evaluated as w³ (10 − 15w + 6w²) with w = 1 − u, which keeps its digits where it vanishes.
+    """
+    w = (1.0 - u).clamp(0.0, 1.0)
+    return w * w * w * (10.0 + w * (-15.0 + 6.0 * w))
 
 
 def envelope(distances: Tensor, cutoff_A: float, switch_A: float) -> Tensor:

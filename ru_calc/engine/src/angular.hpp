@@ -22,6 +22,13 @@ template <class T> struct AngularScratch {
         products.ensure((e.products.size() + 1) * lanes<T>);
         sums.ensure((e.groups.size() + 1) * std::max(e.triple, 1));
     }
+
+    size_t bytes() const {
+        size_t total = 0;
+        for (const auto* b : {&y, &y_bar, &radial, &radial_slope, &by_pair, &slope_by_pair, &products, &sums, &value})
+            total += b->bytes();
+        return total;
+    }
 };
 
 // Y[lm][pair] of the directions.

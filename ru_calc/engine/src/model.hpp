@@ -10,7 +10,7 @@
 
 namespace ru {
 
-// Where a model comes from: arrays of doubles and numbers by name (see `pack` in engine/tables.py).
+// Where a model comes from: arrays of doubles and numbers by name (see `Packing` in engine/packing.py).
 struct Spec {
     std::function<std::vector<double>(const std::string&)> array;
     std::function<double(const std::string&)> number;

@@ -161,16 +161,16 @@ template <class T>
 inline void row_weights(const Model<T>& m, const Geometry<T>& g, int64_t begin, int n, bool slope, Weights<T>& w) {
     using V = Vec<T>;
     constexpr int L = lanes<T>;
-    const T inverse_step = T(1 / m.step), inverse_fade = T(1 / m.fade), onset = T((m.cutoff - m.fade) / m.step);
+    const T inverse_step = T(1 / m.step), inverse_fade = T(1 / m.fade), step_over_fade = T(m.step / m.fade);
     for (int p = 0; p < n; p += L) {
         const V t = load<T>(g.t.get() + begin + p);
         IVec<T> k;
         for (int l = 0; l < L; ++l) k[l] = g.interval.get()[begin + p + l];
-        V u = (__builtin_convertvector(k, V) - onset + t) * T(m.step) * inverse_fade;
-        u = u < T(0) ? V{} : u;
-        u = u > T(1) ? splat<T>(1) : u;
-        const V f = T(1) + u * u * u * (T(-10) + u * (T(15) - T(6) * u)), r = T(1) - u;
-        const V df = T(-30) * u * u * r * r * inverse_fade;
+        // The envelope from the cutoff inwards: exact where it vanishes.
+        V w_in = (T(m.intervals) - __builtin_convertvector(k, V) - t) * step_over_fade;
+        w_in = w_in > T(1) ? splat<T>(1) : w_in;
+        const V f = w_in * w_in * w_in * (T(10) + w_in * (T(-15) + T(6) * w_in)), out = T(1) - w_in;
+        const V df = T(-30) * w_in * w_in * out * out * inverse_fade;
         V b[6], d[6];
         spline_weights<T>(t, b, d);
 #pragma GCC unroll 6

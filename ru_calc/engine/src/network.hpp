@@ -7,6 +7,7 @@
 //   and the same backwards.  Threads meet at a barrier before each pass that reads what others wrote.
 #pragma once
 #include <barrier>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -28,6 +29,13 @@ template <class T> struct ThreadScratch {
     Buffer<double> force, virial, candidate;
     Weights<T> weights;
     AngularScratch<T> angular;
+
+    size_t bytes() const {
+        size_t total = sizeof(*this) + force.bytes() + virial.bytes() + candidate.bytes() + angular.bytes();
+        for (const auto* b : {&tile, &features, &mixed, &mixed_bar, &a_bar, &slope, &head, &gx, &gy, &gz})
+            total += b->bytes();
+        return total;
+    }
 };
 
 // What is kept between calls, so that no call pays for memory.  One call at a time.
@@ -44,8 +52,7 @@ template <class T> struct Workspace {
         size_t total = x.bytes() + geometry.bytes() + h_bar.bytes() + z.bytes() + density.bytes() + energy.bytes();
         for (const auto& b : pre) total += b.bytes();
         for (const auto& b : h) total += b.bytes();
-        for (const auto& s : scratch)
-            total += sizeof(*s) + s->force.bytes() + s->features.bytes() + s->mixed.bytes() + s->mixed_bar.bytes();
+        for (const auto& s : scratch) total += s->bytes();
         return total;
     }
 };
@@ -59,7 +66,17 @@ template <class T> class Step {
 
     void run() {
         std::vector<std::thread> others;
-        for (int t = 1; t < plan_.threads; ++t) others.emplace_back([this, t] { share(t); });
+        std::promise<bool> all_started;
+        std::shared_future<bool> go = all_started.get_future().share();
+        try {
+            for (int t = 1; t < plan_.threads; ++t)
+                others.emplace_back([this, t, go] { if (go.get()) share(t); });
+        } catch (...) {
+            all_started.set_value(false);
+            for (auto& thread : others) thread.join();
+            throw;
+        }
+        all_started.set_value(true);
         share(0);
         for (auto& thread : others) thread.join();
     }
@@ -182,7 +199,7 @@ template <class T> class Step {
             for (int p = 0; p < found; ++p) {
                 const double* c = near + 4 * p;
                 const double r = std::sqrt(c[3]), inverse = 1 / r, u = r * per_step;
-                const int k = std::min(int(u), m_.intervals - 1);
+                const int k = u < m_.intervals ? int(u) : m_.intervals - 1;  // the last one also for NaN
                 g.interval.get()[at + p] = k, g.t.get()[at + p] = T(u - k);
                 g.x.get()[at + p] = T(c[0] * inverse), g.y.get()[at + p] = T(c[1] * inverse);
                 g.z.get()[at + p] = T(c[2] * inverse);
@@ -206,7 +223,7 @@ template <class T> class Step {
                 screen += term, slope -= term * decay[k] / m_.core_length;
             }
             const double width = m_.core_outer - m_.core_inner, u = std::max(0.0, (r - m_.core_inner) / width);
-            const double fade = 1 + u * u * u * (-10 + u * (15 - 6 * u)), dfade = -30 * u * u * (1 - u) * (1 - u) / width;
+            const double in = 1 - u, fade = in * in * in * (10 + in * (-15 + 6 * in)), dfade = -30 * u * u * (1 - u) * (1 - u) / width;
             const double e = m_.core_strength * screen * fade / r;
             const double de = m_.core_strength * (slope * fade + screen * dfade) / r - e / r;
             const double n[3] = {c[0] / r, c[1] / r, c[2] / r};

@@ -1,0 +1,134 @@
+"""The engine held against the reference: models, structures, and the check that tests of the engine share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import bulk
+from checks import frames, rattled, small_potential
+from conftest import TOLERANCE
+
+from ru_calc.derivatives import Reference
+from ru_calc.engine import kernels
+from ru_calc.engine.engine import BOUNDS, Engine
+from ru_calc.engine.packing import Packing
+from ru_calc.engine.splines import refine
+from ru_calc.potentials import Potential
+from ru_calc.predictor import Prediction
+from ru_calc.storage import load_model
+
+KERNELS = list(kernels.available())
+FINEST = (1e-13, 5e-12)  # bounds of tables that are as good as float64 itself
+SHIPPED = ("default", "plain")
+MODELS: dict[str, dict] = {
+    "angular": dict(),
+    "angular, three blocks": dict(blocks=3, readout=(8, 6)),
+    "angular, one block, linear": dict(blocks=1, readout=(), triple=0),
+    "angular, no norm": dict(layer_norm=False, l_max=2),
+    "angular, no blocks": dict(blocks=0),
+    "no angles": dict(angular=False),
+    "no angles, three blocks, no norm": dict(angular=False, blocks=3, layer_norm=False, readout=(8, 6)),
+    "no angles, one block, linear": dict(angular=False, blocks=1, readout=()),
+    "no angles, no blocks": dict(angular=False, blocks=0),
+    "odd widths": dict(
+        channels=20, n_radial=9, filter_hidden=7, angular_radial=5, l_max=3, triple=2, readout=(5, 3), cutoff_A=4.7,
+        switch_A=0.9,
+    ),
+    "wide": dict(channels=150, angular_radial=18, triple=17, l_max=5, blocks=1, readout=(40,)),
+}  # fmt: skip
+
+
+def structures() -> dict[str, Atoms]:
+    """One of each kind of boundary, size and shape, and one with more neighbours than the passes take at once."""
+    sheared = bulk("Ru", "fcc", a=3.8, cubic=True)
+    sheared.set_cell(sheared.cell.array @ (np.eye(3) + [[0, 0.6, 0], [0, 0, 0.4], [0.2, 0, 0]]), scale_atoms=True)
+    return {
+        **frames(),
+        "perfect hcp": bulk("Ru", "hcp", a=2.72, c=4.29),
+        "sheared": rattled(sheared),
+        "small cell of one atom": Atoms("Ru", cell=[[2.5, 0, 0], [0.4, 2.6, 0], [0.1, -0.3, 2.4]], pbc=True),
+        "600 neighbours": bulk("Ru", "fcc", a=1.5),
+        "1000 atoms": rattled(bulk("Ru", "hcp", a=2.72, c=4.29) * (10, 10, 5)),
+    }
+
+
+def dimers(cutoff_A: float) -> dict[str, Atoms]:
+    """Two atoms from within the ZBL core to beyond the cutoff, also at either side of where a formula changes."""
+    ends = np.array([1.0, 1.8, cutoff_A - 1.2, cutoff_A])
+    distances = np.concatenate([np.arange(0.9, 1.9, 0.05), np.arange(1.95, 5.2, 0.13), ends - 1e-7, ends, ends + 1e-7])
+    return {f"dimer of {r:.7f} Å": Atoms("Ru2", [[0.3, -0.2, 0.1], [0.3, -0.2, 0.1 + r]]) for r in distances}
+
+
+STRUCTURES = structures()
+SMALL = {label: atoms for label, atoms in STRUCTURES.items() if len(atoms) < 100}
+
+
+@cache
+def model(name: str) -> Potential:
+    """A shipped model, or a random one of MODELS, in which no scale is 1 and no offset 0."""
+    if name in SHIPPED:
+        return load_model(name).potential
+    made, noise = small_potential(**MODELS[name]), torch.Generator().manual_seed(1)
+    for part, parameter in made.named_parameters():
+        if ".norm." in part:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=noise, dtype=parameter.dtype)
+    return made
+
+
+def settings(name: str) -> dict:
+    return model(name).hyperparameters()
+
+
+def weights(name: str) -> dict[str, np.ndarray]:
+    return {part: value.numpy().copy() for part, value in model(name).state_dict().items()}
+
+
+@cache
+def intervals(name: str, bound: tuple[float, float]) -> int:
+    """Of tables within a bound."""
+    packing = Packing(settings(name), weights(name))
+    return refine(list(packing.functions.values()), packing.cutoff_A, bound)
+
+
+def engine(name: str, dtype: str = "float64", kernel: str = "", threads: int = 1, **changes: object) -> Engine:
+    """A new engine of a model, with its own tables; `changes` are further arguments of it."""
+    chosen = kernels.available()[kernel] if kernel else None
+    changes = {"intervals": intervals(name, BOUNDS[dtype]), **changes}
+    return Engine(settings(name), weights(name), dtype, threads, kernel=chosen, **changes)
+
+
+@cache
+def truth(name: str) -> dict[str, Prediction]:
+    """What the reference gives in float64 for every structure and dimer."""
+    reference, every = Reference(model(name)), STRUCTURES | dimers(model(name).cutoff_A)
+    return {label: reference.predict(atoms) for label, atoms in every.items()}
+
+
+def assert_near(found: Prediction, expected: Prediction, row: str = "float64", label: str = "") -> None:
+    """Both hold the same energies, forces and stress, within a row of TOLERANCE.
+
+    Where energies, forces or stress are larger than those of ruthenium near equilibrium, so is the tolerance.
+    """
+    atoms = max(1, len(expected.energies))
+    for quantity, ordinary, pairs in (
+        ("energy", 5.0, ((found.energies, expected.energies), (found.energy / atoms, expected.energy / atoms))),
+        ("forces", 3.0, ((found.forces, expected.forces),)),
+        ("stress", 1.0, ((found.stress, expected.stress),)),
+    ):
+        for a, b in pairs:
+            size = np.abs(b[np.isfinite(b)]).max(initial=ordinary) / ordinary
+            np.testing.assert_allclose(
+                a, b, rtol=0, atol=size * TOLERANCE[row][quantity], err_msg=f"{quantity} {label}"
+            )
+
+
+def check_parity(
+    predict: Callable[[Atoms], Prediction], name: str, row: str, chosen: Mapping[str, Atoms] | None = None
+) -> None:
+    """`predict` gives what the reference gives for a model, for every structure and dimer or those that are chosen."""
+    for label, atoms in (STRUCTURES | dimers(model(name).cutoff_A) if chosen is None else chosen).items():
+        assert_near(predict(atoms), truth(name)[label], row, f"of {label}")

@@ -1,0 +1,197 @@
+"""The engine gives what the reference gives, with every kernel, and what would make it differ is noticed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from parity import (
+    FINEST,
+    KERNELS,
+    MODELS,
+    SHIPPED,
+    SMALL,
+    STRUCTURES,
+    check_parity,
+    dimers,
+    engine,
+    intervals,
+    model,
+    settings,
+    truth,
+    weights,
+)
+
+from ru_calc.derivatives import Reference
+from ru_calc.engine.engine import Engine
+from ru_calc.engine.packing import Packing
+from ru_calc.neighbors import NeighborPairs, find_pairs
+from ru_calc.predictor import Prediction
+from ru_calc.structures import Structures
+
+NAMES = [*MODELS, *SHIPPED]
+OVERLAPPING = "600 neighbours"  # float32 is no promise where atoms sit within each other
+pytestmark = pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
+
+
+# What holds
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_with_the_finest_tables_it_is_the_reference_up_to_rounding(name: str, kernel: str) -> None:
+    finest = engine(name, "float64", kernel, intervals=intervals(name, FINEST))
+    check_parity(finest.predict, name, "float64")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_with_its_own_tables_it_agrees_in_float64(name: str, kernel: str) -> None:
+    check_parity(engine(name, "float64", kernel).predict, name, "float64 tables")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", MODELS)
+def test_in_float32_it_agrees_up_to_rounding(name: str, kernel: str) -> None:
+    chosen = STRUCTURES | dimers(settings(name)["cutoff_A"])
+    del chosen[OVERLAPPING]
+    check_parity(engine(name, "float32", kernel).predict, name, "float32 tables", chosen)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_in_float32_agrees_up_to_rounding(name: str, kernel: str) -> None:
+    single = engine(name, "float32", kernel)
+    check_parity(single.predict, name, "float32 tables", {k: v for k, v in STRUCTURES.items() if k != OVERLAPPING})
+    for label in ("hcp", "two atoms", "slab", "cluster", "1000 atoms"):
+        error = np.abs(single.predict(STRUCTURES[label]).forces - truth(name)[label].forces).max()
+        assert error < 1e-5, f"forces of {label} are off by {error:.2g} eV/Å"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_float32_costs_a_shipped_model_no_more_than_it_costs_the_reference(name: str) -> None:
+    # The terms of the network's last sum are some 10 eV, and float32 keeps 7 digits: 2e-6 eV, more within the core.
+    single, reference = engine(name, "float32"), Reference(copy.deepcopy(model(name)), torch.float32)
+    for chosen in (dimers(5.0), SMALL):
+        worst = {}
+        for predict in (single.predict, reference.predict):
+            errors = [errors_of(predict(atoms), truth(name)[label]) for label, atoms in chosen.items()]
+            worst[predict] = np.max(errors, axis=0)
+        assert (worst[single.predict] < 2.0 * worst[reference.predict]).all(), worst
+
+
+def errors_of(found: Prediction, expected: Prediction) -> tuple[float, float]:
+    return np.abs(found.energies - expected.energies).max(), np.abs(found.forces - expected.forces).max()
+
+
+# That the check bites: something is broken in one way each
+
+
+def broken(name: str, monkeypatch: pytest.MonkeyPatch, key: str, change: Callable) -> Engine:
+    """An engine, one of whose arrays is changed on the way to the compiled model."""
+
+    class Broken(Packing):
+        def arrays(self, intervals: int) -> dict:
+            arrays = super().arrays(intervals)
+            arrays[key] = change(arrays[key])
+            return arrays
+
+    monkeypatch.setattr("ru_calc.engine.engine.Packing", Broken)
+    return engine(name)
+
+
+def assert_noticed(predict: Callable[[Atoms], Prediction], name: str, row: str = "float64 tables") -> None:
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_parity(predict, name, row, SMALL | dimers(settings(name)["cutoff_A"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("angular", "angular_table"), ("angular", "filter_0"), ("angular", "filter_1"),
+        ("no angles, three blocks, no norm", "filter_0"), ("no angles, three blocks, no norm", "filter_2"),
+    ],
+)  # fmt: skip
+def test_one_entry_of_a_table_is_noticed(name: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(rows: np.ndarray) -> np.ndarray:
+        rows[len(rows) // 2, 1] += 1e-3
+        return rows
+
+    assert_noticed(broken(name, monkeypatch, table, change).predict, name)
+    assert_noticed(broken(name, monkeypatch, table, change).predict, name, "float64")
+
+
+NUMBERS = ("cutoff", "fade", "norm_eps", "core_inner", "core_outer", "core_length", "core_strength")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_one_number_is_noticed(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(broken("angular", monkeypatch, number, lambda value: value * 1.001).predict, "angular")
+
+
+def arrays_of(name: str) -> list[str]:
+    arrays = Packing(settings(name), weights(name)).arrays(64)
+    return [key for key, value in arrays.items() if np.ndim(value) and np.any(value) and "table" not in key]
+
+
+@pytest.mark.parametrize("array", arrays_of("angular, three blocks") if KERNELS else [])
+def test_one_entry_of_every_array_is_noticed(array: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(values: np.ndarray) -> np.ndarray:
+        if array.endswith("_terms"):
+            values[0, -1] += 1e-3  # before it, what the term refers to
+        else:
+            values[np.unravel_index(np.abs(values).argmax(), values.shape)] += 1e-3
+        return values
+
+    name = "angular, three blocks"
+    assert_noticed(broken(name, monkeypatch, array, change).predict, name)
+
+
+@pytest.mark.parametrize("weight", weights("angular"))
+def test_one_flipped_sign_of_every_weight_is_noticed(weight: str) -> None:
+    changed = weights("angular")
+    values = changed[weight]
+    values[np.unravel_index(np.abs(values).argmax(), values.shape)] *= -1
+    made = Engine(settings("angular"), changed, "float64", intervals=intervals("angular", FINEST))
+    if weight == "energy.2.bias":  # the zero of the scale takes it away
+        check_parity(made.predict, "angular", "float64", SMALL)
+    else:
+        assert_noticed(made.predict, "angular")
+
+
+FIELDS = [field.name for field in dataclasses.fields(NeighborPairs)]
+
+
+def drop(pairs: NeighborPairs, k: int) -> None:
+    vars(pairs).update({name: np.delete(getattr(pairs, name), k, axis=0) for name in FIELDS})
+
+
+def repeat(pairs: NeighborPairs, k: int) -> None:
+    vars(pairs).update({name: np.append(array, array[[k]], axis=0) for name, array in vars(pairs).copy().items()})
+
+
+def turn(pairs: NeighborPairs, k: int) -> None:
+    pairs.shifts[k] *= -1
+
+
+def shift(pairs: NeighborPairs, k: int) -> None:
+    pairs.shifts[k, 1] += 1
+
+
+@pytest.mark.parametrize("name", ["angular", "no angles"])
+@pytest.mark.parametrize("label", ["hcp", "two atoms", "skewed"])
+@pytest.mark.parametrize("change", [drop, repeat, turn, shift])
+def test_one_wrong_pair_is_noticed(change: Callable, label: str, name: str) -> None:
+    made, structures = engine(name), Structures.from_atoms(STRUCTURES[label])
+    pairs, chosen = find_pairs(structures, made.cutoff_A), {label: STRUCTURES[label]}
+    check_parity(lambda atoms: made.predict(structures, pairs), name, "float64 tables", chosen)
+    wrong, between = copy.deepcopy(pairs), (pairs.first != pairs.second) & pairs.shifts.any(axis=1)
+    distances = np.linalg.norm(pairs.vectors(structures), axis=1)
+    change(wrong, int(np.where(between, distances, np.inf).argmin()))
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_parity(lambda atoms: made.predict(structures, wrong), name, "float64 tables", chosen)

@@ -1,0 +1,122 @@
+"""What a predictor is: many frames in one call are each frame alone, for the reference and the compiled engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from checks import assert_same, frames, small_potential
+from conftest import TOLERANCE
+
+from ru_calc.derivatives import Reference
+from ru_calc.engine import kernels
+from ru_calc.engine.engine import Engine
+from ru_calc.neighbors import find_pairs
+from ru_calc.predictor import WANTED, Prediction, Predictor, batches, predict_all
+from ru_calc.structures import Structures
+
+FRAMES = frames()
+MIXED = [FRAMES[name] for name in ("lone", "hcp", "dimer", "one atom", "slab", "skewed", "wire", "lone", "two atoms")]
+COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(not kernels.available(), reason="no compiled module"))
+
+
+@pytest.fixture(scope="module", params=["reference", COMPILED])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    potential = small_potential()
+    if request.param == "reference":
+        return Reference(potential)
+    arrays = {name: value.numpy() for name, value in potential.state_dict().items()}
+    return Engine(potential.hyperparameters(), arrays, "float64")
+
+
+def part(prediction: Prediction, structures: Structures, k: int) -> Prediction:
+    """What is predicted of frame k."""
+    own = structures.atoms_of([k])
+    return Prediction(prediction.energy[[k]], prediction.energies[own], prediction.forces[own], prediction.stress[[k]])
+
+
+def check_each_alone(predictor: Predictor, prediction: Prediction, several: list[Atoms]) -> None:
+    structures = Structures.from_atoms(several)
+    for k, atoms in enumerate(several):
+        assert_same(part(prediction, structures, k), predictor.predict(atoms))
+
+
+def test_many_frames_at_once_are_each_alone(predictor: Predictor) -> None:
+    together = predictor.predict(MIXED)
+    check_each_alone(predictor, together, MIXED)
+    with pytest.raises(AssertionError):
+        check_each_alone(predictor, together, [*MIXED[:-3], MIXED[-2], MIXED[-3], MIXED[-1]])
+
+
+def test_stress_is_nan_where_there_is_no_volume_and_nowhere_else(predictor: Predictor) -> None:
+    found = predictor.predict(MIXED)
+    without = [atoms.cell.rank < 3 for atoms in MIXED]
+    assert any(without) and not all(without)
+    assert np.isnan(found.stress).all(axis=1).tolist() == np.isnan(found.stress).any(axis=1).tolist() == without
+    assert np.isfinite(found.forces).all() and np.isfinite(found.energies).all()
+
+
+def test_energies_of_atoms_add_up_to_those_of_frames(predictor: Predictor) -> None:
+    found, structures = predictor.predict(MIXED), Structures.from_atoms(MIXED)
+    sums = [found.energies[structures.atoms_of([k])].sum() for k in range(len(MIXED))]
+    np.testing.assert_allclose(found.energy, sums, rtol=0, atol=1e-11)
+
+
+def test_atoms_structures_and_lists_of_pairs_may_be_given(predictor: Predictor) -> None:
+    atoms = FRAMES["hcp"]
+    structures = Structures.from_atoms(atoms)
+    expected = predictor.predict(atoms)
+    for given in (
+        (structures,), ([atoms],), (structures, find_pairs(structures, predictor.cutoff_A)),
+        (structures, find_pairs(structures, predictor.cutoff_A + 0.7)), ([atoms], None, WANTED),
+    ):  # fmt: skip
+        assert_same(predictor.predict(*given), expected)
+
+
+def test_results_are_float64_arrays_of_what_is_wanted(predictor: Predictor) -> None:
+    for want in (("energy",), ("forces",), ("energies", "stress"), WANTED):
+        found = predictor.predict(MIXED[:3], None, want)
+        assert {name for name in WANTED if getattr(found, name) is not None} == set(want)
+        assert all(getattr(found, name).dtype == np.float64 for name in want)
+
+
+def test_frames_without_atoms_have_no_energy(predictor: Predictor) -> None:
+    found = predictor.predict([Atoms(), FRAMES["dimer"], Atoms()])
+    assert found.energy[[0, 2]].tolist() == [0.0, 0.0]
+    assert found.energy[1] == pytest.approx(predictor.predict(FRAMES["dimer"]).energy[0], abs=1e-12)
+
+
+# In batches
+
+
+@pytest.mark.parametrize("batch_atoms", [1, 20, 10**6])
+def test_predictions_in_batches_are_those_of_one_call(predictor: Predictor, batch_atoms: int) -> None:
+    done: list[int] = []
+    found = predict_all(predictor, Structures.from_atoms(MIXED), WANTED, batch_atoms, done.append)
+    assert_same(found, predictor.predict(MIXED))
+    assert sum(done) == len(MIXED) and len(done) == {1: 9, 20: 3, 10**6: 1}[batch_atoms]
+
+
+def test_only_what_is_wanted_is_predicted_in_batches(predictor: Predictor) -> None:
+    found = predict_all(predictor, Structures.from_atoms(MIXED), ("energy",))
+    assert found.forces is None and found.stress is None and found.energies is None
+    np.testing.assert_allclose(found.energy, predictor.predict(MIXED).energy, atol=TOLERANCE["float64"]["energy"])
+
+
+def test_what_a_predictor_does_not_give_is_nan_in_batches() -> None:
+    found = predict_all(Reference(small_potential("paper")), Structures.from_atoms(MIXED))
+    assert np.isnan(found.stress).all() and found.stress.shape == (len(MIXED), 6)
+    assert np.isfinite(found.forces).all() and np.isfinite(found.energy).all()
+
+
+@pytest.mark.parametrize(("batch_atoms", "expected"), [(1, 5), (6, 4), (10, 3), (100, 1)])
+def test_batches_hold_every_frame_once_and_no_more_atoms_than_allowed(batch_atoms: int, expected: int) -> None:
+    counts = np.array([2, 4, 1, 9, 3])
+    parts = list(batches(counts, batch_atoms))
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(5))
+    assert len(parts) == expected
+    assert all(counts[part].sum() <= batch_atoms or len(part) == 1 for part in parts)
+
+
+def test_no_frames_make_no_batch() -> None:
+    assert list(batches(np.zeros(0, dtype=int), 10)) == []
