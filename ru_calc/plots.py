@@ -1,4 +1,7 @@
-"""Parity plots and learning curves, as files.  matplotlib is imported when one is drawn, and no window is opened."""
+"""Parity plots, learning curves and scaling with size, as files.
+
+matplotlib is imported when one is drawn, and no window is opened.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ru_calc.errors import OutputError
-from ru_calc.files import whole_file
+from ru_calc.files import check_writable, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +26,7 @@ CURVES = {
 }
 SPLIT_COLORS = {"train": "tab:blue", "validation": "tab:orange"}
 DENSE = 4000
+DASHES = ("-", "--")
 
 
 def parity_plot(path: str | Path, panels: Mapping[str, tuple[np.ndarray, np.ndarray, str]], title: str = "") -> None:
@@ -73,6 +77,50 @@ def learning_curves(path: str | Path, rows: Sequence[Mapping[str, Any]], title: 
         else:
             axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
     _save(figure, path, kind, title)
+
+
+def scaling_plot(
+    path: str | Path, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], labels: tuple[str, str], title: str
+) -> None:
+    """One line per series on logarithmic axes, as cost against size.
+
+    Args:
+        path: .png, .pdf or .svg.
+        series: name → (x, y), in the order of the legend; points that are not positive are left out.
+        labels: of the two axes, with their units.
+        title: over the plot.
+
+    Raises:
+        OutputError: an unknown suffix, or a file that cannot be written.
+    """
+    kind = _format_of(path)
+    figure = _figure(1)
+    figure.set_size_inches(8.4, 5.0)
+    (axes,) = figure.axes
+    for number, (name, (x, y)) in enumerate(series.items()):
+        points = np.array([x, y], dtype=float)
+        points = points[:, (points > 0).all(axis=0)]
+        axes.plot(
+            *points, marker="o", markersize=4, color=f"C{number % 10}", linestyle=DASHES[number // 10 % 2], label=name
+        )
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    if axes.lines:
+        axes.set(xscale="log", yscale="log")
+        axes.grid(which="major", linewidth=0.4)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+    _save(figure, path, kind, title)
+
+
+def check_plottable(path: str | Path) -> None:
+    """Refuses early a file that could not be drawn later.
+
+    Raises:
+        OutputError: an unknown suffix, or a folder that is missing or not writable.
+    """
+    _format_of(path)
+    check_writable(path)
 
 
 def curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -327,6 +327,15 @@ def test_the_model_runs_and_restarts_to_the_last_bit_at_any_step(tmp_path, monke
     np.testing.assert_array_equal(ends[0].positions, ends[1].positions)
 
 
+def test_a_run_with_the_model_says_how_often_the_neighbour_list_was_rebuilt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "small.safetensors", small_model(), {})
+    run = ["fcc", "--repeat", 2, 2, 1, "--model", "small.safetensors", "--temperature-K", 300, "-o", "run"]
+    assert call("md", *run, "--steps", 3).stdout.splitlines()[-2] == "neighbour list: 0 rebuilds in 3 steps"
+    again = call("md", "--restart", "run", "--steps", 8)
+    assert again.stdout.splitlines()[-2] == "neighbour list: 0 rebuilds in 5 steps"
+
+
 def test_a_run_from_python_is_sent_back_to_python_for_its_restart(here):
     atoms = build_structure("fcc", a_A=3.75, repeat=(2, 2, 2))
     run_md(atoms, PairPotential(), MDSettings(steps=2), MDOutput(here / "run"))

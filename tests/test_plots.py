@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from ru_calc.errors import OutputError
-from ru_calc.plots import _figure, _parity_panel, curve, learning_curves, parity_plot
+from ru_calc.plots import (
+    _figure,
+    _parity_panel,
+    check_plottable,
+    curve,
+    learning_curves,
+    parity_plot,
+    scaling_plot,
+)
 
 SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF", "svg": b"<?xml"}
 PANELS = {
@@ -60,6 +68,28 @@ def test_learning_curves_leave_out_what_is_missing(tmp_path):
 def test_learning_curves_of_no_epoch_are_drawn(tmp_path):
     learning_curves(tmp_path / "curves.svg", [])
     assert (tmp_path / "curves.svg").read_text().count("no values") == 3
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_a_scaling_plot_is_a_whole_file_with_every_name_in_it(tmp_path, kind):
+    path = tmp_path / f"scaling.{kind}"
+    series = {f"way {k}": ([64, 500], [1.0 + k, float("nan")]) for k in range(12)}
+    scaling_plot(path, series, ("atoms", "µs"), "title")
+    assert path.read_bytes().startswith(SIGNATURES[kind]) and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_scaling_plot_of_nothing_is_drawn(tmp_path):
+    scaling_plot(tmp_path / "scaling.svg", {}, ("atoms", "µs"), "title")
+    assert "no values" in (tmp_path / "scaling.svg").read_text()
+
+
+def test_what_cannot_be_drawn_is_refused_before(tmp_path):
+    check_plottable(tmp_path / "plot.png")
+    with pytest.raises(OutputError, match="the suffix must be one of"):
+        check_plottable(tmp_path / "plot.bmp")
+    with pytest.raises(OutputError, match="does not exist"):
+        check_plottable(tmp_path / "missing" / "plot.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_input_leaves_no_file(tmp_path):

@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": "Turn files that ASE reads into the HDF5 layout.",
     "fit": "Fit a model to an HDF5 file.",
     "card": "Measure a model and write its card.",
+    "bench": "Speed beside that of other packages.",
 }
 
 

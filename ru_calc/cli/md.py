@@ -90,10 +90,10 @@ def command(context: click.Context, structure: str | None, restart: Path | None,
         raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
     if restart is not None:
         _refuse_changes(context)
-        result, folder = _resume(restart, options), restart
+        result, first, folder = *_resume(restart, options), restart
     else:
-        result, folder = _start(structure or "hcp", options)
-    _summary(result, folder)
+        result, folder, first = *_start(structure or "hcp", options), 0
+    _summary(result, folder, result.steps - first)
     if result.interrupted:
         click.echo(f"interrupted after step {result.steps}; go on with: ru-calc md --restart {folder}")
         sys.exit(130)
@@ -124,7 +124,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     return run_md(atoms, calculator, settings, output, report), output.folder
 
 
-def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
+def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     from ru_calc.md import resume_md
     from ru_calc.md.checkpoint import load_checkpoint
     from ru_calc.md.run import settings_to_resume
@@ -141,7 +141,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> MDResult:
     calculator = make_calculator(**origin, threads=options["threads"])
     click.echo(f"{len(saved.atoms)} atoms, {_describe(settings, saved.output)}, from step {saved.step}")
     click.echo(_columns())
-    return resume_md(folder, calculator, steps, _row)
+    return resume_md(folder, calculator, steps, _row), saved.step
 
 
 def _refuse_changes(context: click.Context) -> None:
@@ -195,7 +195,7 @@ def _row(row: dict[str, float], speed: float | None) -> None:
     click.echo(f"{row['step']:>9.0f}" + "".join(cells))
 
 
-def _summary(result: MDResult, folder: Path) -> None:
+def _summary(result: MDResult, folder: Path, steps: int) -> None:
     import numpy as np
 
     thermo = result.thermo
@@ -212,4 +212,8 @@ def _summary(result: MDResult, folder: Path) -> None:
         parts.append(f"{result.atom_steps_per_s:.0f} atom-steps/s")
     if parts:
         click.echo(", ".join(parts))
+    neighbors = getattr(result.atoms.calc, "neighbor_statistics", None)
+    if neighbors is not None:
+        times = "1 rebuild" if neighbors.rebuilds == 1 else f"{neighbors.rebuilds} rebuilds"
+        click.echo(f"neighbour list: {times} in {steps} steps")
     click.echo(f"written to {folder}")
