@@ -44,6 +44,7 @@ class CardFacts:
         command: how the model was made.
         peers: name → rows of another calculator on the same test frames.
         notes: further sentences on where not to trust it.
+        speeds: rows `model`, `header`, `atoms`, `cpu_us` (of one core, per atom and force call) of a benchmark.
     """
 
     name: str
@@ -54,6 +55,7 @@ class CardFacts:
     command: str
     peers: Mapping[str, Rows]
     notes: Sequence[str]
+    speeds: Rows = ()
 
 
 def card(facts: CardFacts) -> str:
@@ -71,6 +73,7 @@ def card(facts: CardFacts) -> str:
         _type_table(facts.errors, facts.peers),
         "## Properties",
         facts.properties,
+        *(["## Accuracy against speed", _speed_table(facts.speeds)] if facts.speeds else []),
         "## Where not to trust it",
         _warnings(facts),
     ]
@@ -136,6 +139,20 @@ def _type_table(errors: Rows, peers: Mapping[str, Rows]) -> str:
                 cells += [_cell(name, of_peer.get(row["config_type"], {}).get(name)) for name in compared]
             rows.append(cells)
     return _table(head, rows)
+
+
+def _speed_table(speeds: Rows) -> str:
+    rows = []
+    for row in speeds:
+        settings, metrics = row["header"]["hyperparameters"], row["header"]["metrics"]
+        angles = (
+            f"l ≤ {settings['l_max']}, {settings['angular_radial']} radial" if settings.get("angular") else "no angles"
+        )
+        network = f"{settings['channels']} channels, {settings['blocks']} blocks, {angles}"
+        errors = (metrics["validation_forces_meV_per_A"], metrics["validation_energy_meV_per_atom"])
+        rows.append([f"`{row['model']}`", network, *(f"{error:.3g}" for error in errors), f"{row['cpu_us']:.1f}"])
+    head = ["model", "network", "validation F MAE (meV/Å)", "E MAE (meV/atom)"]
+    return _table([*head, f"µs of one core per atom ({speeds[0]['atoms']} atoms)"], rows)
 
 
 # Forces that vanish by symmetry are rounding on both sides.

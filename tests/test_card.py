@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click import BadParameter
 from click.testing import CliRunner
 from conftest import small_model
 from labelled import lj_frames
 
 from ru_calc.card import GROUPS, CardFacts, beaten_by, card, group_of
 from ru_calc.cli import main
+from ru_calc.cli.card import _speeds
 from ru_calc.dataset import Dataset, read_dataset, write_dataset
 from ru_calc.evaluate import assess, predict_by_model
 from ru_calc.open_model import open_model
@@ -73,3 +75,28 @@ def test_the_command_reads_the_model_once(facts, tmp_path, monkeypatch):
 def test_every_shipped_config_type_has_a_group():
     kinds = np.unique(read_dataset("distilled").config_type)
     assert {group_of(kind) for kind in kinds} == set(GROUPS)
+
+
+def test_card_sets_accuracy_against_speed_from_a_benchmark(facts):
+    metrics = {"epoch": 4, "validation_forces_meV_per_A": 123.4, "validation_energy_meV_per_atom": 5.67}
+    header = {**facts.header, "metrics": metrics}
+    speeds = [{"model": "m", "header": header, "atoms": 4000, "cpu_us": 8.91}]
+    text = card(replace(facts, speeds=speeds))
+    network = "16 channels, 2 blocks, l ≤ 4, 4 radial"
+    assert f"| `m` | {network} | 123 | 5.67 | 8.9 |" in text and "(4000 atoms)" in text
+    assert "Accuracy against speed" not in card(facts)
+
+
+def test_speeds_are_those_of_the_engines_at_one_thread_and_a_middle_size(tmp_path):
+    def row(contestant, atoms, threads=1, cpu_us=1.0):
+        return {"contestant": contestant, "atoms": atoms, "threads": threads, "cpu_us": cpu_us}
+
+    rows = [row("engine default", 64), row("engine default", 4000, cpu_us=9.0), row("engine default", 99000)]
+    rows += [row("engine default", 4000, threads=2), row("ASE EMT (Cu)", 4000)]
+    (tmp_path / "bench.json").write_text(json.dumps({"rows": rows}))
+    (found,) = _speeds(tmp_path / "bench.json")
+    assert (found["model"], found["atoms"], found["cpu_us"]) == ("default", 4000, 9.0)
+    assert found["header"]["family"] == "schnet"
+    (tmp_path / "bench.json").write_text("{}")
+    with pytest.raises(BadParameter, match="is not a JSON file of 'ru-calc bench'"):
+        _speeds(tmp_path / "bench.json")

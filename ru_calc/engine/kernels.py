@@ -1,13 +1,19 @@
 """Which compiled module runs: the one for the widest vectors that this processor has.
 
 The three modules are built from the same source; each holds both precisions.  Where none could be built (no compiler at
-installation), there is none, and callers say so.
+installation), there is none, and callers say so.  A source tree that stands in front of an installation, as in a clone
+that Python was started in, has none of its own: those of the installation serve it, if they belong to the same code.
 """
 
 from __future__ import annotations
 
+import filecmp
+import sys
 from functools import cache
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 
 INSTRUCTION_SETS = ("avx512", "avx2", "base")
@@ -16,12 +22,8 @@ INSTRUCTION_SETS = ("avx512", "avx2", "base")
 @cache
 def available() -> dict[str, ModuleType]:
     """Compiled modules that can run here, by instruction set, the fastest first."""
-    built = {}
-    for name in INSTRUCTION_SETS:
-        try:
-            built[name] = import_module(f"ru_calc.engine._kernel_{name}")
-        except ImportError:
-            continue
+    found = {name: _module(f"_kernel_{name}") for name in INSTRUCTION_SETS}
+    built = {name: module for name, module in found.items() if module is not None}
     runs = built["base"].processor() if "base" in built else ()
     return {name: module for name, module in built.items() if name in runs}
 
@@ -29,3 +31,24 @@ def available() -> dict[str, ModuleType]:
 def fastest() -> ModuleType | None:
     """The compiled module to use, or None where none could be built."""
     return next(iter(available().values()), None)
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return import_module(f"ru_calc.engine.{name}")
+    except ImportError:
+        return _installed(name)
+
+
+def _installed(name: str) -> ModuleType | None:
+    """The module of an installation behind this source tree."""
+    here = Path(__file__).parent
+    for folder in (Path(entry) / "ru_calc" / "engine" for entry in sys.path):
+        file = next((path for suffix in EXTENSION_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
+        if file and all(filecmp.cmp(here / part, folder / part, False) for part in ("engine.py", "packing.py")):
+            spec = spec_from_file_location(f"ru_calc.engine.{name}", file)
+            if spec and spec.loader:
+                module = module_from_spec(spec)
+                spec.loader.exec_module(module)
+                return module
+    return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +28,7 @@ def modules(monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], processor: 
         return SimpleNamespace(name=kind, processor=lambda: processor)
 
     monkeypatch.setattr(kernels, "import_module", load)
+    monkeypatch.setattr(kernels, "_installed", lambda name: None)
     return kernels.available.__wrapped__()
 
 
@@ -39,6 +43,20 @@ def test_without_modules_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert modules(monkeypatch, (), ()) == {}
     monkeypatch.setattr(kernels, "available", dict)
     assert kernels.fastest() is None
+
+
+@pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
+def test_a_source_tree_in_front_of_an_installation_uses_its_modules_if_the_code_is_the_same(monkeypatch, tmp_path):
+    folder = tmp_path / "ru_calc" / "engine"
+    folder.mkdir(parents=True)
+    module = Path(kernels.available()[KERNELS[0]].__file__)
+    for file in (module, *(Path(kernels.__file__).parent / name for name in ("engine.py", "packing.py"))):
+        shutil.copy(file, folder)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert kernels._installed(f"_kernel_{KERNELS[0]}").__file__ == str(folder / module.name)
+    assert kernels._installed("_kernel_other") is None
+    (folder / "engine.py").write_text("another version")
+    assert kernels._installed(f"_kernel_{KERNELS[0]}") is None
 
 
 @pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
