@@ -46,8 +46,9 @@ class RuSchNet(Calculator):
         dtype: of the network, "float32" or "float64"; positions and sums are float64 in any case.
         skin_A: extra range of the neighbour list in Å; results do not depend on it.
         threads: CPU threads of the compiled engine; more than one pays for some thousand atoms on an idle machine.
-        engine: "compiled" (tables and C++ on the CPU), "reference" (the network itself in torch, many times slower), or
-            "auto", the first that serves.
+        engine: "compiled" (tables, in C++ on the CPU; on a CUDA device in kernels that have not been run on one yet),
+            "reference" (the network itself in torch, many times slower), or "auto": compiled on the CPU where it can,
+            and the reference elsewhere.
         non_conservative: accept a file whose forces are not derivatives of its energy.
 
     Raises:

@@ -25,7 +25,7 @@ class OpenModel:
     """A predictor and what it is.
 
     Attributes:
-        predictor: `Engine` or `Reference`.
+        predictor: `Engine`, `DeviceEngine` or `Reference`.
         header: what the model file says of itself.
         engine: `compiled` or `reference`.
         device: where it runs.
@@ -50,8 +50,9 @@ def open_model(
         dtype: of the network, `float32` or `float64`.
         device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads of the compiled engine; the reference takes those of torch.
-        engine: `compiled` tables on the CPU; `reference`, the network itself in torch, on any device; `auto`, the first
-            that serves.
+        engine: `compiled`, tables: C++ on the CPU, Triton or torch on a CUDA device; `reference`, the network itself in
+            torch, on any device; `auto`, compiled on the CPU where it can, and the reference elsewhere: the kernels for
+            CUDA have been checked without a device only, so they are chosen by name.
 
     Raises:
         ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
@@ -65,8 +66,8 @@ def open_model(
     obstacle = _obstacle(file, where)
     if engine == "compiled" and obstacle:
         raise SettingsError(f"engine is 'compiled', but {obstacle}; use engine='auto' or 'reference'")
-    if engine != "reference" and not obstacle:
-        return OpenModel(_compiled(file, dtype, threads), file.header, "compiled", where)
+    if not obstacle and (engine == "compiled" or (engine == "auto" and where == "cpu")):
+        return OpenModel(_compiled(file, dtype, threads, where), file.header, "compiled", where)
     if engine == "auto" and obstacle == NOT_BUILT:
         warnings.warn(
             "the compiled engine of ru-calc is not there (no C++20 compiler at installation), so the network runs on "
@@ -79,28 +80,31 @@ def open_model(
 
 def _obstacle(file: ModelFile, device: str) -> str | None:
     """Why the compiled engine cannot serve a model, if so."""
-    if device != "cpu":
-        return f"it runs on the CPU and the device is {device}"
     if file.header["family"] != "schnet":
         return f"it evaluates the family schnet, and {file.name} is of family {file.header['family']}"
-    return NOT_BUILT if kernels.fastest() is None else None
+    return NOT_BUILT if device == "cpu" and kernels.fastest() is None else None
 
 
-def _compiled(file: ModelFile, dtype: str, threads: int) -> Engine:
-    _check_compiled(file.path, file.path.stat().st_mtime_ns)
-    return _engine(file, dtype, threads)
+def _compiled(file: ModelFile, dtype: str, threads: int, device: str) -> Predictor:
+    _check_compiled(file.path, file.path.stat().st_mtime_ns, device)
+    return _engine(file, dtype, device, threads)
 
 
 @cache
-def _check_compiled(path: Path, _modified_ns: int) -> None:
+def _check_compiled(path: Path, _modified_ns: int, device: str) -> None:
     file = read_model_file(path)
-    engine = _engine(file, "float64", intervals=GOLDEN_INTERVALS)
+    engine = _engine(file, "float64", device, intervals=GOLDEN_INTERVALS)
     file.check_golden(engine.predict(golden_structures(), None, ("energy",)).energy)
 
 
-def _engine(file: ModelFile, dtype: str, threads: int = 1, intervals: int | None = None) -> Engine:
+def _engine(file: ModelFile, dtype: str, device: str, threads: int = 1, intervals: int | None = None) -> Predictor:
+    settings, weights = file.header["hyperparameters"], file.weights
     try:
-        return Engine(file.header["hyperparameters"], file.weights, dtype, threads, intervals=intervals)
+        if device == "cpu":
+            return Engine(settings, weights, dtype, threads, intervals=intervals)
+        from ru_calc.engine.device import DeviceEngine
+
+        return DeviceEngine(settings, weights, dtype, device, intervals)
     except (KeyError, ValueError) as problem:
         raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
 

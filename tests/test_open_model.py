@@ -13,6 +13,7 @@ from conftest import TOLERANCE, rewritten, small_model
 
 from ru_calc.derivatives import Reference
 from ru_calc.engine import kernels
+from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError
 from ru_calc.modelfile import model_names
@@ -44,9 +45,16 @@ def unbuilt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA device is there, and torch would use it."""
+    """A CUDA device is there, and torch would use it: what runs on it runs on the CPU."""
+
+    class OnCpu(DeviceEngine):
+        def __init__(self, settings: dict, weights: dict, dtype: str, device: str, intervals: int | None) -> None:
+            super().__init__(settings, weights, dtype, "cpu", intervals)
+            self.asked = device
+
     monkeypatch.setattr("ru_calc.devices._cuda_devices", lambda: 1)
     monkeypatch.setattr("ru_calc.derivatives.Reference", lambda potential, dtype, device: (dtype, device))
+    monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
 
 
 # Which
@@ -118,10 +126,11 @@ def test_a_compiled_engine_that_could_not_be_built_is_refused(model_file: Path, 
         open_model(model_file, device="cpu", engine="compiled")
 
 
-def test_a_compiled_engine_on_a_cuda_device_is_refused(model_file: Path, cuda: None) -> None:
-    for device in ("auto", "cuda"):
-        with pytest.raises(SettingsError, match="it runs on the CPU and the device is cuda; use engine='auto' or 'ref"):
-            open_model(model_file, device=device, engine="compiled")
+def test_a_compiled_engine_on_a_cuda_device_serves_where_it_is_asked_for(model_file: Path, cuda: None) -> None:
+    for device in ("auto", "cuda", "cuda:0"):
+        opened = open_model(model_file, device=device, engine="compiled")
+        assert (opened.engine, opened.device) == ("compiled", "cuda" if device == "auto" else device)
+        assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.asked == opened.device
 
 
 def test_a_compiled_engine_of_another_family_is_refused(paper_file: Path) -> None:

@@ -1,0 +1,227 @@
+"""`DeviceEngine` in plain torch on the CPU gives what the reference and the compiled engine give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from device_parity import device_engine
+from parity import (
+    FINEST,
+    KERNELS,
+    MODELS,
+    SMALL,
+    STRUCTURES,
+    assert_near,
+    dimers,
+    engine,
+    intervals,
+    model,
+    settings,
+)
+
+from ru_calc.derivatives import Reference
+from ru_calc.engine.device import DeviceEngine
+from ru_calc.engine.packing import Packing
+from ru_calc.errors import ModelError, SettingsError
+from ru_calc.neighbors import find_pairs
+from ru_calc.open_model import open_model
+from ru_calc.predictor import WANTED, Prediction
+from ru_calc.structures import Structures
+
+OVERLAPPING = "600 neighbours"
+NAMES = ["angular", "no angles, three blocks, no norm"]
+ORDINARY = {label: atoms for label, atoms in SMALL.items() if label != OVERLAPPING}
+
+
+def assert_parity(found: Prediction, expected: Prediction, row: str) -> None:
+    """Frame by frame: a frame of large numbers does not make another one's errors small."""
+    assert_near(Prediction(expected.energy, found.energies, found.forces, found.stress), expected, row)
+    np.testing.assert_allclose(found.energy, expected.energy, rtol=1e-12 if "64" in row else 2e-6, atol=1e-4)
+
+
+def check_batch(predict: Callable[[list[Atoms]], Prediction], name: str, row: str) -> None:
+    """All small structures and dimers in one call."""
+    for batch in (list(ORDINARY.values()), list(dimers(settings(name)["cutoff_A"]).values())):
+        assert_parity(predict(batch), Reference(model(name)).predict(batch), row)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "default", "plain"])
+def test_it_is_the_reference_up_to_rounding(name: str) -> None:
+    finest = device_engine(name, intervals=intervals(name, FINEST))
+    check_batch(finest.predict, name, "float64 tables")
+
+
+@pytest.mark.parametrize("name", [*MODELS, "default", "plain"])
+def test_in_float32_it_agrees_up_to_rounding(name: str) -> None:
+    # float32 keeps 7 digits of an energy whose terms are some 10 eV.
+    check_batch(device_engine(name, "float32").predict, name, "float32 tables")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_neighbours_than_a_tile_holds(name: str) -> None:
+    atoms = STRUCTURES[OVERLAPPING]
+    assert_near(device_engine(name).predict(atoms), Reference(model(name)).predict(atoms), "float64 tables")
+
+
+@pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
+@pytest.mark.parametrize("name", [*NAMES, "odd widths", "default"])
+def test_with_the_same_tables_it_is_the_compiled_engine(name: str) -> None:
+    batch = list(ORDINARY.values())
+    assert_near(device_engine(name).predict(batch), engine(name).predict(batch))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_thousand_atoms_in_several_chunks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    atoms, made = STRUCTURES["1000 atoms"], device_engine(name)
+    whole = made.predict(atoms)
+    monkeypatch.setattr("ru_calc.engine.torch_kernels.ELEMENTS", 1 << 18)
+    monkeypatch.setattr("ru_calc.engine.device_passes.ANGULAR_ATOMS", {"cpu": 300})
+    assert_near(made.predict(atoms), whole)
+
+
+# That the check bites
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("angular", "angular_table"), ("angular", "filter_1"), (NAMES[1], "filter_0")]
+)
+def test_one_entry_of_a_table_is_noticed(name: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Packing):
+        def arrays(self, intervals: int) -> dict:
+            arrays = super().arrays(intervals)
+            arrays[table][len(arrays[table]) // 2, 1] += 1e-3
+            return arrays
+
+    monkeypatch.setattr("ru_calc.engine.device.Packing", Broken)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_batch(device_engine(name).predict, name, "float64 tables")
+
+
+def test_a_pair_that_is_missing_is_noticed() -> None:
+    structures, made = Structures.from_atoms(STRUCTURES["hcp"]), device_engine("angular")
+    pairs = find_pairs(structures, made.cutoff_A)
+    nearest = np.linalg.norm(pairs.vectors(structures), axis=1).argmin()
+    short = type(pairs)(*(np.delete(getattr(pairs, name), nearest, axis=0) for name in pairs.__dataclass_fields__))
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_near(made.predict(structures, short), made.predict(structures, pairs), "float64 tables")
+
+
+# Only what is asked for, and what may be asked
+
+
+def test_nothing_is_computed_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, atoms = device_engine("angular"), STRUCTURES["hcp"]
+    full = made.predict(atoms)
+    for want in (("energy",), ("energies",), ("forces",), ("stress",)):
+        found = made.predict(atoms, None, want)
+        for name in WANTED:
+            assert (getattr(found, name) is None) == (name not in want)
+        np.testing.assert_array_equal(getattr(found, want[0]), getattr(full, want[0]))
+    monkeypatch.setattr("ru_calc.engine.torch_kernels.gather_reverse", None)
+    made.predict(atoms, None, ("energy", "energies"))
+
+
+def test_a_list_is_sent_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, structures = device_engine("angular"), Structures.from_atoms(STRUCTURES["slab"])
+    wide = find_pairs(structures, made.cutoff_A + 1.0)
+    first = made.predict(structures, wide)
+    assert_near(first, made.predict(structures))
+    again = made.predict(structures, wide)
+    monkeypatch.setattr("ru_calc.engine.device.rows_of", None)
+    for name in ("energies", "forces"):
+        np.testing.assert_array_equal(getattr(made.predict(structures, wide), name), getattr(again, name))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-14), ("float32", 5e-7)])
+def test_an_atom_without_neighbours_has_the_energy_of_an_isolated_atom(dtype: str, error: float) -> None:
+    # A product of matrices may round a row differently when there are more rows: in float32 that can be seen.
+    for name in (*NAMES, "no angles, no blocks"):
+        found = device_engine(name, dtype).predict(Atoms("Ru9", 7.0 * np.arange(27).reshape(9, 3)))
+        np.testing.assert_allclose(found.energies, settings(name)["atom_energy_eV"], rtol=0, atol=error)
+        assert not found.forces.any()
+
+
+def test_no_atoms_have_no_energy() -> None:
+    made = device_engine("angular")
+    assert made.predict([]).forces.shape == (0, 3) and made.predict([]).stress.shape == (0, 6)
+    assert made.predict([Atoms(), Atoms()]).energy.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_a_number_shows_and_does_no_harm(name: str) -> None:
+    made, structures = device_engine(name, "float32"), Structures.from_atoms(STRUCTURES["hcp"])
+    pairs = find_pairs(structures, made.cutoff_A)
+    expected = made.predict(structures, pairs)
+    spoilt = Structures.from_atoms(STRUCTURES["hcp"])
+    spoilt.positions[0, 0] = np.nan
+    assert np.isnan(made.predict(spoilt, pairs).forces[0]).all()
+    clash = Structures.from_atoms(STRUCTURES["hcp"])
+    clash.positions[3] = clash.positions[4]
+    assert np.isnan(made.predict(clash).forces[[3, 4]]).all()
+    np.testing.assert_array_equal(made.predict(structures, pairs).forces, expected.forces)
+
+
+def test_the_precision_of_products_is_left_as_it_was() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        device_engine("angular", "float32").predict(STRUCTURES["dimer"])
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": "float16"}, "dtype is 'float16'; choose one of float32, float64"),
+        ({"kernels": "opencl"}, "kernels is 'opencl'; choose one of auto, triton, torch"),
+    ],
+)
+def test_what_does_not_exist_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        device_engine("angular", intervals=64, **changes)
+
+
+def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(SettingsError, match=r"kernels is 'triton', but (it is not installed|the device is cpu)"):
+        device_engine("angular", kernels="triton")
+
+
+# Behind open_model
+
+
+@pytest.fixture
+def as_if_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device `cuda` is there, and is the CPU."""
+
+    class OnCpu(DeviceEngine):
+        def __init__(self, chosen: dict, arrays: dict, dtype: str, device: str, intervals: int | None) -> None:
+            assert device == "cuda"
+            super().__init__(chosen, arrays, dtype, "cpu", intervals)
+
+    monkeypatch.setattr("ru_calc.open_model.resolve_device", lambda device: device)
+    monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
+
+
+@pytest.mark.parametrize("chosen", ["auto", "compiled"])
+def test_a_cuda_device_gets_the_engine(as_if_cuda: None, chosen: str) -> None:
+    opened = open_model("default", device="cuda", engine=chosen)
+    assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.dtype == "float32"
+    assert (opened.engine, opened.device) == ("compiled", "cuda")
+
+
+def test_golden_predictions_are_checked_on_the_device(as_if_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ru_calc.open_model._check_compiled", open_model.__globals__["_check_compiled"].__wrapped__)
+
+    def spoilt(self: DeviceEngine, structures: Structures, pairs: None, want: Collection[str]) -> Prediction:
+        return Prediction(energy=np.zeros(len(structures)), energies=np.zeros(structures.n_atoms))
+
+    monkeypatch.setattr(DeviceEngine, "predict", spoilt)
+    with pytest.raises(ModelError, match="golden energies differ"):
+        open_model("default", device="cuda")
