@@ -80,7 +80,7 @@ MODEL_OPTIONS = (
         type=click.Choice(ENGINES),
         default="auto",
         show_default=True,
-        help="The compiled engine, or the reference in torch; auto is the first that serves.",
+        help="The compiled engine, or the reference in torch; auto is compiled on the CPU where it can.",
     ),
     THREADS,
 )
