@@ -590,3 +590,8 @@ def test_a_lone_atom_flies_in_nve_and_is_heated_by_langevin():
     atom = build_structure("atom")
     run_md(atom, FreeFlight(), MDSettings("nvt-langevin", steps=20))
     assert atom.get_kinetic_energy() > 0
+
+
+def test_a_script_without_an_output_folder_ends_at_ctrl_c():
+    with pytest.raises(KeyboardInterrupt):
+        run_md(crystal(), Stopping(at_call=8), MDSettings("nvt-langevin", steps=30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -123,7 +124,8 @@ class Simulation:
     def go(self, report: Report | None) -> MDResult:
         """Steps to the end, to an interruption, or to the first unphysical frame."""
         begun, first = time.perf_counter(), self.step
-        with listen() as interruption:
+        # Without files there is nothing to save: a script ends where it is interrupted, as any other.
+        with nullcontext(Interruption()) if self.output is None else listen() as interruption:
             try:
                 self._steps(report, interruption)
                 if self.step % self._checkpoint_every():
