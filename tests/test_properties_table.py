@@ -1,6 +1,7 @@
 """All properties at once, their reference values, and `ru-calc properties`."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from nearest import BOND_A, NearestNeighbours
 
 from ru_calc.cli import main
+from ru_calc.errors import SettingsError
 from ru_calc.properties import Property, all_properties, compare, reference, reference_value, reference_values, score
 from ru_calc.properties.everything import NAMES
 from ru_calc.properties.references import TARGETS
@@ -190,3 +192,11 @@ def test_bad_input_is_refused_in_one_line(arguments, code, message):
     assert result.exit_code == code
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+def test_phonons_without_phonopy_are_refused_before_anything_is_measured(monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonopy", None)
+    calculator = NearestNeighbours()
+    with pytest.raises(SettingsError, match="need phonopy: pip install phonopy"):
+        all_properties(calculator, quick=True, phonons=True)
+    assert not calculator.results

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, make_calculator, with_options
-from ru_calc.errors import SettingsError
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -33,8 +31,6 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
     near the model has to come to its teacher, the model that made the labels.
     """
     check_predictor(chosen)
-    if phonons and find_spec("phonopy") is None:
-        raise SettingsError("--phonons needs phonopy: pip install phonopy, or leave --phonons out")
 
     from ru_calc.errors import UnphysicalError
     from ru_calc.files import check_writable

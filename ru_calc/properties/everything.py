@@ -15,7 +15,7 @@ from ru_calc.properties.elastic import hcp_elastic_constants
 from ru_calc.properties.lattices import phase_named
 from ru_calc.properties.molecules import dimer, isolated_atom_energy
 from ru_calc.properties.ordering import phase_order
-from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz
+from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz, require_phonopy
 from ru_calc.properties.surfaces import basal_surface
 
 NAMES = {
@@ -94,7 +94,12 @@ def all_properties(calculator: Calculator, quick: bool = False, phonons: bool = 
         quick: leave out the costlier ones that have no target, and measure the vacancy in 36 sites instead of 96, the
             surface with 10 layers instead of 12, the phase order at 5 volumes instead of 11: for choosing checkpoints.
         phonons: also the lowest phonon frequency of the whole zone (needs phonopy).
+
+    Raises:
+        SettingsError: phonopy is needed and not installed; said before anything is measured.
     """
+    if phonons:
+        require_phonopy()
     bench = _Bench(calculator, quick)
     found: dict[str, Property] = {}
     for symbols, measure in _measurements(quick, phonons):

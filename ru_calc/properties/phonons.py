@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -71,17 +72,26 @@ def lowest_frequency_THz(
     return float(np.min(phonon.mesh.frequencies))
 
 
+def require_phonopy() -> None:
+    """Refuses early what needs phonopy.
+
+    Raises:
+        SettingsError: phonopy is not installed.
+    """
+    if find_spec("phonopy") is None:
+        raise SettingsError("phonons beyond Γ need phonopy: pip install phonopy")
+
+
 def phonopy_of(hcp: HcpLattice, calculator: Calculator, supercell: tuple[int, int, int] = (4, 4, 3)) -> Any:
     """A `phonopy.Phonopy` with force constants, for band structures, densities of states and thermal properties.
 
     Raises:
         SettingsError: phonopy is not installed.
     """
-    try:
-        from phonopy import Phonopy
-        from phonopy.structure.atoms import PhonopyAtoms
-    except ImportError as problem:
-        raise SettingsError("phonons beyond Γ need phonopy: pip install phonopy") from problem
+    require_phonopy()
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
     unit = hcp.atoms()
     cell = PhonopyAtoms(unit.get_chemical_symbols(), cell=unit.cell.array, scaled_positions=unit.get_scaled_positions())
     phonon = Phonopy(cell, supercell_matrix=np.diag(supercell))
