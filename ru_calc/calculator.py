@@ -18,6 +18,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
+from ru_calc.devices import DTYPES, ENGINES, resolve_device
 from ru_calc.errors import DataError, RuCalcError
 from ru_calc.neighbors import NeighborPairs, VerletList
 from ru_calc.speed import NeighborStatistics, Throughput, dynamics, timed
@@ -25,9 +26,6 @@ from ru_calc.structures import Structures
 
 if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
-
-DTYPES = ("float32", "float64")
-ENGINES = ("auto", "compiled", "reference")
 
 
 class RuSchNet(Calculator):
@@ -113,8 +111,6 @@ class RuSchNet(Calculator):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in used.items())})"
 
     def _device(self) -> str:
-        from ru_calc.devices import resolve_device
-
         asked = self.parameters["device"]
         return resolve_device(asked) if asked == "auto" else asked
 
@@ -219,23 +215,18 @@ class RuSchNet(Calculator):
     def _load(self) -> None:
         if self._predictor is not None:
             return
-        from ru_calc.modelfile import read_header
         from ru_calc.open_model import open_model
 
         name, chosen = self.parameters["model"], self.parameters
         try:
-            conservative = read_header(name)["conservative"]
+            opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
         except RuCalcError as problem:
             raise CalculatorSetupError(str(problem)) from problem
-        if not (conservative or chosen["non_conservative"] or _is_shipped(name)):
+        if not (opened.header["conservative"] or chosen["non_conservative"] or _is_shipped(name)):
             raise CalculatorSetupError(
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
                 "energy; choose another model, or pass non_conservative=True"
             )
-        try:
-            opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
-        except RuCalcError as problem:
-            raise CalculatorSetupError(str(problem)) from problem
         self._predictor, self._header, self._engine = opened.predictor, opened.header, opened.engine
         self._neighbors = VerletList(self._predictor.cutoff_A, chosen["skin_A"])
 
@@ -316,9 +307,7 @@ def _checked_skin(skin_A: float) -> float:
 
 
 def _checked_device(device: str) -> str:
-    if device not in ("auto", "cpu"):
-        from ru_calc.devices import resolve_device
-
+    if device != "auto":  # which is looked for when the model is read
         try:
             resolve_device(device)
         except RuCalcError as problem:

@@ -1,4 +1,4 @@
-"""Where a network runs: the names of devices, and which of them is there."""
+"""Where and how a network runs: names of devices, engines and precisions, and which device is there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 from ru_calc.errors import SettingsError
 
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+ENGINES = ("auto", "compiled", "reference")
+DTYPES = ("float32", "float64")
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")
 
 
@@ -17,7 +20,7 @@ def resolve_device(device: str) -> str:
     Raises:
         SettingsError: not one of auto, cpu, cuda, cuda:N, or a CUDA device that is not there.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+    if not DEVICE.fullmatch(str(device)):
         raise SettingsError(f"device is {device!r}; choose one of auto, cpu, cuda, cuda:N")
     if device == "auto":
         return "cuda" if _cuda_devices() else "cpu"

@@ -20,7 +20,10 @@ def harmonic_coefficients(degree: int) -> np.ndarray:
 
 
 def legendre_harmonics(points: np.ndarray, l_max: int) -> np.ndarray:
-    """The same functions by associated Legendre polynomials (SciPy), for setting up constants: (p, (l_max + 1)²)."""
+    """Real spherical harmonics with Σ_m Y_lm² = 2l + 1 of unit vectors (p, 3): (p, (l_max + 1)²), m = −l … l.
+
+    By associated Legendre polynomials (SciPy), for setting up constants.
+    """
     theta, phi = np.arccos(np.clip(points[:, 2], -1, 1)), np.arctan2(points[:, 1], points[:, 0])
     columns = []
     for degree in range(l_max + 1):

@@ -8,14 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ru_calc.devices import resolve_device
+from ru_calc.devices import DTYPES, ENGINES, resolve_device
 from ru_calc.engine import kernels
-from ru_calc.engine.engine import BITS, Engine
+from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError
 from ru_calc.modelfile import ModelFile, golden_structures, read_model_file
 from ru_calc.predictor import Predictor
 
-ENGINES = ("auto", "compiled", "reference")
 NOT_BUILT = "it could not be built at installation"
 GOLDEN_INTERVALS = 512  # enough for the tolerance of the golden predictions, in float64
 
@@ -58,7 +57,7 @@ def open_model(
         ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
         SettingsError: a device, dtype or engine that does not exist, or a compiled engine that cannot serve.
     """
-    for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, tuple(BITS))):
+    for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, DTYPES)):
         if value not in choices:
             raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
     where = resolve_device(device)

@@ -76,7 +76,7 @@ def load_model(model: str | Path = "default") -> StoredModel:
     with torch.random.fork_rng(devices=[]):  # a module draws its first weights before it gets the stored ones
         potential = build_potential(file.header["family"], file.header["hyperparameters"]).double()
     try:
-        potential.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in file.weights.items()})
+        potential.load_state_dict({name: torch.from_numpy(array) for name, array in file.weights.items()})
     except RuntimeError as problem:
         raise ModelError(f"{file.path}: weights do not fit its header ({str(problem).splitlines()[0]})") from problem
     potential.eval()

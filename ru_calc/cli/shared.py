@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.devices import DEVICE, DTYPES, ENGINES
 from ru_calc.errors import DataError, ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ def json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict
 
 def device_name(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
     """Callback of an option that names a device; whether it is there is seen when it is used."""
-    if text is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+    if text is not None and not DEVICE.fullmatch(text):
         raise click.BadParameter(f"{text!r} is not one of auto, cpu, cuda, cuda:N")
     return text
 
 
-ENGINES = ("auto", "compiled", "reference")
 # One thread by default: where the machine is busy, threads that wait for each other cost far more than they bring.
 THREADS = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True,
@@ -54,7 +53,7 @@ PREDICTOR_OPTIONS = (
         help='Its arguments, as {"potential": "Ru.eam.fs", "form": "fs"}.',
     ),
     click.option("--device", callback=device_name, help="auto, cpu, cuda or cuda:N; of a model. [default: auto]"),
-    click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Of a model. [default: float64]"),
+    click.option("--dtype", type=click.Choice(DTYPES), help="Of a model. [default: float64]"),
     click.option("--engine", type=click.Choice(ENGINES), help="What evaluates a model. [default: auto]"),
     THREADS,
 )  # fmt: skip
@@ -74,7 +73,7 @@ MODEL_OPTIONS = (
     click.option(
         "--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
     ),
-    click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+    click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
