@@ -14,7 +14,8 @@ LEVELS = {
     "cli": 8, "ase_plugin": 7, "md": 7, "relax": 7, "properties": 7, "card": 7, "bench": 7, "evaluate": 6,
     "calculator": 6, "open_model": 5, "fit": 5, "engine": 4, "storage": 4, "derivatives": 3, "potentials": 2,
     "predictor": 2, "modelfile": 2, "summary": 2, "convert": 2, "dataset": 1, "neighbors": 1, "metrics": 1, "plots": 1,
-    "build": 1, "speed": 1, "harmonics": 1, "devices": 1, "units": 0, "errors": 0, "structures": 0, "files": 0,
+    "build": 1, "speed": 1, "harmonics": 1, "devices": 1, "constants": 1, "units": 0, "errors": 0, "structures": 0,
+    "files": 0,
 }  # fmt: skip
 
 

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 
 from ru_calc.bench.contestants import SKIN_A, Contestant
 from ru_calc.build import build_structure
+from ru_calc.constants import NORM_EPS, ZBL_DECAYS, ZBL_POWER, ZBL_PREFACTOR, ZBL_STRENGTHS
 from ru_calc.errors import ModelError
 from ru_calc.modelfile import read_model_file
 from ru_calc.open_model import open_model
 from ru_calc.potentials.layers import smooth_step
 from ru_calc.units import BOHR_A, COULOMB_EV_A, RUTHENIUM
 
-NORM_EPS = 1e-2  # of `potentials.schnet.InteractionBlock`
 TOLERANCES = {"float64": (1e-6, 1e-5), "float32": (1e-5, 1e-4)}  # of energies, of forces
 
 
@@ -123,8 +123,8 @@ def _core(spk: Any, settings: Mapping[str, Any]) -> nn.Module:
     core = spk.atomistic.ZBLRepulsionEnergy("eV", "Ang", "core", trainable=False, cutoff_fn=fade).double()
     core.ke = torch.tensor(COULOMB_EV_A, dtype=torch.float64)
     exact = {
-        "a_pow": [0.23], "a_div": [1.0 / (0.8854 * BOHR_A)], "exponents": [3.19980, 0.94229, 0.40290, 0.20162],
-        "coefficients": [0.18175, 0.50986, 0.28022, 0.02817],
+        "a_pow": [ZBL_POWER], "a_div": [1.0 / (ZBL_PREFACTOR * BOHR_A)], "exponents": ZBL_DECAYS,
+        "coefficients": ZBL_STRENGTHS,
     }  # fmt: skip
     for name, values in exact.items():
         getattr(core, name).data = torch.tensor(values, dtype=torch.float64).expm1().log()  # inverse of softplus

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from ru_calc.constants import NORM_EPS, ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.engine.splines import RadialFunction, spline_coefficients
 from ru_calc.harmonics import harmonic_coefficients, triple_couplings
-from ru_calc.units import BOHR_A, COULOMB_EV_A, RUTHENIUM
 
 PAD = 16  # widths are filled up with zeros to whole vectors of every instruction set
-NORM_EPS = 1e-2
 
 Weights = Mapping[str, np.ndarray]
 
@@ -75,7 +74,8 @@ class Packing:
             "channels": self.channels, "width": settings["channels"], "blocks": settings["blocks"],
             "angular": self.angular, "cutoff": self.cutoff_A, "fade": settings["switch_A"], "norm_eps": NORM_EPS,
             "core_inner": settings["core_inner_A"], "core_outer": settings["core_outer_A"],
-            "core_length": 0.8854 * BOHR_A / (2.0 * RUTHENIUM**0.23), "core_strength": RUTHENIUM**2 * COULOMB_EV_A,
+            "core_length": ZBL_LENGTH_A, "core_strength": ZBL_SCALE_EV_A,
+            "core_terms": np.array([ZBL_STRENGTHS, ZBL_DECAYS]).T,
         }  # fmt: skip
 
     def _gaussians(self, r: np.ndarray) -> np.ndarray:

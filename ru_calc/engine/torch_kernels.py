@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ru_calc.constants import ZBL_DECAYS, ZBL_STRENGTHS
 from ru_calc.engine.device_model import Angular, Core, Grid
 from ru_calc.engine.device_pairs import CoreTerms, Geometry, Rows
 from ru_calc.engine.torch_layers import activate, activate_reverse, invariants, invariants_reverse
@@ -22,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 ELEMENTS = 1 << 21  # of the largest temporary of a chunk
-SCREENING = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
+SCREENING = tuple(zip(ZBL_STRENGTHS, ZBL_DECAYS, strict=True))
 
 
 def find_geometry(grid: Grid, core: Core, rows: Rows, x: Tensor, translations: Tensor, out: Geometry) -> CoreTerms:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ru_calc.engine.triton_messages import spline
+from ru_calc.engine.triton_messages import near_pairs, spline
 
 
 @triton.jit
@@ -46,13 +46,10 @@ def density_kernel(
     for _q in tl.static_range(HARMONICS):
         sums = sums + (zero,)
     for p in range(0, n, PAIRS):
-        lane = p + tl.arange(0, PAIRS)
-        here = lane < n
-        k = tl.load(interval + first + lane, here, 0)
-        t = tl.load(place + first + lane, here, 0.0)
+        at, here, k, t = near_pairs(p, first, n, interval, place, PAIRS)
         mask = here[:, None] & (c < RADIAL)[None, :]
         f, _ = spline(table + (k * RADIAL)[:, None] + c[None, :], mask, k, t, GRID, RADIAL, False)
-        y = _harmonics(_directions(direction, stride, first + lane, here), RAISING, HARMONICS)
+        y = _harmonics(_directions(direction, stride, at, here), RAISING, HARMONICS)
         new = ()
         for q in tl.static_range(HARMONICS):
             new = new + (sums[q] + y[q][:, None] * f,)
@@ -74,13 +71,10 @@ def density_reverse_kernel(
     c = tl.arange(0, WIDTH)
     bars = a_bar + i.to(tl.int64) * (HARMONICS * RADIAL) + c
     for p in range(0, n, PAIRS):
-        lane = p + tl.arange(0, PAIRS)
-        here = lane < n
-        k = tl.load(interval + first + lane, here, 0)
-        t = tl.load(place + first + lane, here, 0.0)
+        at, here, k, t = near_pairs(p, first, n, interval, place, PAIRS)
         mask = here[:, None] & (c < RADIAL)[None, :]
         f, df = spline(table + (k * RADIAL)[:, None] + c[None, :], mask, k, t, GRID, RADIAL, True)
-        d = _directions(direction, stride, first + lane, here)
+        d = _directions(direction, stride, at, here)
         y = _harmonics(d, RAISING, HARMONICS)
         y_bar = ()
         seen = tl.zeros((PAIRS, WIDTH), t.dtype)
@@ -89,13 +83,13 @@ def density_reverse_kernel(
             y_bar = y_bar + (tl.sum(f * bar, 1),)
             seen += y[q][:, None] * bar
         d_bar = _harmonics_reverse(d, y, y_bar, LOWERING, HARMONICS)
-        at = tl.load(slot + first + lane, here, 0)
-        along = tl.sum(df * seen, 1) + tl.load(slopes + at, here, 0.0)
+        to = tl.load(slot + at, here, 0)
+        along = tl.sum(df * seen, 1) + tl.load(slopes + to, here, 0.0)
         r = tl.where(here, (k.to(t.dtype) + t) * GRID[2], 1.0)
         along -= (d_bar[0] * d[0] + d_bar[1] * d[1] + d_bar[2] * d[2]) / r
-        tl.store(pull + 3 * at, d_bar[2] / r + along * d[2], here)
-        tl.store(pull + 3 * at + 1, d_bar[0] / r + along * d[0], here)
-        tl.store(pull + 3 * at + 2, d_bar[1] / r + along * d[1], here)
+        tl.store(pull + 3 * to, d_bar[2] / r + along * d[2], here)
+        tl.store(pull + 3 * to + 1, d_bar[0] / r + along * d[0], here)
+        tl.store(pull + 3 * to + 2, d_bar[1] / r + along * d[1], here)
 
 
 @triton.jit

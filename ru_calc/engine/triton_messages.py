@@ -64,6 +64,15 @@ def spline(rows, mask, k, t, GRID: tl.constexpr, CHANNELS: tl.constexpr, SLOPE: 
 
 
 @triton.jit
+def near_pairs(p, first, n, interval, place, PAIRS: tl.constexpr):
+    """Pairs p … p + PAIRS of an atom's row: where they are, which of them are there, interval and place in it."""
+    lane = p + tl.arange(0, PAIRS)
+    here = lane < n
+    at = first + lane
+    return at, here, tl.load(interval + at, here, 0), tl.load(place + at, here, 0.0)
+
+
+@triton.jit
 def gather_kernel(
     m, h, table, begin, count, atom, interval, place,
     GRID: tl.constexpr, ALIKE: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr, PAIRS: tl.constexpr,
@@ -74,14 +83,11 @@ def gather_kernel(
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     total = tl.zeros((PAIRS, WIDTH), table.dtype.element_ty)
     for p in range(0, n, PAIRS):
-        lane = p + tl.arange(0, PAIRS)
-        here = lane < n
-        k = tl.load(interval + first + lane, here, 0)
-        t = tl.load(place + first + lane, here, 0.0)
+        at, here, k, t = near_pairs(p, first, n, interval, place, PAIRS)
         mask = here[:, None] & (c < CHANNELS)[None, :]
         f, _ = spline(table + (k * CHANNELS)[:, None] + c[None, :], mask, k, t, GRID, CHANNELS, False)
         if not ALIKE:
-            j = tl.load(atom + first + lane, here, 0).to(tl.int64)
+            j = tl.load(atom + at, here, 0).to(tl.int64)
             f *= tl.load(h + (j * CHANNELS)[:, None] + c[None, :], mask, 0.0)
         total += f
     tl.store(m + i.to(tl.int64) * CHANNELS + c, tl.sum(total, 0), c < CHANNELS)
@@ -101,19 +107,16 @@ def reverse_kernel(
     mine = tl.load(h + own, c < CHANNELS, 0.0)  # h_i; of atoms that are alike, m̄_i
     total = tl.zeros((PAIRS, WIDTH), table.dtype.element_ty)
     for p in range(0, n, PAIRS):
-        lane = p + tl.arange(0, PAIRS)
-        here = lane < n
-        k = tl.load(interval + first + lane, here, 0)
-        t = tl.load(place + first + lane, here, 0.0)
+        at, here, k, t = near_pairs(p, first, n, interval, place, PAIRS)
         mask = here[:, None] & (c < CHANNELS)[None, :]
         f, df = spline(table + (k * CHANNELS)[:, None] + c[None, :], mask, k, t, GRID, CHANNELS, True)
         if not ALIKE:
-            j = tl.load(atom + first + lane, here, 0).to(tl.int64)
+            j = tl.load(atom + at, here, 0).to(tl.int64)
             theirs = tl.load(m_bar + (j * CHANNELS)[:, None] + c[None, :], mask, 0.0)
             total += f * theirs
             df *= theirs
         slope = tl.sum(df * mine[None, :], 1)
-        to = slopes + tl.load(slot + first + lane, here, 0)
+        to = slopes + tl.load(slot + at, here, 0)
         if ADD:
             slope += tl.load(to, here, 0.0)
         tl.store(to, slope, here)

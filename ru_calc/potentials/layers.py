@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ru_calc.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.harmonics import harmonic_coefficients
-from ru_calc.units import BOHR_A, COULOMB_EV_A, RUTHENIUM
 
 
 class Constant:
@@ -65,16 +65,15 @@ class GaussianBasis(nn.Module):
 class ZBLCore(nn.Module):
     """Screened nuclear repulsion, faded out over `inner_A … outer_A`, so that colliding atoms turn back.
 
-    E(r) = Z² e² / r · φ(r / a), a = 0.8854 a₀ / (2 Z^0.23), φ the universal screening function of J. F. Ziegler,
-    J. P. Biersack and U. Littmark, The Stopping and Range of Ions in Solids (1985).  No parameter is fitted.
+    E(r) = Z² e² / r · φ(r / a) with the universal screening function φ; see `ru_calc.constants`.  No parameter is
+    fitted.
     """
 
     def __init__(self, inner_A: float, outer_A: float) -> None:
         super().__init__()
         self.inner_A, self.outer_A = inner_A, outer_A
-        length_A = 0.8854 * BOHR_A / (2.0 * RUTHENIUM**0.23)
-        self.strength = Constant(RUTHENIUM**2 * COULOMB_EV_A * np.array([0.18175, 0.50986, 0.28022, 0.02817]))
-        self.decay = Constant(-np.array([3.19980, 0.94229, 0.40290, 0.20162]) / length_A)
+        self.strength = Constant(ZBL_SCALE_EV_A * np.array(ZBL_STRENGTHS))
+        self.decay = Constant(-np.array(ZBL_DECAYS) / ZBL_LENGTH_A)
 
     def forward(self, distances: Tensor) -> Tensor:
         """(p,) pair energies in eV from (p,) distances in Å."""

@@ -31,6 +31,7 @@ import torch
 from scipy.linalg import block_diag
 from torch import Tensor, nn
 
+from ru_calc.constants import NORM_EPS
 from ru_calc.errors import SettingsError
 from ru_calc.harmonics import triple_couplings
 from ru_calc.potentials.base import Pairs, Potential
@@ -155,8 +156,7 @@ class InteractionBlock(nn.Module):
         self.filter = dense(settings.n_radial, settings.filter_hidden, width)
         self.incoming = nn.Linear(width, width, bias=False)
         self.dense1 = nn.Linear(width, width)
-        # A wide eps keeps the normalisation smooth where the features vanish, as around an atom that leaves.
-        self.norm = nn.LayerNorm(width, eps=1e-2) if settings.layer_norm else nn.Identity()
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS) if settings.layer_norm else nn.Identity()
         self.dense2 = nn.Linear(width, width)
 
     def forward(self, x: Tensor, pairs: Pairs, gaussians: Tensor, fade: Tensor) -> Tensor:

@@ -142,7 +142,9 @@ def arrays_of(name: str) -> list[str]:
 @pytest.mark.parametrize("array", arrays_of("angular, three blocks") if KERNELS else [])
 def test_one_entry_of_every_array_is_noticed(array: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(values: np.ndarray) -> np.ndarray:
-        if array.endswith("_terms"):
+        if array == "core_terms":
+            values[-1, 0] += 1e-3  # of the slowest exponential: the others have died out where atoms come
+        elif array.endswith("_terms"):
             values[0, -1] += 1e-3  # before it, what the term refers to
         else:
             values[np.unravel_index(np.abs(values).argmax(), values.shape)] += 1e-3

@@ -149,6 +149,7 @@ template <class T> struct Model {
     bool angular;
     double cutoff, fade, step, core_inner, core_outer, core_length, core_strength, zero = 0;
     T norm_eps;
+    std::vector<double> core_terms;  // strength and decay of each exponential of the screening
     std::vector<Table<T>> filters;
     std::vector<Source<T>> sources;
     std::vector<Vector<T>> start;  // h_b before its sources
@@ -165,6 +166,7 @@ template <class T> struct Model {
         intervals = int(spec.number("intervals")), angular = spec.number("angular") != 0;
         cutoff = spec.number("cutoff"), fade = spec.number("fade"), step = cutoff / intervals;
         core_inner = spec.number("core_inner"), core_outer = spec.number("core_outer");
+        core_terms = spec.array("core_terms");
         core_length = spec.number("core_length"), core_strength = spec.number("core_strength");
         norm_eps = T(spec.number("norm_eps"));
         filters.resize(blocks), start.resize(blocks);

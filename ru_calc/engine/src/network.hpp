@@ -209,18 +209,17 @@ template <class T> class Step {
         }
     }
 
-    // ½ ZBL(r) for each end of each pair; see ZBLCore in potentials/layers.py.
+    // ½ ZBL(r) for each end of each pair; see constants.py and ZBLCore in potentials/layers.py.
     void core(ThreadScratch<T>& s, int i, const Row& row, const double* near) {
-        static constexpr double strength[] = {0.18175, 0.50986, 0.28022, 0.02817};
-        static constexpr double decay[] = {3.19980, 0.94229, 0.40290, 0.20162};
         for (int p = 0; p < row.both + row.single; ++p) {
             const double* c = near + 4 * p;
             if (!(c[3] < m_.core_outer * m_.core_outer)) continue;
             const double r = std::sqrt(c[3]);
             double screen = 0, slope = 0;
-            for (int k = 0; k < 4; ++k) {
-                const double term = strength[k] * std::exp(-decay[k] * r / m_.core_length);
-                screen += term, slope -= term * decay[k] / m_.core_length;
+            for (size_t k = 0; k < m_.core_terms.size(); k += 2) {
+                const double decay = m_.core_terms[k + 1] / m_.core_length;
+                const double term = m_.core_terms[k] * std::exp(-decay * r);
+                screen += term, slope -= term * decay;
             }
             const double width = m_.core_outer - m_.core_inner, u = std::max(0.0, (r - m_.core_inner) / width);
             const double in = 1 - u, fade = in * in * in * (10 + in * (-15 + 6 * in)), dfade = -30 * u * u * (1 - u) * (1 - u) / width;
@@ -281,8 +280,8 @@ template <class T> class Step {
             spans(i, [&](Span span) {
                 row_weights<T>(m_, w_.geometry, span.begin, span.n, false, s.weights);
                 in_chunks<T, kForward>(m_.channels, [&](auto ch, int c) {
-                    if (alike) gather_alike<T, ch>(m_.filters[b], w_.geometry, s.weights, span, c, m);
-                    else gather<T, ch>(m_.filters[b], w_.geometry, s.weights, span, c, w_.h[b].get(), m);
+                    if (alike) gather<T, ch, true>(m_.filters[b], w_.geometry, s.weights, span, c, nullptr, m);
+                    else gather<T, ch, false>(m_.filters[b], w_.geometry, s.weights, span, c, w_.h[b].get(), m);
                 });
             });
     }

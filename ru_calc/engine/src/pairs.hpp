@@ -30,13 +30,14 @@ template <class T> inline Vec<T> interpolate(const T* rows, int width, const Vec
     return w;
 }
 
-// m_i += Σ_j W(r_ij) ⊙ h_j and, for pairs that serve both ends, m_j += W(r_ij) ⊙ h_i.
-template <class T, int CH>
+// m_i += Σ_j W(r_ij) ⊙ h_j and, for pairs that serve both ends, m_j += W(r_ij) ⊙ h_i.  Alike: without h, for the first
+// block of a network whose atoms all start alike.
+template <class T, int CH, bool Alike>
 inline void gather(const Table<T>& table, const Geometry<T>& g, const Weights<T>& w, Span s, int c0, const T* h, T* m) {
     constexpr int L = lanes<T>;
     const int width = table.width;
     Chunk<T, CH> mine, hi;
-    hi.read(h + size_t(s.atom) * width + c0);
+    if constexpr (!Alike) hi.read(h + size_t(s.atom) * width + c0);
     for (int c = 0; c < CH; ++c) mine.v[c] = Vec<T>{};
     for (int p = 0; p < s.n; ++p) {
         const T* rows = table.rows.get() + size_t(g.interval.get()[s.begin + p]) * width + c0;
@@ -48,32 +49,14 @@ inline void gather(const Table<T>& table, const Geometry<T>& g, const Weights<T>
 #pragma GCC unroll 8
         for (int c = 0; c < CH; ++c) {
             const Vec<T> f = interpolate<T>(rows + c * L, width, b);
-            mine.v[c] += f * load<T>(h + j + c * L);
-            if (both) store<T>(m + j + c * L, load<T>(m + j + c * L) + f * hi.v[c]);
-        }
-    }
-    mine.add_to(m + size_t(s.atom) * width + c0);
-}
-
-// m_i += Σ_j W(r_ij): the first block of a network whose atoms all start alike.
-template <class T, int CH>
-inline void gather_alike(const Table<T>& table, const Geometry<T>& g, const Weights<T>& w, Span s, int c0, T* m) {
-    constexpr int L = lanes<T>;
-    const int width = table.width;
-    Chunk<T, CH> mine;
-    for (int c = 0; c < CH; ++c) mine.v[c] = Vec<T>{};
-    for (int p = 0; p < s.n; ++p) {
-        const T* rows = table.rows.get() + size_t(g.interval.get()[s.begin + p]) * width + c0;
-        T* other = m + size_t(g.atom.get()[s.begin + p]) * width + c0;
-        Vec<T> b[6];
-#pragma GCC unroll 6
-        for (int i = 0; i < 6; ++i) b[i] = splat<T>(w.value[i][p]);
-        const bool both = p < s.n_both;
-#pragma GCC unroll 8
-        for (int c = 0; c < CH; ++c) {
-            const Vec<T> f = interpolate<T>(rows + c * L, width, b);
-            mine.v[c] += f;
-            if (both) store<T>(other + c * L, load<T>(other + c * L) + f);
+            T* other = m + j + c * L;
+            if constexpr (Alike) {
+                mine.v[c] += f;
+                if (both) store<T>(other, load<T>(other) + f);
+            } else {
+                mine.v[c] += f * load<T>(h + j + c * L);
+                if (both) store<T>(other, load<T>(other) + f * hi.v[c]);
+            }
         }
     }
     mine.add_to(m + size_t(s.atom) * width + c0);
@@ -116,7 +99,7 @@ inline void scatter(const Table<T>& table, const Geometry<T>& g, const Weights<T
     mine.add_to(h_bar + size_t(s.atom) * width + c0);
 }
 
-// Reverse of `gather_alike`: dE/dr = ⟨m̄_i + m̄_j, W'⟩.
+// Reverse of `gather` where atoms are alike: dE/dr = ⟨m̄_i + m̄_j, W'⟩.
 template <class T, int CH>
 inline void scatter_alike(const Table<T>& table, const Geometry<T>& g, const Weights<T>& w, Span s, int c0,
                           const T* m_bar, T* slope) {
