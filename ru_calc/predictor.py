@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ru_calc.neighbors import NeighborPairs, find_pairs
-from ru_calc.structures import Structures
+from ru_calc.structures import Structures, as_structures
 
 WANTED = ("energy", "energies", "forces", "stress")
 
@@ -57,8 +57,7 @@ def frames_and_pairs(
     structures: Structures | Sequence[Atoms], pairs: NeighborPairs | None, cutoff_A: float
 ) -> tuple[Structures, NeighborPairs]:
     """What `Predictor.predict` was given, with what was left out."""
-    if not isinstance(structures, Structures):
-        structures = Structures.from_atoms(structures)
+    structures = as_structures(structures)
     return structures, find_pairs(structures, cutoff_A) if pairs is None else pairs
 
 

@@ -90,6 +90,11 @@ class Structures:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
+def as_structures(frames: Structures | Atoms | Sequence[Atoms]) -> Structures:
+    """`frames` as they are, or made of `ase.Atoms`; raises as `Structures.from_atoms`."""
+    return frames if isinstance(frames, Structures) else Structures.from_atoms(frames)
+
+
 def check_atoms(atoms: Atoms, where: str = "") -> None:
     """Refuses atoms that no ruthenium potential can serve.
 

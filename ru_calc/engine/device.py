@@ -65,7 +65,7 @@ from ru_calc.engine.splines import refine
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction
-from ru_calc.structures import FLATTEST_A3, Structures
+from ru_calc.structures import FLATTEST_A3, Structures, as_structures
 
 KERNELS = ("auto", "triton", "torch")
 
@@ -135,15 +135,10 @@ class DeviceEngine:
         pairs: NeighborPairs | None = None,
         want: Collection[str] = WANTED,
     ) -> Prediction:
-        """What is wanted of `energy energies forces stress`, as float64 arrays; see `Prediction`.
-
-        Args:
-            structures: frames, also as `ase.Atoms`.
-            pairs: every pair within the cutoff; pairs beyond it change nothing.  They are sent to the device once while
-                the same object comes back.  None finds them on the device.
+        """See `Predictor.predict`; pairs are sent to the device once while the same object comes back, and found there
+        where they are None.
         """
-        if not isinstance(structures, Structures):
-            structures = Structures.from_atoms(structures)
+        structures = as_structures(structures)
         if structures.n_atoms == 0:
             return _nothing(structures, want)
         with self._busy, self._here():
@@ -159,8 +154,7 @@ class DeviceEngine:
             structures: one frame.
             skin_A: range of the list beyond the cutoff.
         """
-        if not isinstance(structures, Structures):
-            structures = Structures.from_atoms(structures)
+        structures = as_structures(structures)
         if len(structures) != 1 or structures.n_atoms == 0:
             raise SettingsError(f"there are {len(structures)} frames and {structures.n_atoms} atoms; give one frame")
         self._list = DeviceVerletList(self.cutoff_A, skin_A, structures.pbc[0])

@@ -101,12 +101,7 @@ class Engine:
         pairs: NeighborPairs | None = None,
         want: Collection[str] = WANTED,
     ) -> Prediction:
-        """What is wanted of `energy energies forces stress`, as float64 arrays; see `Prediction`.
-
-        Args:
-            structures: frames, also as `ase.Atoms`.
-            pairs: every pair within the cutoff; pairs beyond it change nothing.  None finds them.
-        """
+        """See `Predictor.predict`."""
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
         plan = self._plan  # another Python thread may put its own in this place
         if plan is None or plan.pairs() is not pairs:
