@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
+from ru_calc.potentials.layers import ZBLCore
 
 
 @dataclass(frozen=True)
@@ -94,3 +95,29 @@ class Potential(nn.Module):
 
     def prepare(self, dataset: Dataset) -> None:
         """Takes from the training set what is not learned (means, scales); most families need nothing."""
+
+
+class AnchoredPotential(Potential):
+    """E = Σ_i [E_atom + ε_i − ε_lone] + ½ Σ_ij ZBL(r_ij): implement `network`, which gives the ε_i.
+
+    The energy of a lone atom is a constant of the model, not a matter of the fit, and atoms that collide are repelled.
+    `settings` holds `core_inner_A`, `core_outer_A` and `atom_energy_eV`.
+    """
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__()
+        self.settings = settings
+        self.core = ZBLCore(settings.core_inner_A, settings.core_outer_A)
+
+    def network(self, pairs: Pairs) -> Tensor:
+        """(n_atoms,) energies ε_i in eV, on whatever scale."""
+        raise NotImplementedError
+
+    def atomic_energies(self, pairs: Pairs) -> Tensor:
+        """(n_atoms,) energies in eV."""
+        # One atom without neighbours is carried along: its energy is the zero of the scale.
+        wide = Pairs(pairs.n_atoms + 1, pairs.first, pairs.second, pairs.vectors)
+        network = self.network(wide)
+        half_core = 0.5 * self.core(wide.distances)
+        core = pairs.sum_over_neighbors(half_core, half_core)
+        return network[:-1] - network[-1] + core + float(self.settings.atom_energy_eV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from ru_calc.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.harmonics import harmonic_coefficients
+
+if TYPE_CHECKING:
+    from ru_calc.potentials.base import Pairs
 
 
 class Constant:
@@ -108,6 +112,25 @@ class SphericalHarmonics(nn.Module):
             products = cyclic[:, :, None] * columns[-1][:, None, :]
             columns.append(products.flatten(1) @ raising.like(directions))
         return torch.cat(columns, dim=1)
+
+
+class AtomicDensity(nn.Module):
+    """A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij): what an atom sees of its neighbours, radial functions times harmonics."""
+
+    def __init__(self, l_max: int) -> None:
+        super().__init__()
+        self.harmonics = SphericalHarmonics(l_max)
+        self.degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
+        self.parity = Constant((-1.0) ** self.degree)
+
+    def forward(self, pairs: Pairs, radial: Tensor) -> Tensor:
+        """((l_max + 1)², n_atoms, n) from radial functions (p, n): one product of matrices over the neighbours."""
+        angles = self.harmonics(pairs.directions)
+        seen = torch.cat([radial, radial, radial.new_zeros(1, radial.shape[1])])
+        angles = torch.cat([angles, angles * self.parity.like(angles), angles.new_zeros(1, angles.shape[1])])
+        slots = pairs.slots.flatten()
+        seen, angles = (part.index_select(0, slots).view(*pairs.slots.shape, part.shape[1]) for part in (seen, angles))
+        return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
 
 
 def dense(*widths: int) -> nn.Sequential:

@@ -34,12 +34,11 @@ from torch import Tensor, nn
 from ru_calc.constants import NORM_EPS
 from ru_calc.errors import SettingsError
 from ru_calc.harmonics import triple_couplings
-from ru_calc.potentials.base import Pairs, Potential
+from ru_calc.potentials.base import AnchoredPotential, Pairs
 from ru_calc.potentials.layers import (
+    AtomicDensity,
     Constant,
     GaussianBasis,
-    SphericalHarmonics,
-    ZBLCore,
     dense,
     envelope,
 )
@@ -104,11 +103,10 @@ class AngularEmbedding(nn.Module):
     def __init__(self, settings: SchNetSettings) -> None:
         super().__init__()
         n, l_max, self.triple = settings.angular_radial, settings.l_max, settings.triple
-        self.harmonics = SphericalHarmonics(l_max)
+        self.density = AtomicDensity(l_max)
         self.radial = nn.Linear(settings.n_radial, n, bias=False)
         self.mix = nn.Parameter(torch.randn(n, n) / n**0.5)
-        degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-        self.parity = Constant((-1.0) ** degree)
+        degree = self.density.degree
         self.by_degree = Constant((degree == np.arange(l_max + 1)[:, None]) / (2.0 * degree + 1.0))
         n_invariants = n * (2 * l_max + 3)
         if self.triple:
@@ -123,16 +121,7 @@ class AngularEmbedding(nn.Module):
 
     def forward(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
         """(n_atoms, channels) from the pairs and their Gaussians under the envelope (p, n_radial)."""
-        return self.dense(torch.asinh(self.invariants(self.density(pairs, radial_basis))))
-
-    def density(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
-        """A as ((l_max + 1)², n_atoms, n): for all atoms at once, one product of matrices over the neighbours."""
-        radial, angles = self.radial(radial_basis), self.harmonics(pairs.directions)
-        seen = torch.cat([radial, radial, radial.new_zeros(1, radial.shape[1])])
-        angles = torch.cat([angles, angles * self.parity.like(angles), angles.new_zeros(1, angles.shape[1])])
-        slots = pairs.slots.flatten()
-        seen, angles = (part.index_select(0, slots).view(*pairs.slots.shape, part.shape[1]) for part in (seen, angles))
-        return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
+        return self.dense(torch.asinh(self.invariants(self.density(pairs, self.radial(radial_basis)))))
 
     def invariants(self, density: Tensor) -> Tensor:
         """(n_atoms, n_invariants) from the density."""
@@ -169,7 +158,7 @@ class InteractionBlock(nn.Module):
         return x + self.dense2(nn.functional.silu(self.norm(self.dense1(messages))))
 
 
-class SchNet(Potential):
+class SchNet(AnchoredPotential):
     """The potential of this package; see the top of the file.
 
     Args:
@@ -179,10 +168,9 @@ class SchNet(Potential):
     family = "schnet"
 
     def __init__(self, settings: SchNetSettings | None = None) -> None:
-        super().__init__()
-        self.settings = settings = settings or SchNetSettings()
+        settings = settings or SchNetSettings()
+        super().__init__(settings)
         self.radial_basis = GaussianBasis(settings.n_radial, settings.core_inner_A, settings.cutoff_A)
-        self.core = ZBLCore(settings.core_inner_A, settings.core_outer_A)
         if settings.angular:
             self.embedding: nn.Module = AngularEmbedding(settings)
         else:
@@ -190,19 +178,14 @@ class SchNet(Potential):
         self.blocks = nn.ModuleList(InteractionBlock(settings) for _ in range(settings.blocks))
         self.energy = dense(settings.channels, *settings.readout, 1)
 
-    def atomic_energies(self, pairs: Pairs) -> Tensor:
-        """(n_atoms,) energies in eV."""
-        # One atom without neighbours is carried along: its energy is the zero of the scale.
-        wide = Pairs(pairs.n_atoms + 1, pairs.first, pairs.second, pairs.vectors)
-        gaussians = self.radial_basis(wide.distances)
-        fade = envelope(wide.distances, self.settings.cutoff_A, self.settings.switch_A)
+    def network(self, pairs: Pairs) -> Tensor:
+        """(n_atoms,) energies in eV, without core and zero."""
+        gaussians = self.radial_basis(pairs.distances)
+        fade = envelope(pairs.distances, self.settings.cutoff_A, self.settings.switch_A)
         if isinstance(self.embedding, AngularEmbedding):
-            x = self.embedding(wide, gaussians * fade[:, None])
+            x = self.embedding(pairs, gaussians * fade[:, None])
         else:
-            x = self.embedding.weight.expand(wide.n_atoms, -1)
+            x = self.embedding.weight.expand(pairs.n_atoms, -1)
         for block in self.blocks:
-            x = block(x, wide, gaussians, fade)
-        network = self.energy(x).squeeze(1)
-        half_core = 0.5 * self.core(wide.distances)
-        core = pairs.sum_over_neighbors(half_core, half_core)
-        return network[:-1] - network[-1] + core + self.settings.atom_energy_eV
+            x = block(x, pairs, gaussians, fade)
+        return self.energy(x).squeeze(1)

@@ -38,7 +38,7 @@ def center_features(model, atoms):
     from ru_calc.potentials.base import Pairs
 
     batch = Batch.from_structures(structures, pairs, torch.float64)
-    return float(model.atomic_energies(Pairs(len(atoms), batch.first, batch.second, batch.vectors))[0])
+    return float(model.atomic_energies(Pairs(len(atoms), batch.first, batch.second, batch.vectors))[0].detach())
 
 
 def test_angular_embedding_sees_angles_and_plain_schnet_does_not():
