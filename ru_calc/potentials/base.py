@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
-from ru_calc.potentials.layers import ZBLCore
+from ru_calc.neighbors import find_pairs
+from ru_calc.potentials.layers import Standardizer, ZBLCore
+from ru_calc.predictor import batches
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Potential(nn.Module):
         return asdict(self.settings)
 
     def prepare(self, dataset: Dataset) -> None:
-        """Takes from the training set what is not learned (means, scales); most families need nothing."""
+        """Takes from the training set what is not learned (means, scales); some families need nothing."""
 
 
 class AnchoredPotential(Potential):
@@ -121,3 +123,34 @@ class AnchoredPotential(Potential):
         half_core = 0.5 * self.core(wide.distances)
         core = pairs.sum_over_neighbors(half_core, half_core)
         return network[:-1] - network[-1] + core + float(self.settings.atom_energy_eV)
+
+
+class DescriptorPotential(AnchoredPotential):
+    """ε_i = network(descriptors of atom i, each brought to mean 0 and spread 1 over the training set).
+
+    Implement `descriptors`.  `energy` is the network, (n_atoms, width) → (n_atoms, 1).
+    """
+
+    def __init__(self, settings: Any, width: int) -> None:
+        super().__init__(settings)
+        self.standardizer = Standardizer(width)
+        self.energy: nn.Module = nn.Identity()
+
+    def descriptors(self, pairs: Pairs) -> Tensor:
+        """(n_atoms, width) numbers that do not change when an atom's surroundings turn or its neighbours swap."""
+        raise NotImplementedError
+
+    def prepare(self, dataset: Dataset) -> None:
+        """Means and spreads of the descriptors."""
+        found = []
+        with torch.no_grad():
+            for frames in batches(dataset.structures.counts, 1000):
+                part = dataset.structures.select(frames)
+                pairs = find_pairs(part, self.cutoff_A)
+                first, second, vectors = map(torch.from_numpy, (pairs.first, pairs.second, pairs.vectors(part)))
+                found.append(self.descriptors(Pairs(part.n_atoms, first, second, vectors.to(self.standardizer.mean))))
+        self.standardizer.adopt(torch.cat(found))
+
+    def network(self, pairs: Pairs) -> Tensor:
+        """(n_atoms,) energies in eV, without core and zero."""
+        return self.energy(self.standardizer(self.descriptors(pairs))).squeeze(1)

@@ -133,6 +133,33 @@ class AtomicDensity(nn.Module):
         return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
 
 
+class Standardizer(nn.Module):
+    """(x − mean) / spread, column by column, with mean and spread of the training set; columns that do not vary give 0.
+
+    Args:
+        width: number of columns.
+    """
+
+    mean: Tensor
+    inverse_spread: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("inverse_spread", torch.ones(width))
+
+    def adopt(self, values: Tensor) -> None:
+        """Takes mean and spread from values (m, width)."""
+        spread = values.std(dim=0)
+        flat = spread <= 1e-9 * values.abs().amax(dim=0)
+        self.mean.copy_(values.mean(dim=0))
+        self.inverse_spread.copy_(torch.where(flat, torch.zeros_like(spread), 1.0 / spread))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(m, width) from (m, width)."""
+        return (values - self.mean) * self.inverse_spread
+
+
 def dense(*widths: int) -> nn.Sequential:
     """Linear layers of the given widths with SiLU between them (none after the last)."""
     layers: list[nn.Module] = []
