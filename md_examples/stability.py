@@ -38,16 +38,15 @@ def run(n_atoms: int, ensemble: str, temperature_K: float, time_ps: float, calcu
     atoms = hcp(n_atoms)
     row: dict[str, object] = {"atoms": len(atoms), "ensemble": ensemble, "T_K": temperature_K, "ps": time_ps}
     try:
-        thermo = run_md(atoms, calculator, settings).thermo
+        result = run_md(atoms, calculator, settings)
     except UnphysicalError as error:
         return {**row, "result": f"stopped: {error}"}
-    time, conserved = thermo["time_ps"], thermo["conserved_eV_per_atom"]
-    drift = np.polyfit(time, conserved, 1)[0] if len(time) > 2 else float("nan")
-    mean = thermo["temperature_K"][len(time) // 2 :].mean()
+    time, conserved = result.thermo["time_ps"], result.thermo["conserved_eV_per_atom"]
+    mean = result.thermo["temperature_K"][len(time) // 2 :].mean()
     return {
         **row,
         "result": "completed",
-        "drift_eV_per_atom_per_ps": drift,
+        "drift_eV_per_atom_per_ps": result.drift_eV_per_atom_per_ps,
         "mean_T_K": mean,
         "time": time,
         "E": conserved,

@@ -11,6 +11,7 @@ from typing import Any
 
 _HOMES = {
     "RuCalcError": "ru_calc.errors",
+    "RuCalculator": "ru_calc.calculator",
     "RuSchNet": "ru_calc.calculator",
     "load_model": "ru_calc.storage",
     "model_names": "ru_calc.modelfile",

@@ -1,11 +1,11 @@
-"""`RuSchNet`: the potential as an ASE calculator."""
+"""`RuSchNet` and `RuCalculator`: the potentials as ASE calculators."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
 
 
-class RuSchNet(Calculator):
-    """Energies, forces and stress of ruthenium.
+class RuCalculator(Calculator):
+    """Energies, forces and stress of ruthenium by a model of any family.
 
     Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
     equals `free_energy` and is the sum of `energies`.
@@ -50,14 +50,15 @@ class RuSchNet(Calculator):
         non_conservative: accept a file whose forces are not derivatives of its energy.
 
     Raises:
-        CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged or not
-            conservative.
+        CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged, not
+            conservative, or not of this calculator's families.
         InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
         CalculationFailed: a result that is not finite.
         PropertyNotImplementedError: stress of a cell without a volume.
     """
 
-    name = "ru_schnet"
+    name = "ru_calculator"
+    families: ClassVar[tuple[str, ...] | None] = None  # that it takes; None: all
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's type)
     default_parameters = {  # noqa: RUF012 (ASE's type)
         "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "threads": 1, "engine": "auto",
@@ -198,7 +199,7 @@ class RuSchNet(Calculator):
         # Weights are read again from the model file; a neighbour list is quickly found again.
         return {**self.__dict__, "_predictor": None, "_neighbors": None, "_header": {}}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RuSchNet:
+    def __deepcopy__(self, memo: dict[int, Any]) -> RuCalculator:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
@@ -222,6 +223,9 @@ class RuSchNet(Calculator):
             opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
         except RuCalcError as problem:
             raise CalculatorSetupError(str(problem)) from problem
+        family = opened.header["family"]
+        if self.families is not None and family not in self.families:
+            raise CalculatorSetupError(f"model {name} is of family {family}; use RuCalculator(model={name!r})")
         if not (opened.header["conservative"] or chosen["non_conservative"] or _is_shipped(name)):
             raise CalculatorSetupError(
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
@@ -229,6 +233,13 @@ class RuSchNet(Calculator):
             )
         self._predictor, self._header, self._engine = opened.predictor, opened.header, opened.engine
         self._neighbors = VerletList(self._predictor.cutoff_A, chosen["skin_A"])
+
+
+class RuSchNet(RuCalculator):
+    """`RuCalculator`, with its arguments, for SchNet: the default model, `fast`, `plain`, or a fit of your own."""
+
+    name = "ru_schnet"
+    families = ("schnet", "paper")
 
 
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:

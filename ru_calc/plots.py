@@ -113,6 +113,38 @@ def scaling_plot(
     _save(figure, path, kind, title)
 
 
+def labelled_points(
+    path: str | Path, points: Mapping[str, tuple[float, float]], labels: tuple[str, str], title: str
+) -> None:
+    """Named points on logarithmic axes, as error against cost.
+
+    Args:
+        path: .png, .pdf or .svg.
+        points: name → (x, y); points that are not positive are left out.
+        labels: of the two axes, with their units.
+        title: over the plot.
+
+    Raises:
+        OutputError: an unknown suffix, or a file that cannot be written.
+    """
+    kind = _format_of(path)
+    figure = _figure(1)
+    figure.set_size_inches(6.4, 4.8)
+    (axes,) = figure.axes
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    shown = {name: point for name, point in points.items() if min(point) > 0}
+    for number, (name, point) in enumerate(shown.items()):
+        axes.plot(*point, marker="o", linestyle="", color=f"C{number % 10}")
+        axes.annotate(name, point, xytext=(6, 4), textcoords="offset points")
+    if shown:
+        axes.set(xscale="log", yscale="log")
+        axes.margins(0.25)
+        axes.grid(which="both", linewidth=0.3)
+    else:
+        axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
+    _save(figure, path, kind, title)
+
+
 def check_plottable(path: str | Path) -> None:
     """Refuses early a file that could not be drawn later.
 

@@ -15,7 +15,7 @@ import ru_calc.cli.md
 import ru_calc.cli.relax
 import ru_calc.cli.shared
 from ru_calc.build import build_structure, structure_names
-from ru_calc.calculator import RuSchNet
+from ru_calc.calculator import RuCalculator
 from ru_calc.cli import main
 from ru_calc.md import MDSettings, resume_md, run_md
 from ru_calc.md.settings import MDOutput
@@ -277,8 +277,8 @@ def test_help_lists_every_structure_and_its_options(command):
 def test_threads_reach_torch_inside_the_run(tmp_path, monkeypatch, torch_threads, command):
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "small.safetensors", small_model(), {})
-    seen, original = [], RuSchNet.calculate
-    monkeypatch.setattr(RuSchNet, "calculate", lambda *args: seen.append(torch_threads()) or original(*args))
+    seen, original = [], RuCalculator.calculate
+    monkeypatch.setattr(RuCalculator, "calculate", lambda *args: seen.append(torch_threads()) or original(*args))
     for name, arguments, threads in (("a", [], 1), ("b", ["--threads", 2], 2)):
         output = name if command == "md" else f"{name}.extxyz"
         call(command, "dimer", "--model", "small.safetensors", "--steps", 1, "-o", output, *arguments)
@@ -401,5 +401,5 @@ def test_interrupts_are_ours_only_while_a_run_lasts(here):
 def test_the_calculator_of_the_commands_is_the_one_that_was_asked_for(tmp_path):
     save_model(tmp_path / "small.safetensors", small_model(), {})
     calculator = ru_calc.cli.shared.make_calculator(str(tmp_path / "small.safetensors"), "cpu", "float64")
-    assert isinstance(calculator, RuSchNet)
+    assert isinstance(calculator, RuCalculator)
     assert calculator.parameters["dtype"] == "float64" and calculator.parameters["device"] == "cpu"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ru_calc.calculator import RuSchNet
+from ru_calc.calculator import RuCalculator
 from ru_calc.neighbors import NeighborPairs, VerletList
 from ru_calc.open_model import open_model
 from ru_calc.speed import dynamics
@@ -114,7 +114,7 @@ class PredictorCalls(Contestant):
 
 
 class Dynamics(Contestant):
-    """Stock ASE `VelocityVerlet` with `RuSchNet`: a step with all that belongs to it, from 300 K at 2 fs."""
+    """Stock ASE `VelocityVerlet` with `RuCalculator`: a step with all that belongs to it, from 300 K at 2 fs."""
 
     per = MD_STEP
 
@@ -124,7 +124,7 @@ class Dynamics(Contestant):
 
     def prepare(self, atoms: Atoms) -> None:
         moved = atoms.copy()
-        moved.calc = self._calculator = RuSchNet(**self._settings)
+        moved.calc = self._calculator = RuCalculator(**self._settings)
         self._mover, self._steps = dynamics(moved), 1
 
     def run(self, calls: int) -> None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "properties": "Lattice, elastic constants, phonons, defects and surface beside DFT and experiment.",
     "convert": "Turn files that ASE reads into the HDF5 layout.",
     "fit": "Fit a model to an HDF5 file.",
+    "compare": "Families of potentials side by side: as potentials, or as in the starting paper.",
     "card": "Measure a model and write its card.",
     "bench": "Speed beside that of other packages.",
 }

@@ -15,7 +15,7 @@ from ru_calc.errors import DataError, ModelError, SettingsError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ru_calc.calculator import RuSchNet
+    from ru_calc.calculator import RuCalculator
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -218,19 +218,19 @@ def use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuSchNet:
-    """`RuSchNet` with its model loaded, so that what is wrong with it is said before anything starts.
+def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuCalculator:
+    """`RuCalculator` with its model loaded, so that what is wrong with it is said before anything starts.
 
     Raises:
         ModelError: there is no such model or device, or the model is damaged.
     """
     from ase.calculators.calculator import CalculatorSetupError
 
-    from ru_calc.calculator import RuSchNet
+    from ru_calc.calculator import RuCalculator
 
     use_threads(threads)
     try:
-        calculator = RuSchNet(model=model, device=device, dtype=dtype, threads=threads, engine=engine)
+        calculator = RuCalculator(model=model, device=device, dtype=dtype, threads=threads, engine=engine)
         _ = calculator.cutoff_A
     except CalculatorSetupError as problem:
         raise ModelError(str(problem)) from problem

@@ -79,7 +79,7 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     if not resume:
         _claim_folder(job, split)
     torch.manual_seed(settings.seed)
-    trainer = _trainer(job, split, say)
+    trainer = start_trainer(job, split, say)
     state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
@@ -111,7 +111,12 @@ def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
         say(f"stopped early: no better validation loss since epoch {trainer.progress.best_epoch}")
 
 
-def _trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trainer:
+def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trainer:
+    """A trainer before its first epoch.
+
+    Args:
+        split: indices of `train` and `validation` frames.
+    """
     settings, train_set = job.settings, job.dataset.select(split["train"])
     potential = _start(job, train_set, say)
     dtype = getattr(torch, settings.dtype)

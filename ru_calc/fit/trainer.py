@@ -78,7 +78,7 @@ class Trainer:
 
     def run_epoch(self, report: Report = lambda batches: None) -> bool:
         """One pass over the training frames, then the validation set; True where the latter is the best so far."""
-        start, epoch = time.perf_counter(), self.progress.epoch
+        start, cpu, epoch = time.perf_counter(), time.process_time(), self.progress.epoch
         torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
         weights = self.settings.weights(epoch / self.settings.epochs)
         batches = self.train.batches(self.settings, epoch)
@@ -86,7 +86,7 @@ class Trainer:
         self.potential.train()
         for k, frames in enumerate(batches):
             last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
-            self._step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
+            self.step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
             report(1)
         loss, errors = self.validate()
         improved = loss < self.progress.best_loss
@@ -98,6 +98,7 @@ class Trainer:
                 "epoch": epoch + 1,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": time.perf_counter() - start,
+                "cpu_seconds": time.process_time() - cpu,
                 **sums.errors("train_"),
                 **errors,
                 "validation_loss": loss,
@@ -106,9 +107,17 @@ class Trainer:
         )
         return improved
 
-    def _step(
+    def step(
         self, frames: Any, weights: dict[str, float], sums: ErrorSums, progress: float, last_of_step: bool
     ) -> None:
+        """Adds the gradient of one batch, and moves the weights if it is the last of its step.
+
+        Args:
+            frames: indices in the training set.
+            weights: of the terms of the loss.
+            sums: takes in the errors.
+            progress: share of all epochs that is done, for the learning rate.
+        """
         batch, targets = self.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
         prediction = differentiate(self.potential, batch, want, training=True)

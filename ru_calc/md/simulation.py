@@ -47,6 +47,12 @@ class MDResult:
     interrupted: bool
     atom_steps_per_s: float
 
+    @property
+    def drift_eV_per_atom_per_ps(self) -> float:
+        """Slope of the conserved quantity against time, by least squares; NaN of fewer than three rows of the log."""
+        time_ps, conserved = self.thermo["time_ps"], self.thermo["conserved_eV_per_atom"]
+        return float(np.polyfit(time_ps, conserved, 1)[0]) if len(time_ps) > 2 else float("nan")
+
 
 def earlier_files(output: MDOutput) -> list[Path]:
     """What a run with this output writes, as far as it is there already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,7 +86,9 @@ class _Bench:
 Measurement = Callable[[_Bench], Mapping[str, float]]
 
 
-def all_properties(calculator: Calculator, quick: bool = False, phonons: bool = False) -> list[Property]:
+def all_properties(
+    calculator: Calculator, quick: bool = False, phonons: bool = False, only: Collection[str] | None = None
+) -> list[Property]:
     """The properties of `NAMES`, in that order.
 
     Args:
@@ -94,6 +96,7 @@ def all_properties(calculator: Calculator, quick: bool = False, phonons: bool = 
         quick: leave out the costlier ones that have no target, and measure the vacancy in 36 sites instead of 96, the
             surface with 10 layers instead of 12, the phase order at 5 volumes instead of 11: for choosing checkpoints.
         phonons: also the lowest phonon frequency of the whole zone (needs phonopy).
+        only: symbols of those that are needed; what is measured along with them comes too.
 
     Raises:
         SettingsError: phonopy is needed and not installed; said before anything is measured.
@@ -103,6 +106,8 @@ def all_properties(calculator: Calculator, quick: bool = False, phonons: bool = 
     bench = _Bench(calculator, quick)
     found: dict[str, Property] = {}
     for symbols, measure in _measurements(quick, phonons):
+        if only is not None and not {*symbols} & {*only}:
+            continue
         found |= {prop.symbol: prop for prop in _guarded(symbols, measure, bench)}
     return [found[symbol] for symbol in NAMES if symbol in found]
 

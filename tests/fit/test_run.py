@@ -74,7 +74,7 @@ def test_a_killed_fit_resumes_to_the_result_of_an_unbroken_one(dataset, tmp_path
     settings = with_changes(preset, {**(SMALL if preset == "md" else small), **changes})
     whole = FitInput(dataset, tmp_path / "whole", settings)
     run_fit(whole, say=quiet)
-    original, calls = Trainer._step, []
+    original, calls = Trainer.step, []
 
     def dying(self, *args):
         calls.append(1)
@@ -82,11 +82,11 @@ def test_a_killed_fit_resumes_to_the_result_of_an_unbroken_one(dataset, tmp_path
             raise Killed
         return original(self, *args)
 
-    monkeypatch.setattr(Trainer, "_step", dying)
+    monkeypatch.setattr(Trainer, "step", dying)
     broken = replace(whole, folder=tmp_path / "broken")
     with pytest.raises(Killed):
         run_fit(broken, say=quiet)
-    monkeypatch.setattr(Trainer, "_step", original)
+    monkeypatch.setattr(Trainer, "step", original)
     run_fit(broken, resume=True, say=quiet)
     one, two = (load_model(tmp_path / name / "last.safetensors") for name in ("whole", "broken"))
     for name, value in one.potential.state_dict().items():

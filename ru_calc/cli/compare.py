@@ -1,0 +1,63 @@
+"""`ru-calc compare`: families of potentials side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ru_calc.cli.shared import THREADS, use_threads
+
+
+@click.command("compare")
+@click.argument("data")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the comparison.")
+@click.option(
+    "--protocol", type=click.Choice(["md", "paper"]), default="md", show_default=True,
+    help="md: potentials fitted for the same time, and what decides in dynamics; paper: Table 1 of the starting paper.",
+)  # fmt: skip
+@click.option("--families", help="Which, as ani,kan. [default: all]")
+@click.option(
+    "--budget-min", type=click.FloatRange(0, min_open=True), help="CPU minutes of each fit (md). [default: 30]"
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--quick", is_flag=True, help="A look at the whole in under a minute; its figures mean nothing.")
+@click.option("--resume", is_flag=True, help="Go on with the comparison in the folder.")
+@click.option("--licence", default="that of the labels", show_default=True, help="Of the weights, for the model files.")
+@THREADS
+def command(data: str, output: Path, protocol: str, families: str | None, threads: int, **options: Any) -> None:
+    """Fit and measure every family on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
+    use_threads(threads)
+    names = None if families is None else tuple(name.strip() for name in families.split(","))
+    if protocol == "paper":
+        for name in ("budget_min",):
+            if options[name] is not None:
+                raise click.UsageError("--budget-min belongs to --protocol md")
+    (_paper if protocol == "paper" else _md)(data, output, names, options)
+    click.echo((output / "table.md").read_text(encoding="utf-8"))
+    click.echo(f"wrote {output}/table.md, results.json, figure.png")
+
+
+def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
+    from tqdm import tqdm
+
+    from ru_calc.compare.run import check_folder_of, compare_families
+    from ru_calc.compare.settings import COMPARED, QUICK, MDProtocol, check_families
+    from ru_calc.dataset import read_dataset
+
+    settings = replace(QUICK if options["quick"] else MDProtocol(), seed=options["seed"])
+    if options["budget_min"] is not None:
+        settings = replace(settings, budget_min=options["budget_min"])
+    chosen = check_families(names or COMPARED)
+    check_folder_of(output, settings, options["resume"])
+    dataset = read_dataset(data)
+    with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
+        compare_families(
+            dataset, output, settings, chosen, options["resume"], options["licence"], say=tqdm.write, bar=bar
+        )
+
+
+def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
+    raise click.UsageError("not yet")

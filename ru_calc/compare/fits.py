@@ -1,0 +1,61 @@
+"""One fit per family, all of the same length in CPU time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ru_calc.compare.settings import MDProtocol
+from ru_calc.dataset import Dataset
+from ru_calc.files import make_folder, write_json
+from ru_calc.fit.pace import epoch_cpu_s
+from ru_calc.fit.run import FitInput, Say, run_fit
+from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.start import SETTINGS
+
+LICENCE = "that of the labels"
+
+
+def fit_family(
+    family: str,
+    dataset: Dataset,
+    folder: Path,
+    protocol: MDProtocol,
+    licence: str = LICENCE,
+    say: Say = print,
+    bar: Any = None,
+) -> Path:
+    """The fitted model's file; a fit that was cut short goes on, and one that is whole is not made again.
+
+    Args:
+        folder: of the comparison; the fit goes to `fits/FAMILY` in it.
+        licence: of the weights, for the model file.
+    """
+    run = folder / "fits" / family
+    plan = _plan(family, dataset, folder / "fits" / f"{family}.plan.json", protocol)
+    changes: dict[str, Any] = {
+        "family": family,
+        "epochs": plan["epochs"],
+        "seed": protocol.seed,
+        "split": protocol.split,
+    }
+    started = (run / SETTINGS).is_file()
+    if not (run / "metrics.json").is_file():
+        say(f"{family}: {plan['epochs']} epochs of {plan['epoch_cpu_s']:.1f} s of CPU")
+        job = FitInput(dataset, run, with_changes("md", changes), licence=licence)
+        run_fit(job, resume=started, say=lambda line: say(f"{family}: {line}"), bar=bar)
+    return run / "best.safetensors"
+
+
+def _plan(family: str, dataset: Dataset, path: Path, protocol: MDProtocol) -> dict[str, Any]:
+    """Epochs of the fit: chosen once, by the time that an epoch takes, so that a resumed fit keeps them."""
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    make_folder(path.parent)
+    settings: FitSettings = with_changes("md", {"family": family, "seed": protocol.seed, "split": protocol.split})
+    pace_s = epoch_cpu_s(FitInput(dataset, path.parent / family, settings), batches=4 if protocol.quick else 40)
+    epochs = protocol.epochs or max(1, round(60 * protocol.budget_min / pace_s))
+    plan = {"epochs": epochs, "epoch_cpu_s": pace_s}
+    write_json(path, plan)
+    return plan

@@ -1,0 +1,212 @@
+"""The `md` protocol's results as Markdown, JSON and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ru_calc.files import whole_file, write_json
+from ru_calc.metrics import ALL, QUANTITIES, SCALES
+from ru_calc.plots import labelled_points
+from ru_calc.properties import reference
+
+NONE = "–"
+UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
+ELASTIC = ("C11", "C12", "C13", "C33", "C44")
+OTHERS = ("a", "c", "E2g", "fcc-hcp", "bcc-hcp", "E_vac")
+Results = Mapping[str, Any]
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Writes `table.md`, `results.json` and `figure.png`."""
+    write_json(folder / "results.json", dict(results))
+    with whole_file(folder / "table.md") as temporary:
+        temporary.write_text(markdown(results), encoding="utf-8")
+    figure(results, folder / "figure.png")
+
+
+def markdown(results: Results) -> str:
+    """The tables, and what they say."""
+    families, settings = results["families"], results["settings"]
+    budget = f"{settings['budget_min']:g} minutes of CPU each" if settings["epochs"] is None else "the same epochs each"
+    sections = [
+        "# Families of potentials side by side (`ru-calc compare --protocol md`)",
+        f"The same frames (split {'/'.join(f'{share:g}' for share in settings['split'])} by group, seed "
+        f"{settings['seed']}), the same loss on energies, forces and stress, {budget}.",
+        "## Errors per split",
+        error_table(families),
+        "## What decides in practice",
+        practice_table(results),
+        "## Properties",
+        property_table(families),
+        "## Which to pick",
+        verdict(results),
+        "## Test errors per config type",
+        type_table(families),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def error_table(families: Mapping[str, Any]) -> str:
+    """MAE, MSE and RMSE of energy, forces and stress in eV/atom, eV/Å and GPa, on each part of the split."""
+    head = ["family", "split"]
+    for quantity in QUANTITIES:
+        unit = UNITS[quantity]
+        head += [f"{quantity} MAE ({unit})", "RMSE", f"MSE ({unit})²"]
+    rows = []
+    for family, found in families.items():
+        for row in found["errors"]:
+            if row["config_type"] == ALL:
+                cells = [value for quantity in QUANTITIES for value in _errors(row, quantity)]
+                rows.append([family, row["split"], *(_number(value) for value in cells)])
+    return table(head, rows)
+
+
+def _errors(row: Mapping[str, Any], quantity: str) -> list[float | None]:
+    scale = SCALES[quantity]
+    shown = 1.0 if quantity == "stress" else 1e-3
+    kinds = [row[f"{quantity}_{kind}_{scale.unit}"] for kind in ("MAE", "RMSE")]
+    return [None if value is None else shown * value for value in kinds] + [row[f"{quantity}_MSE_{scale.squared}"]]
+
+
+def practice_table(results: Results) -> str:
+    """Size, cost, stability and elastic constants, one row per family."""
+    settings = results["settings"]
+    sizes = sorted({row["atoms"] for row in results["speeds"]})
+    head = ["family", "parameters", "file (MB)", "epochs", "fit (CPU min)"]
+    head += [f"µs per atom ({n} atoms)" for n in sizes]
+    head += [
+        f"NVE drift (eV/atom/ps, {settings['nve_ps']:g} ps, {settings['nve_K']:g} K)",
+        f"{settings['hot_ps']:g} ps at {settings['hot_K']:g} K",
+        "test force RMSE",
+        "worst elastic constant against the labels",
+    ]
+    rows = []
+    for family, found in results["families"].items():
+        drift = found["conservation"].get("drift_eV_per_atom_per_ps")
+        cells = [f"{found['size']['parameters']}", _number(found["size"]["file_MB"]), f"{found['fit']['epochs']}",
+                 _number(found["fit"]["cpu_min"])]  # fmt: skip
+        cells += [_speed_cell(results["speeds"], family, n) for n in sizes]
+        cells += ["stopped" if not found["conservation"]["survived"] else NONE if drift is None else f"{drift:.1e}",
+                  "survived" if found["survival"]["survived"] else "did not survive",
+                  _percent(test_row(found)["forces_relative"]), _worst(found["properties"])]  # fmt: skip
+        rows.append([family, *cells])
+    return table(head, rows)
+
+
+def _speed_cell(speeds: Sequence[Mapping[str, Any]], family: str, atoms: int) -> str:
+    found = {row["engine"]: row for row in speeds if row["family"] == family and row["atoms"] == atoms}
+    return ", ".join(f"{row['cpu_us']:.3g} ({engine})" for engine, row in found.items()) or NONE
+
+
+def _worst(properties: Mapping[str, Any]) -> str:
+    off = {name: _deviation(name, properties) for name in ELASTIC}
+    known = {name: value for name, value in off.items() if value is not None}
+    if not known:
+        return NONE
+    name = max(known, key=lambda one: abs(known[one]))
+    return f"{name} {100 * known[name]:+.0f} %"
+
+
+def _deviation(name: str, properties: Mapping[str, Any]) -> float | None:
+    value, label = properties.get(name), _label(name)
+    return None if value is None or not label else value / label - 1
+
+
+def _label(symbol: str) -> float | None:
+    found = reference(symbol, "teacher")
+    return None if found is None else found.value
+
+
+def property_table(families: Mapping[str, Any]) -> str:
+    """Properties beside those of the labels."""
+    symbols = [*OTHERS[:2], *ELASTIC, *OTHERS[2:]]
+    rows = [["labels", *(_number(_label(name)) for name in symbols)]]
+    rows += [
+        [family, *(_number(found["properties"].get(name)) for name in symbols)] for family, found in families.items()
+    ]
+    return table(["", *symbols], rows)
+
+
+def type_table(families: Mapping[str, Any]) -> str:
+    """Energy MAE and relative force RMSE of each config type of the test frames."""
+    head = ["config type", "frames"]
+    for family in families:
+        head += [f"{family}: E MAE (meV/atom)", "F RMSE (of rms force)"]
+    by_family = {
+        family: {row["config_type"]: row for row in found["errors"] if row["split"] == "test"}
+        for family, found in families.items()
+    }
+    kinds = next(iter(by_family.values()))
+    rows = []
+    for kind, first in kinds.items():
+        cells = [kind, str(first["frames"])]
+        for rows_of in by_family.values():
+            cells += [_number(rows_of[kind]["energy_MAE_meV_per_atom"]), _percent(rows_of[kind]["forces_relative"])]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def test_row(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Errors on all test frames."""
+    return next(row for row in found["errors"] if row["split"] == "test" and row["config_type"] == ALL)
+
+
+def best_speed(results: Results, family: str) -> float:
+    """µs per atom at the largest size, by the fastest engine that the family has."""
+    largest = max(row["atoms"] for row in results["speeds"])
+    return min(row["cpu_us"] for row in results["speeds"] if row["family"] == family and row["atoms"] == largest)
+
+
+def verdict(results: Results) -> str:
+    """What follows from the numbers, in sentences."""
+    families = results["families"]
+    force = {family: test_row(found)["forces_RMSE_meV_per_A"] for family, found in families.items()}
+    energy = {family: test_row(found)["energy_MAE_meV_per_atom"] for family, found in families.items()}
+    speed = {family: best_speed(results, family) for family in families}
+    accurate, quick = min(force, key=lambda one: force[one]), min(speed, key=lambda one: speed[one])
+    lines = [
+        f"Smallest force error on the test frames: `{accurate}` ({force[accurate]:.0f} meV/Å); smallest energy error: "
+        f"`{min(energy, key=lambda one: energy[one])}` ({min(energy.values()):.3g} meV/atom).",
+        f"Quickest as it runs here: `{quick}` ({speed[quick]:.3g} µs of one core per atom).",
+    ]
+    fallen = [family for family, found in families.items() if not found["survival"]["survived"]]
+    if fallen:
+        lines.append(f"Not for hot runs: {', '.join(f'`{family}`' for family in fallen)} left the physical range.")
+    for family in families:
+        better = [o for o in families if o != family and force[o] <= force[family] and speed[o] <= speed[family]]
+        if better:
+            lines.append(f"`{family}` is both less accurate and slower than {', '.join(f'`{o}`' for o in better)}.")
+        else:
+            lines.append(f"Nothing else is both more accurate and quicker than `{family}`.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def figure(results: Results, path: Path) -> None:
+    """Test force error against cost: one point per family and engine, at the largest size."""
+    largest = max(row["atoms"] for row in results["speeds"])
+    points = {
+        f"{row['family']} ({row['engine']})": (
+            row["cpu_us"], test_row(results["families"][row["family"]])["forces_RMSE_meV_per_A"],
+        )
+        for row in results["speeds"] if row["atoms"] == largest
+    }  # fmt: skip
+    labels = (f"CPU time of a force call (µs per atom, {largest} atoms)", "test force RMSE (meV/Å)")
+    labelled_points(path, points, labels, "families, fitted for the same time")
+
+
+def _number(value: float | None) -> str:
+    if value is None or value != value:
+        return NONE
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None or value != value else f"{100 * value:.1f} %"

@@ -1,0 +1,144 @@
+"""The `md` protocol from data to tables; every step that is whole is kept, so that a killed run goes on.
+
+The folder holds `protocol.json`, `fits/FAMILY/` (a fit each), `FAMILY.json` (its measurements), `speed.json`, and at
+the end `table.md`, `results.json`, `figure.png`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ru_calc.compare import measure
+from ru_calc.compare.fits import LICENCE, fit_family
+from ru_calc.compare.report import write_report
+from ru_calc.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, MDProtocol, check_families
+from ru_calc.dataset import Dataset, split_by_group
+from ru_calc.errors import SettingsError
+from ru_calc.files import check_folder, make_folder, write_json
+from ru_calc.fit.run import Say
+
+PROTOCOL = "protocol.json"
+
+
+def check_folder_of(folder: Path, protocol: MDProtocol, resume: bool, data: str | None = None) -> None:
+    """Refuses a folder in which the comparison cannot start, or go on; changes nothing.
+
+    Args:
+        data: fingerprint of the data, where they have been read.
+
+    Raises:
+        SettingsError: it holds another comparison, or none to resume.
+        OutputError: it cannot be made or written.
+    """
+    path = folder / PROTOCOL
+    if resume != path.is_file():
+        raise SettingsError(
+            f"{folder} holds no comparison to resume; leave out --resume"
+            if resume
+            else f"{folder} already holds a comparison; use --resume, or another folder"
+        )
+    check_folder(folder)
+    if not resume:
+        return
+    try:
+        before = json.loads(path.read_text())
+        changed = [name for name, value in protocol.record().items() if before["settings"][name] != value]
+        other_data = data is not None and before["data"] != data
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
+    if changed or other_data:
+        raise SettingsError(f"cannot resume with changed {', '.join(changed) or 'data'}; use another folder")
+
+
+def quick_part(dataset: Dataset, seed: int) -> Dataset:
+    """Some small frames, always the same."""
+    small = np.flatnonzero(dataset.structures.counts <= QUICK_FRAME_ATOMS)
+    chosen = np.random.default_rng(seed).permutation(small)[:QUICK_FRAMES]
+    return dataset.select(np.sort(chosen))
+
+
+def compare_families(
+    dataset: Dataset,
+    folder: Path,
+    protocol: MDProtocol | None = None,
+    families: Sequence[str] = COMPARED,
+    resume: bool = False,
+    licence: str = LICENCE,
+    say: Say = print,
+    bar: Any = None,
+) -> dict[str, Any]:
+    """Fits and measures every family, and writes the tables.
+
+    Several processes may share a folder, each with families of its own, if all but the first resume; a last one that
+    names all families then makes the tables of all.
+
+    Args:
+        dataset: labelled frames.
+        folder: where everything goes.
+        families: which, in the order of the tables.
+        resume: go on in `folder`.
+        licence: of the weights, for the model files.
+        say, bar: as for `ru_calc.fit.run.run_fit`.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        SettingsError, OutputError, DataError: settings, folder or data do not allow it.
+    """
+    protocol, families = protocol or MDProtocol(), check_families(tuple(families))
+    dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
+    check_folder_of(folder, protocol, resume, dataset.fingerprint())
+    make_folder(folder)
+    if not resume:
+        write_json(folder / PROTOCOL, {"settings": protocol.record(), "data": dataset.fingerprint()})
+    split = split_by_group(dataset, protocol.split, protocol.seed)
+    models = {family: fit_family(family, dataset, folder, protocol, licence, say, bar) for family in families}
+    found = {
+        family: measure_family(family, model, dataset, split, folder, protocol, say) for family, model in models.items()
+    }
+    say("speed of all, in turns")
+    speeds = measure.speeds(models, protocol)
+    results = {"settings": protocol.record(), "data": dataset.fingerprint(), "families": found, "speeds": speeds}
+    write_report(results, folder)
+    return results
+
+
+def measure_family(
+    family: str,
+    model: Path,
+    dataset: Dataset,
+    split: dict[str, np.ndarray],
+    folder: Path,
+    protocol: MDProtocol,
+    say: Say = print,
+) -> dict[str, Any]:
+    """All measurements of one fitted model; those in its file are not made again."""
+    path = folder / f"{family}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    steps = {
+        "fit": lambda: _fit_facts(folder / "fits" / family),
+        "size": lambda: measure.size(model),
+        "errors": lambda: measure.errors(model, dataset, split),
+        "conservation": lambda: measure.conservation(model, protocol),
+        "survival": lambda: measure.survival(model, protocol),
+        "properties": lambda: measure.properties(model, protocol),
+    }
+    for name, step in steps.items():
+        if name not in found:
+            say(f"{family}: {name}")
+            found[name] = step()
+            write_json(path, found)
+    return dict(json.loads(path.read_text()))  # the same, whether measured now or before
+
+
+def _fit_facts(run: Path) -> dict[str, Any]:
+    with open(run / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {"epochs": len(rows), "cpu_min": sum(float(row["cpu_seconds"]) for row in rows) / 60}

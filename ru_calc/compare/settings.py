@@ -1,0 +1,73 @@
+"""What the `md` protocol is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ru_calc.dataset import check_fractions
+from ru_calc.errors import SettingsError
+from ru_calc.potentials import FAMILIES
+
+# Of one potential per family; the paper's own network is not a potential.
+COMPARED = tuple(name for name, (potential, _) in FAMILIES.items() if potential.conservative)
+
+
+@dataclass(frozen=True)
+class MDProtocol:
+    """The same for every family.
+
+    Attributes:
+        budget_min: CPU time of each fit in minutes; epochs are chosen so that the schedule ends when it is used up.
+        split, seed: of the frames, and of everything random.
+        speed_atoms: sizes of the hcp crystals whose force calls are timed.
+        md_atoms: size of the crystal of the runs that follow; time step 2 fs.
+        nve_K, nve_ps: temperature and length of the run at constant energy.
+        hot_K, hot_ps: of the run with a Langevin thermostat that is to be survived.
+        epochs: of each fit, whatever its time; None takes `budget_min`.
+        quick: everything is cut short, for a look at the whole in under a minute; its figures mean nothing.
+    """
+
+    budget_min: float = 30.0
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    seed: int = 0
+    speed_atoms: tuple[int, ...] = (64, 500)
+    md_atoms: int = 64
+    nve_K: float = 300.0
+    nve_ps: float = 10.0
+    hot_K: float = 1500.0
+    hot_ps: float = 10.0
+    epochs: int | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_fractions(self.split)
+        for name in ("budget_min", "md_atoms", "nve_ps", "hot_ps"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
+        if self.split[1] == 0 or self.split[2] == 0:
+            raise SettingsError(f"the split is {self.split}; a comparison needs validation and test frames")
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, by which a folder knows whether it may go on."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+QUICK = MDProtocol(
+    split=(0.6, 0.2, 0.2), speed_atoms=(64,), md_atoms=16, nve_ps=0.02, hot_ps=0.02, epochs=1, quick=True
+)
+QUICK_FRAMES, QUICK_FRAME_ATOMS = 60, 16
+
+
+def check_families(families: tuple[str, ...]) -> tuple[str, ...]:
+    """The families that are to be compared.
+
+    Raises:
+        SettingsError: one is unknown, or named twice.
+    """
+    for name in families:
+        if name not in COMPARED:
+            raise SettingsError(f"family {name!r} cannot be compared; choose of {', '.join(COMPARED)}")
+    if len(set(families)) < len(families) or not families:
+        raise SettingsError(f"families are {', '.join(families) or 'none'}; name each once")
+    return families
