@@ -18,6 +18,8 @@ from ru_calc.units import EV_PER_A3_IN_GPA
 
 QUANTITIES = ("energy", "forces", "stress")
 ALL = "all"
+# In eV per atom, eV/Å, eV/Å³: labels that vanish by symmetry are rounding, and so is what is divided by them.
+NEGLIGIBLE = 1e-5
 
 
 class Labelled(Protocol):
@@ -61,7 +63,7 @@ class Errors:
         missing: labels that are NaN.
         unpredicted: labels without a finite prediction.
         mae, mse, rmse, maximum: see the top of the file; NaN where nothing was compared.
-        relative: rmse over the root mean square of the labels compared; NaN where these are all zero.
+        relative: rmse over the root mean square of the labels compared; NaN where that is below `NEGLIGIBLE`.
     """
 
     count: int
@@ -95,7 +97,7 @@ def compare(label: np.ndarray, predicted: np.ndarray) -> Errors:
         mse=mse,
         rmse=mse**0.5,
         maximum=float(np.max(np.abs(error))),
-        relative=(mse / label_ms) ** 0.5 if label_ms > 0 else float("nan"),
+        relative=(mse / label_ms) ** 0.5 if label_ms > NEGLIGIBLE**2 else float("nan"),
     )
 
 

@@ -104,6 +104,12 @@ def test_a_flipped_sign_is_noticed():
     assert Comparison(dataset, forces=-dataset.forces).errors()["forces"].relative == pytest.approx(2.0)
 
 
+def test_labels_that_are_rounding_alone_give_no_relative_error():
+    rounding, forces = np.full(6, 3e-7), np.full(6, 0.02)
+    assert math.isnan(compare(rounding, np.zeros(6)).relative)
+    assert compare(forces, np.zeros(6)).relative == pytest.approx(1.0)
+
+
 def test_missing_labels_are_left_out_and_counted(comparison):
     dataset = comparison.dataset
     energy, forces = dataset.energy.copy(), dataset.forces.copy()
