@@ -11,10 +11,29 @@ from ru_calc.dataset import Dataset
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.pace import epoch_cpu_s
 from ru_calc.fit.run import FitInput, Say, run_fit
-from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.settings import with_changes
 from ru_calc.fit.start import SETTINGS
 
 LICENCE = "that of the labels"
+
+
+def plan_fit(family: str, dataset: Dataset, folder: Path, protocol: MDProtocol) -> dict[str, Any]:
+    """Epochs of the fit: chosen once, by the time that an epoch takes, so that a resumed fit keeps them.
+
+    Returns:
+        `epochs` and `epoch_cpu_s`, as in `fits/FAMILY.plan.json`.
+    """
+    path = folder / "fits" / f"{family}.plan.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    make_folder(path.parent)
+    settings = with_changes("md", {"family": family, "seed": protocol.seed, "split": protocol.split})
+    job = FitInput(dataset, path.parent / family, settings)
+    pace_s = epoch_cpu_s(job, batches=4 if protocol.quick else 40)
+    epochs = protocol.epochs or max(1, round(60 * protocol.budget_min / pace_s))
+    plan = {"epochs": epochs, "epoch_cpu_s": pace_s}
+    write_json(path, plan)
+    return plan
 
 
 def fit_family(
@@ -33,7 +52,7 @@ def fit_family(
         licence: of the weights, for the model file.
     """
     run = folder / "fits" / family
-    plan = _plan(family, dataset, folder / "fits" / f"{family}.plan.json", protocol)
+    plan = plan_fit(family, dataset, folder, protocol)
     changes: dict[str, Any] = {
         "family": family,
         "epochs": plan["epochs"],
@@ -46,16 +65,3 @@ def fit_family(
         job = FitInput(dataset, run, with_changes("md", changes), licence=licence)
         run_fit(job, resume=started, say=lambda line: say(f"{family}: {line}"), bar=bar)
     return run / "best.safetensors"
-
-
-def _plan(family: str, dataset: Dataset, path: Path, protocol: MDProtocol) -> dict[str, Any]:
-    """Epochs of the fit: chosen once, by the time that an epoch takes, so that a resumed fit keeps them."""
-    if path.is_file():
-        return dict(json.loads(path.read_text()))
-    make_folder(path.parent)
-    settings: FitSettings = with_changes("md", {"family": family, "seed": protocol.seed, "split": protocol.split})
-    pace_s = epoch_cpu_s(FitInput(dataset, path.parent / family, settings), batches=4 if protocol.quick else 40)
-    epochs = protocol.epochs or max(1, round(60 * protocol.budget_min / pace_s))
-    plan = {"epochs": epochs, "epoch_cpu_s": pace_s}
-    write_json(path, plan)
-    return plan

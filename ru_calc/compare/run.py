@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ru_calc.compare import measure
-from ru_calc.compare.fits import LICENCE, fit_family
+from ru_calc.compare.fits import LICENCE, fit_family, plan_fit
 from ru_calc.compare.report import write_report
 from ru_calc.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, MDProtocol, check_families
 from ru_calc.dataset import Dataset, split_by_group
@@ -99,6 +99,8 @@ def compare_families(
     if not resume:
         write_json(folder / PROTOCOL, {"settings": protocol.record(), "data": dataset.fingerprint()})
     split = split_by_group(dataset, protocol.split, protocol.seed)
+    for family in families:  # one after the other, before any fit: a busy machine slows all alike
+        plan_fit(family, dataset, folder, protocol)
     models = {family: fit_family(family, dataset, folder, protocol, licence, say, bar) for family in families}
     found = {
         family: measure_family(family, model, dataset, split, folder, protocol, say) for family, model in models.items()
