@@ -32,9 +32,8 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
     use_threads(threads)
     names = None if families is None else tuple(name.strip() for name in families.split(","))
     if protocol == "paper":
-        for name in ("budget_min",):
-            if options[name] is not None:
-                raise click.UsageError("--budget-min belongs to --protocol md")
+        if options["budget_min"] is not None:
+            raise click.UsageError("--budget-min belongs to --protocol md")
     (_paper if protocol == "paper" else _md)(data, output, names, options)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/table.md, results.json, figure.png")
@@ -43,15 +42,16 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
 def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
     from tqdm import tqdm
 
-    from ru_calc.compare.run import check_folder_of, compare_families
+    from ru_calc.compare.run import compare_families
     from ru_calc.compare.settings import COMPARED, QUICK, MDProtocol, check_families
+    from ru_calc.compare.start import check_start
     from ru_calc.dataset import read_dataset
 
     settings = replace(QUICK if options["quick"] else MDProtocol(), seed=options["seed"])
     if options["budget_min"] is not None:
         settings = replace(settings, budget_min=options["budget_min"])
     chosen = check_families(names or COMPARED)
-    check_folder_of(output, settings, options["resume"])
+    check_start(output, settings, options["resume"])
     dataset = read_dataset(data)
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
         compare_families(
@@ -60,4 +60,16 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
 
 
 def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    raise click.UsageError("not yet")
+    from tqdm import tqdm
+
+    from ru_calc.compare.paper.run import check_paper_start, run_paper
+    from ru_calc.compare.paper.settings import PaperProtocol
+    from ru_calc.dataset import read_dataset
+
+    settings = PaperProtocol(seed=options["seed"], quick=options["quick"])
+    if names is not None:
+        settings = replace(settings, families=names)
+    check_paper_start(output, settings, options["resume"])
+    dataset = read_dataset(data)
+    with tqdm(desc="epochs", unit="epoch", disable=None, dynamic_ncols=True) as bar:
+        run_paper(dataset, output, settings, say=tqdm.write, bar=bar, resume=options["resume"])

@@ -18,42 +18,10 @@ from ru_calc.compare import measure
 from ru_calc.compare.fits import LICENCE, fit_family, plan_fit
 from ru_calc.compare.report import write_report
 from ru_calc.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, MDProtocol, check_families
+from ru_calc.compare.start import begin, check_start
 from ru_calc.dataset import Dataset, split_by_group
-from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder, make_folder, write_json
+from ru_calc.files import write_json
 from ru_calc.fit.run import Say
-
-PROTOCOL = "protocol.json"
-
-
-def check_folder_of(folder: Path, protocol: MDProtocol, resume: bool, data: str | None = None) -> None:
-    """Refuses a folder in which the comparison cannot start, or go on; changes nothing.
-
-    Args:
-        data: fingerprint of the data, where they have been read.
-
-    Raises:
-        SettingsError: it holds another comparison, or none to resume.
-        OutputError: it cannot be made or written.
-    """
-    path = folder / PROTOCOL
-    if resume != path.is_file():
-        raise SettingsError(
-            f"{folder} holds no comparison to resume; leave out --resume"
-            if resume
-            else f"{folder} already holds a comparison; use --resume, or another folder"
-        )
-    check_folder(folder)
-    if not resume:
-        return
-    try:
-        before = json.loads(path.read_text())
-        changed = [name for name, value in protocol.record().items() if before["settings"][name] != value]
-        other_data = data is not None and before["data"] != data
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
-    if changed or other_data:
-        raise SettingsError(f"cannot resume with changed {', '.join(changed) or 'data'}; use another folder")
 
 
 def quick_part(dataset: Dataset, seed: int) -> Dataset:
@@ -94,10 +62,8 @@ def compare_families(
     """
     protocol, families = protocol or MDProtocol(), check_families(tuple(families))
     dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
-    check_folder_of(folder, protocol, resume, dataset.fingerprint())
-    make_folder(folder)
-    if not resume:
-        write_json(folder / PROTOCOL, {"settings": protocol.record(), "data": dataset.fingerprint()})
+    check_start(folder, protocol, resume, dataset.fingerprint())
+    begin(folder, protocol, dataset.fingerprint())
     split = split_by_group(dataset, protocol.split, protocol.seed)
     for family in families:  # one after the other, before any fit: a busy machine slows all alike
         plan_fit(family, dataset, folder, protocol)

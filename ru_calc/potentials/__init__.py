@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from ru_calc.errors import ModelError
+from ru_calc.potentials.ani import ANI, ANISettings
 from ru_calc.potentials.base import Pairs, Potential
+from ru_calc.potentials.calhousnet import CalHousNet, CalHousNetSettings
+from ru_calc.potentials.gnn import GNN, GNNSettings
+from ru_calc.potentials.kan import KAN, KANSettings
 from ru_calc.potentials.paper import PaperSchNet, PaperSettings
 from ru_calc.potentials.schnet import SchNet, SchNetSettings
 
 FAMILIES: dict[str, tuple[type[Potential], type]] = {
     "schnet": (SchNet, SchNetSettings),
     "paper": (PaperSchNet, PaperSettings),
+    "ani": (ANI, ANISettings),
+    "kan": (KAN, KANSettings),
+    "gnn": (GNN, GNNSettings),
+    "calhousnet": (CalHousNet, CalHousNetSettings),
 }
 
 

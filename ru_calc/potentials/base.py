@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -72,10 +73,12 @@ class Potential(nn.Module):
         family: its name in `FAMILIES`.
         settings: frozen dataclass of hyper-parameters; `settings.cutoff_A` is the interaction range in Å.
         conservative: forces are −∂E/∂r.  Only the paper's own network says False.
+        fit_settings: what suits a fit of this family better than the defaults of `ru_calc.fit.settings`, by name.
     """
 
     family: ClassVar[str]
     conservative: ClassVar[bool] = True
+    fit_settings: ClassVar[Mapping[str, Any]] = {}
     settings: Any
 
     def atomic_energies(self, pairs: Pairs) -> Tensor:

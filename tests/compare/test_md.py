@@ -10,10 +10,10 @@ import pytest
 
 from ru_calc import RuCalculator, read_dataset
 from ru_calc.compare import measure, report
-from ru_calc.compare import run as running
 from ru_calc.compare.fits import fit_family
 from ru_calc.compare.run import compare_families, measure_family, quick_part
 from ru_calc.compare.settings import COMPARED, QUICK, MDProtocol, check_families
+from ru_calc.compare.start import check_start
 from ru_calc.dataset import split_by_group
 from ru_calc.errors import SettingsError
 from ru_calc.fit.pace import epoch_cpu_s
@@ -101,15 +101,15 @@ def test_another_comparison_in_the_folder_is_refused(compared: tuple[Path, dict]
     data = read_dataset("distilled")
     with pytest.raises(SettingsError, match="already holds a comparison; use --resume"):
         compare_families(data, folder, QUICK, say=quiet)
-    with pytest.raises(SettingsError, match="changed seed"):
-        running.check_folder_of(folder, MDProtocol(**{**QUICK.record(), "seed": 4}), resume=True)
-    with pytest.raises(SettingsError, match="changed data"):
-        running.check_folder_of(folder, QUICK, resume=True, data="other")
+    with pytest.raises(SettingsError, match="seed: 0 → 4"):
+        check_start(folder, MDProtocol(**{**QUICK.record(), "seed": 4}), resume=True)
+    with pytest.raises(SettingsError, match=r"data: .* → other"):
+        check_start(folder, QUICK, resume=True, data="other")
     with pytest.raises(SettingsError, match="no comparison to resume"):
         compare_families(data, tmp_path, QUICK, resume=True, say=quiet)
     (tmp_path / "protocol.json").write_text("{")
     with pytest.raises(SettingsError, match="damaged"):
-        running.check_folder_of(tmp_path, QUICK, resume=True)
+        check_start(tmp_path, QUICK, resume=True)
 
 
 @pytest.mark.parametrize("names", [("nonesuch",), ("paper",), ("ani", "ani"), ()])

@@ -1,0 +1,102 @@
+"""What the `paper` protocol is asked to do, and what the paper found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ru_calc.dataset import check_fractions
+from ru_calc.errors import SettingsError
+
+SPLITS = ("train", "validation", "test")
+# Table 1 of the paper: MAE, then MSE, each of training, validation and test; units are not stated.
+TABLE_1 = {
+    "KAN": ((0.36, 0.30, 0.31), (0.79, 0.50, 0.49)),
+    "SchNet": ((0.46, 0.38, 0.41), (0.88, 0.55, 0.59)),
+    "ANI": ((0.79, 0.77, 0.79), (1.01, 0.93, 0.97)),
+    "GNN": ((0.15, 0.13, 0.22), (0.11, 0.04, 0.50)),
+    "CalHousNet": ((0.34, 0.27, 0.29), (0.76, 0.34, 0.51)),
+}
+STEPWISE = "SchNet-stepwise"
+PAPER_SHARES = {"descriptors": (0.805, 0.122, 0.049), "forces": (0.666, 0.288)}
+QUICK_EPOCHS, QUICK_BATCH_ATOMS, QUICK_ACCUMULATE = 3, 48, 2
+QUICK_FRAMES, QUICK_FRAME_ATOMS = 60, 16
+
+
+@dataclass(frozen=True)
+class SoapSettings:
+    """Descriptors after A. P. Bartók, R. Kondor, G. Csányi, Phys. Rev. B 87, 184115 (2013), as DScribe computes them.
+
+    Attributes:
+        r_cut_A: range in Å.
+        n_max, l_max: radial functions (Gaussian type orbitals), and highest degree of the spherical harmonics.
+        sigma_A: width of the Gaussian that stands for an atom, Å.
+    """
+
+    r_cut_A: float = 5.0
+    n_max: int = 8
+    l_max: int = 6
+    sigma_A: float = 0.5
+
+
+@dataclass(frozen=True)
+class PaperProtocol:
+    """The pipeline's settings; the defaults are the paper's where it states them.
+
+    Attributes:
+        families: rows of the table, in any case of letters: those of `TABLE_1`, and `SchNet-stepwise`, which is
+            SchNet with a step of the optimiser after every batch; few data make few steps otherwise.
+        epochs, patience: most epochs; those without a better validation loss after which all but SchNet stop.
+        batch_atoms: atoms per batch.
+        accumulate: batches per step of SchNet's optimiser; an epoch makes one step at least.
+        variance: share of the variance that the principal components carry.
+        least_inputs: principal components of the descriptors at least.
+        cutoff_A: range of the edges of SchNet's and the GNN's graphs, Å.
+        soap: the descriptors.
+        split, seed: fractions of training, validation and test frames; seed of everything random.
+        quick: some 60 small frames and 3 epochs, for a look at the whole; its figures mean nothing.
+    """
+
+    families: tuple[str, ...] = tuple(TABLE_1)
+    epochs: int = 100
+    patience: int = 20
+    batch_atoms: int = 2048
+    accumulate: int = 24
+    variance: float = 0.95
+    least_inputs: int = 3
+    cutoff_A: float = 5.0
+    soap: SoapSettings = field(default_factory=SoapSettings)
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    seed: int = 0
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        names = {name.lower(): name for name in (*TABLE_1, STEPWISE)}
+        object.__setattr__(self, "families", tuple(names.get(name.lower(), name) for name in self.families))
+        object.__setattr__(self, "split", tuple(float(share) for share in self.split))
+        for name in self.families:
+            if name not in (*TABLE_1, STEPWISE):
+                raise SettingsError(f"the table has no row {name!r}; choose of {', '.join((*TABLE_1, STEPWISE))}")
+        if not self.families or len(set(self.families)) < len(self.families):
+            raise SettingsError(f"families are {', '.join(self.families) or 'none'}; name each once")
+        for name in ("epochs", "patience", "batch_atoms", "accumulate", "least_inputs"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 < self.variance <= 1:
+            raise SettingsError(f"variance is {self.variance}; it must be above 0 and at most 1")
+        if not self.cutoff_A > 0:
+            raise SettingsError(f"cutoff_A is {self.cutoff_A}; it must be positive")
+        if min(check_fractions(self.split)) == 0:
+            raise SettingsError(f"the split is {self.split}; the table needs validation and test frames")
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """Epochs, atoms per batch and batches per step, cut short where `quick` says so."""
+        if not self.quick:
+            return self.epochs, self.batch_atoms, self.accumulate
+        return min(self.epochs, QUICK_EPOCHS), QUICK_BATCH_ATOMS, QUICK_ACCUMULATE
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, by which a folder knows whether it may go on; rows may be added."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in values.items() if name != "families"}

@@ -1,0 +1,134 @@
+"""A Kolmogorov-Arnold network for ruthenium: an atom's energy from sums of learned functions of one number.
+
+Layers after Z. Liu et al., KAN: Kolmogorov-Arnold networks, arXiv:2404.19756, section 2:
+
+    y_o = Σ_i [w_oi silu(x_i) + Σ_k c_oik B_ik(x_i)]
+
+with B_ik cubic B-splines on knots t_i0 < t_i1 < …, one set for each input x_i; the first layer's inputs are the
+symmetry functions of `symmetry.py`, standardised over the training set.  An edge is twice continuously differentiable.
+
+    E = Σ_i [E_atom + ε(x_i) − ε(x_lone)] + ½ Σ_ij ZBL(r_ij)
+
+Differs from the paper in:
+- knots are learned with everything else; the paper moves them now and then to quantiles of the samples.  They are sums
+  of positive increments, and so stay sorted;
+- w is a matrix of its own; the paper scales spline and silu of each edge by one more factor each;
+- beyond its knots, where the symmetry functions of violent frames lie, an edge is w silu(x) alone; compressing them by
+  asinh did not fit better;
+- the starting paper (doi 10.36922/ijamd.8291) does not state its KAN's layers and grid, and its inputs are principal
+  components of SOAP vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from ru_calc.errors import SettingsError
+from ru_calc.potentials.base import DescriptorPotential, Pairs
+from ru_calc.potentials.symmetry import SymmetryFunctions, SymmetrySettings
+
+DEGREE = 3
+
+
+@dataclass(frozen=True)
+class KANSettings(SymmetrySettings):
+    """Hyper-parameters: those of the symmetry functions, and
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        intervals: of each input's grid before it is learned, over −grid_range … grid_range.
+        grid_range: see there; in units of the inputs' spread.
+    """
+
+    hidden: tuple[int, ...] = (32,)
+    intervals: int = 8
+    grid_range: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if min(self.hidden, default=1) < 1:
+            raise SettingsError(f"hidden is {self.hidden}; each width must be at least 1")
+        if self.intervals < 1:
+            raise SettingsError(f"intervals is {self.intervals}; it must be at least 1")
+        if not self.grid_range > 0:
+            raise SettingsError(f"grid_range is {self.grid_range}; it must be positive")
+
+
+def spline_basis(x: Tensor, knots: Tensor, degree: int = DEGREE) -> Tensor:
+    """B-splines of each input by the recursion of Cox and de Boor; zero outside of the knots.
+
+    Args:
+        x: (m, i).
+        knots: (i, t), rising.
+
+    Returns:
+        (m, i, t − degree − 1), in x of class C^(degree − 1).
+    """
+    x = x[:, :, None]
+    basis = ((x >= knots[:, :-1]) & (x < knots[:, 1:])).to(x.dtype)
+    for k in range(1, degree + 1):
+        # (x − t_j) / (t_j+k − t_j) rises from 0 to 1 over the support of the j-th spline of degree k − 1.
+        rise = (x - knots[:, :-k]) / (knots[:, k:] - knots[:, :-k])
+        weighted = rise * basis
+        basis = weighted[..., :-1] + basis[..., 1:] - weighted[..., 1:]
+    return basis
+
+
+class KANLayer(nn.Module):
+    """y_o = Σ_i [w_oi silu(x_i) + Σ_k c_oik B_ik(x_i)].
+
+    Args:
+        fan_in, fan_out: numbers of inputs and outputs.
+        intervals, grid_range: the uniform grid from which knots are learned; see `KANSettings`.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, intervals: int, grid_range: float) -> None:
+        super().__init__()
+        self.spacing = 2.0 * grid_range / intervals
+        self.start = -grid_range - DEGREE * self.spacing
+        self.shift = nn.Parameter(torch.zeros(fan_in, 1))
+        self.log_increments = nn.Parameter(torch.zeros(fan_in, intervals + 2 * DEGREE))
+        self.base = nn.Parameter(torch.randn(fan_out, fan_in) / fan_in**0.5)
+        self.coefficients = nn.Parameter(0.3 * torch.randn(fan_out, fan_in, intervals + DEGREE) / fan_in**0.5)
+
+    def knots(self) -> Tensor:
+        """(fan_in, intervals + 2 · DEGREE + 1) positions, rising."""
+        increments = self.spacing * torch.cumsum(torch.exp(self.log_increments), dim=1)
+        return self.start + self.shift + nn.functional.pad(increments, (1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, fan_out) from (m, fan_in)."""
+        splines = spline_basis(x, self.knots())
+        return nn.functional.silu(x) @ self.base.T + splines.flatten(1) @ self.coefficients.flatten(1).T
+
+
+class KAN(DescriptorPotential):
+    """Layers of splines on symmetry functions; see the top of the file.
+
+    Args:
+        settings: hyper-parameters.
+    """
+
+    family = "kan"
+    fit_settings = MappingProxyType({"rate_readout": 2e-3})
+
+    def __init__(self, settings: KANSettings | None = None) -> None:
+        settings = settings or KANSettings()
+        symmetry = SymmetryFunctions(settings)
+        super().__init__(settings, symmetry.width)
+        self.symmetry = symmetry
+        layers = (
+            KANLayer(*widths, settings.intervals, settings.grid_range)
+            for widths in pairwise((symmetry.width, *settings.hidden, 1))
+        )
+        self.energy = nn.Sequential(*layers)
+
+    def descriptors(self, pairs: Pairs) -> Tensor:
+        """(n_atoms, width) symmetry functions."""
+        return self.symmetry(pairs)
