@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from ru_calc.cli.shared import THREADS, use_threads
 @click.option(
     "--budget-min", type=click.FloatRange(0, min_open=True), help="CPU minutes of each fit (md). [default: 30]"
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), help="Of everything random. [default: 0]")
 @click.option("--quick", is_flag=True, help="A look at the whole in under a minute; its figures mean nothing.")
-@click.option("--resume", is_flag=True, help="Go on with the comparison in the folder.")
+@click.option("--resume", is_flag=True, help="Go on with the comparison in the folder, with its settings.")
 @click.option("--licence", default="that of the labels", show_default=True, help="Of the weights, for the model files.")
 @THREADS
 def command(data: str, output: Path, protocol: str, families: str | None, threads: int, **options: Any) -> None:
@@ -34,6 +34,8 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
     if protocol == "paper":
         if options["budget_min"] is not None:
             raise click.UsageError("--budget-min belongs to --protocol md")
+    if options["quick"] and options["budget_min"] is not None:
+        raise click.UsageError("--quick makes one epoch of each fit; leave out --budget-min")
     (_paper if protocol == "paper" else _md)(data, output, names, options)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/table.md, results.json, figure.png")
@@ -47,9 +49,8 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     from ru_calc.compare.start import check_start
     from ru_calc.dataset import read_dataset
 
-    settings = replace(QUICK if options["quick"] else MDProtocol(), seed=options["seed"])
-    if options["budget_min"] is not None:
-        settings = replace(settings, budget_min=options["budget_min"])
+    start = QUICK if options["quick"] else MDProtocol(**_stored(output, options, MDProtocol))
+    settings = replace(start, **_given(options, "seed", "budget_min"))
     chosen = check_families(names or COMPARED)
     check_start(output, settings, options["resume"])
     dataset = read_dataset(data)
@@ -63,13 +64,27 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
     from tqdm import tqdm
 
     from ru_calc.compare.paper.run import check_paper_start, run_paper
-    from ru_calc.compare.paper.settings import PaperProtocol
+    from ru_calc.compare.paper.settings import PaperProtocol, SoapSettings
     from ru_calc.dataset import read_dataset
 
-    settings = PaperProtocol(seed=options["seed"], quick=options["quick"])
-    if names is not None:
-        settings = replace(settings, families=names)
+    stored = _stored(output, options, PaperProtocol)
+    if "soap" in stored:
+        stored["soap"] = SoapSettings(**stored["soap"])
+    quick = {"quick": True} if options["quick"] else {}
+    settings = PaperProtocol(**{**stored, **quick, **_given(options, "seed"), **({"families": names} if names else {})})
     check_paper_start(output, settings, options["resume"])
     dataset = read_dataset(data)
     with tqdm(desc="epochs", unit="epoch", disable=None, dynamic_ncols=True) as bar:
         run_paper(dataset, output, settings, say=tqdm.write, bar=bar, resume=options["resume"])
+
+
+def _stored(folder: Path, options: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Settings of the comparison that goes on; none of a new one, nor of one by the other protocol: it is refused."""
+    from ru_calc.compare.start import stored_settings
+
+    stored = stored_settings(folder) if options["resume"] else {}
+    return stored if {*stored} <= {field.name for field in fields(kind)} else {}
+
+
+def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if options[name] is not None}

@@ -33,22 +33,32 @@ def check_start(folder: Path, settings: Settings, resume: bool = False, data: st
     path = folder / PROTOCOL
     if not resume and path.is_file():
         raise SettingsError(f"{folder} already holds a comparison; use --resume, or another folder")
-    if resume and not path.is_file():
-        raise SettingsError(f"{folder} holds no comparison to resume; leave out --resume")
     check_folder(folder)
     if not resume:
         return
-    try:
-        before = json.loads(path.read_text())
-        old, new = before["settings"], json.loads(json.dumps(settings.record()))
-        names = sorted({*old, *new})
-        changed = [f"{name}: {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-        if data not in (None, before["data"]):
-            changed.append(f"data: {before['data'][:12]} → {str(data)[:12]}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
+    old, new = stored_settings(folder), json.loads(json.dumps(settings.record()))
+    names = sorted({*old, *new})
+    changed = [f"{name}: {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+    before = json.loads(path.read_text()).get("data")
+    if data not in (None, before):
+        changed.append(f"data: {str(before)[:12]} → {str(data)[:12]}")
     if changed:
         raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
+
+
+def stored_settings(folder: Path) -> dict[str, Any]:
+    """Settings of the comparison in a folder, by name.
+
+    Raises:
+        SettingsError: it holds none, or a damaged one.
+    """
+    path = folder / PROTOCOL
+    if not path.is_file():
+        raise SettingsError(f"{folder} holds no comparison to resume; leave out --resume")
+    try:
+        return dict(json.loads(path.read_text())["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
 
 
 def begin(folder: Path, settings: Settings, data: str) -> None:
