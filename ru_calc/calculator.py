@@ -27,6 +27,8 @@ from ru_calc.structures import Structures
 if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
 
+SAME_PLACE_A = 0.1  # no precision helps atoms that are closer
+
 
 class RuCalculator(Calculator):
     """Energies, forces and stress of ruthenium by a model of any family.
@@ -43,7 +45,8 @@ class RuCalculator(Calculator):
         device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
         dtype: of the network, "float32" or "float64"; positions and sums are float64 in any case.
         skin_A: extra range of the neighbour list in Å; results do not depend on it.
-        threads: CPU threads of the compiled engine; more than one pays for some thousand atoms on an idle machine.
+        threads: CPU threads of a calculation, by either engine; more than one pays for some thousand atoms on an idle
+            machine.
         engine: "compiled" (tables, in C++ on the CPU; on a CUDA device in kernels that have not been run on one yet),
             "reference" (the network itself in torch, many times slower), or "auto": compiled on the CPU where it can,
             and the reference elsewhere.
@@ -132,6 +135,12 @@ class RuCalculator(Calculator):
         """Range of the interaction in Å."""
         self._load()
         return self._predictor.cutoff_A
+
+    @property
+    def engine(self) -> str:
+        """What evaluates the network: `compiled` or `reference`."""
+        self._load()
+        return self._engine
 
     @property
     def neighbor_statistics(self) -> NeighborStatistics:
@@ -269,19 +278,22 @@ def _results(prediction: Any) -> dict[str, Any]:
 
 
 def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs, dtype: str) -> None:
-    wider = "" if dtype == "float64" else ", or use dtype='float64'"
-    for name in ("energies", "forces"):
+    for name, one in (("energies", "energy"), ("forces", "force")):
         values = getattr(prediction, name)
         if values is None or np.isfinite(values).all():
             continue
-        atom, nearest = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0], ""
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        atom, nearest, wider = bad[0], "", "" if dtype == "float64" else ", or use dtype='float64'"
         if len(pairs):  # what is not finite spreads; it came from the closest pair
             distances = np.linalg.norm(pairs.vectors(structures), axis=1)
             k = int(distances.argmin())
-            atom, nearest = pairs.first[k], f", and atom {pairs.second[k]} is {distances[k]:.3g} Å away"
+            pair = pairs.first[k], pairs.second[k]
+            atom, other = pair if pair[0] in bad else pair[::-1]
+            nearest = f", and atom {other} is {distances[k]:.3g} Å away"
+            wider = wider if distances[k] > SAME_PLACE_A else ""
         raise CalculationFailed(
-            f"{name} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter time "
-            f"step){wider}"
+            f"the {one} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter "
+            f"time step){wider}"
         )
     if prediction.stress is not None and not np.isfinite(prediction.stress).all():
         raise CalculationFailed(

@@ -10,6 +10,8 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from ru_calc.devices import torch_threads
+from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs
 from ru_calc.potentials.base import Pairs, Potential
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
@@ -101,14 +103,25 @@ class Reference:
         potential: the module; it is moved to `device` and `dtype` and set to evaluation.
         dtype: of the network; positions and energy sums are float64 in any case.
         device: where it runs.
+        threads: CPU threads of torch during a prediction, on the CPU; None leaves torch's own number.
+
+    Raises:
+        SettingsError: fewer threads than one.
     """
 
     def __init__(
-        self, potential: Potential, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+        self,
+        potential: Potential,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
     ) -> None:
+        if threads is not None and threads < 1:
+            raise SettingsError(f"threads is {threads}; it must be 1 or more")
         self.potential = potential.to(device=device, dtype=dtype).eval()
         self.potential.requires_grad_(False)
         self.dtype, self.device = dtype, device
+        self.threads = threads if torch.device(device).type == "cpu" else None
 
     @property
     def cutoff_A(self) -> float:
@@ -124,8 +137,9 @@ class Reference:
         """See `Predictor.predict`."""
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
         pairs = pairs.within(structures, self.cutoff_A)
-        batch = Batch.from_structures(structures, pairs, self.dtype, self.device)
-        result = differentiate(self.potential, batch, want)
+        with torch_threads(self.threads):
+            batch = Batch.from_structures(structures, pairs, self.dtype, self.device)
+            result = differentiate(self.potential, batch, want)
         return Prediction(
             **{
                 field.name: getattr(result, field.name).detach().cpu().double().numpy()

@@ -1,9 +1,11 @@
-"""Where and how a network runs: names of devices, engines and precisions, and which device is there."""
+"""Where and how a network runs: names of devices, engines and precisions, which device is there, threads of torch."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ru_calc.errors import SettingsError
@@ -28,6 +30,22 @@ def resolve_device(device: str) -> str:
         found = _cuda_devices()
         raise SettingsError(f"device is {device!r} and {found} CUDA devices are there; use cpu or auto")
     return device
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Sets the CPU threads of torch while it is open, and puts their number back; None leaves it alone."""
+    if threads is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cuda_devices() -> int:

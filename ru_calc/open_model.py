@@ -48,36 +48,37 @@ def open_model(
     Args:
         dtype: of the network, `float32` or `float64`.
         device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
-        threads: CPU threads of the compiled engine; the reference takes those of torch.
+        threads: CPU threads of a prediction, by either engine; torch's own number stays as it is.
         engine: `compiled`, tables: C++ on the CPU, Triton or torch on a CUDA device; `reference`, the network itself in
             torch, on any device; `auto`, compiled on the CPU where it can, and the reference elsewhere: the kernels for
             CUDA have been checked without a device only, so they are chosen by name.
 
     Raises:
         ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
-        SettingsError: a device, dtype or engine that does not exist, or a compiled engine that cannot serve.
+        SettingsError: a device, dtype, engine or number of threads that does not exist, or a compiled engine that
+            cannot serve.
     """
     for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, DTYPES)):
         if value not in choices:
             raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
     where = resolve_device(device)
     file = read_model_file(model)
-    obstacle = _obstacle(file, where)
-    if engine == "compiled" and obstacle:
-        raise SettingsError(f"engine is 'compiled', but {obstacle}; use engine='auto' or 'reference'")
-    if not obstacle and (engine == "compiled" or (engine == "auto" and where == "cpu")):
+    reason = obstacle(file, where)
+    if engine == "compiled" and reason:
+        raise SettingsError(f"engine is 'compiled', but {reason}; use engine='auto' or 'reference'")
+    if not reason and (engine == "compiled" or (engine == "auto" and where == "cpu")):
         return OpenModel(_compiled(file, dtype, threads, where), file.header, "compiled", where)
-    if engine == "auto" and obstacle == NOT_BUILT:
+    if engine == "auto" and reason == NOT_BUILT:
         warnings.warn(
             "the compiled engine of ru-calc is not there (no C++20 compiler at installation), so the network runs on "
-            "the reference path, some 15 times slower; install ru-calc again with a compiler, or pass "
-            "engine='reference'",
+            "the reference path, some 20 times slower; install ru-calc again with a compiler (engine='reference' "
+            "only silences this warning)",
             stacklevel=2,
         )
-    return _reference(model, dtype, where)
+    return _reference(model, dtype, where, threads)
 
 
-def _obstacle(file: ModelFile, device: str) -> str | None:
+def obstacle(file: ModelFile, device: str) -> str | None:
     """Why the compiled engine cannot serve a model, if so."""
     if file.header["family"] != "schnet":
         return f"it evaluates the family schnet, and {file.name} is of family {file.header['family']}"
@@ -108,12 +109,12 @@ def _engine(file: ModelFile, dtype: str, device: str, threads: int = 1, interval
         raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
 
 
-def _reference(model: str | Path, dtype: str, device: str) -> OpenModel:
+def _reference(model: str | Path, dtype: str, device: str, threads: int) -> OpenModel:
     import torch
 
     from ru_calc.derivatives import Reference
     from ru_calc.storage import load_model
 
     stored = load_model(model)
-    predictor = Reference(stored.potential, getattr(torch, dtype), device)
+    predictor = Reference(stored.potential, getattr(torch, dtype), device, threads)
     return OpenModel(predictor, stored.header, "reference", device)

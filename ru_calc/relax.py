@@ -64,12 +64,14 @@ class RelaxState:
         energy_eV: of all atoms.
         largest_force_eV_per_A: length of the longest.
         stress_off_GPa: largest component of stress + pressure that the cell can still relax; NaN if it does not move.
+        enthalpy_eV: energy + pressure × volume, of all atoms; what falls. The energy where there is no pressure.
     """
 
     step: int
     energy_eV: float
     largest_force_eV_per_A: float
     stress_off_GPa: float
+    enthalpy_eV: float
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _state(atoms: Atoms, step: int, settings: RelaxSettings) -> RelaxState:
     if settings.cell != "none":
         stress = atoms.get_stress() * EV_PER_A3_IN_GPA + (settings.pressure_GPa or 0.0) * np.array([1, 1, 1, 0, 0, 0])
         off = float(abs(stress[:3].mean()) if settings.cell == "hydrostatic" else np.abs(stress).max())
-    return RelaxState(step, float(energy), float(np.linalg.norm(forces, axis=1).max()), off)
+    work = settings.pressure_GPa / EV_PER_A3_IN_GPA * atoms.get_volume() if settings.pressure_GPa else 0.0
+    return RelaxState(step, float(energy), float(np.linalg.norm(forces, axis=1).max()), off, float(energy + work))
 
 
 def _converged(state: RelaxState, settings: RelaxSettings) -> bool:

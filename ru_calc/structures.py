@@ -95,6 +95,17 @@ def as_structures(frames: Structures | Atoms | Sequence[Atoms]) -> Structures:
     return frames if isinstance(frames, Structures) else Structures.from_atoms(frames)
 
 
+def widest_gaps_A(atoms: Atoms) -> np.ndarray:
+    """(3,) thickness in Å of the widest layer without atoms between planes of lattice vectors, across each vector.
+
+    Entry k is measured along the normal of the two other vectors.  The cell counts as periodic in all three, which must
+    be independent.
+    """
+    planes = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)
+    gaps = np.diff(planes, axis=0, append=planes[:1] + 1.0).max(axis=0)
+    return gaps / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+
+
 def check_atoms(atoms: Atoms, where: str = "") -> None:
     """Refuses atoms that no ruthenium potential can serve.
 
@@ -104,7 +115,9 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
     foreign = np.flatnonzero(atoms.numbers != RUTHENIUM)
     if len(foreign):
         symbol = atoms.symbols[foreign[0]]
-        raise DataError(f"{where}atom {foreign[0]} is {symbol}; this potential knows ruthenium (Ru) only: remove it")
+        raise DataError(
+            f"{where}atom {foreign[0]} is {symbol}; this potential knows ruthenium (Ru) only: give ruthenium atoms only"
+        )
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
         raise DataError(f"{where}position of atom {bad[0]} is {atoms.positions[bad[0]]}; it must be finite")

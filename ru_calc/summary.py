@@ -25,11 +25,22 @@ def summary(dataset: Dataset) -> str:
         missing = f", {len(dataset) - present} without" if present < len(dataset) else ""
         lines.append(f"{label}: {present} frames{missing}{ranges[label] if present else ''}")
     lines.append(f"nearest distance: {_nearest(dataset)}")
-    copies = duplicates(dataset)
-    lines.append(
-        f"duplicates: {len(copies)}" + (f" (frame {copies[0][1]} repeats frame {copies[0][0]} …)" if copies else "")
-    )
+    lines.append(f"duplicates: {_duplicates(dataset)}")
     return "\n".join(lines)
+
+
+def _duplicates(dataset: Dataset) -> str:
+    copies = duplicates(dataset)
+    if not copies:
+        return "0"
+    text = f"{len(copies)}, all kept (frame {copies[0][1]} repeats frame {copies[0][0]} …)"
+    apart = sum(dataset.group_id[first] != dataset.group_id[second] for first, second in copies)
+    if apart:
+        text += (
+            f"; {apart} are in another group than the frame they repeat, so a split may test a model on frames of its "
+            "training: take them out, or give both one group_id"
+        )
+    return text
 
 
 def _ranges(dataset: Dataset) -> dict[str, str]:

@@ -23,6 +23,7 @@ from ru_calc.bench.peers import copper, peers
 from ru_calc.bench.race import Race, calls_of_a_turn, free_bytes, resident_bytes
 from ru_calc.bench.report import memory_remarks, plot, records, short, tables, write
 from ru_calc.bench.run import Bench, baseline, system
+from ru_calc.engine import kernels
 from ru_calc.errors import DataError, ModelError, SettingsError
 from ru_calc.speed import Times
 from ru_calc.storage import save_model
@@ -307,9 +308,17 @@ def test_a_small_run_has_every_contestant_of_ours(models, short_turns):
 
 
 def test_the_baseline_is_plain_where_it_takes_part():
-    assert baseline(BenchSettings(models=("default", "plain"))) == "engine plain"
-    assert baseline(BenchSettings(models=("folder/mine.safetensors",))) == "engine mine"
+    engines = {"engine default", "engine plain", "engine mine"}
+    assert baseline(BenchSettings(models=("default", "plain")), engines) == "engine plain"
+    assert baseline(BenchSettings(models=("folder/mine.safetensors",)), engines) == "engine mine"
     assert label("default") == "default"
+
+
+def test_without_the_compiled_engine_the_reference_is_the_baseline(models, short_turns, monkeypatch):
+    monkeypatch.setattr(kernels, "fastest", lambda: None)
+    bench = run_bench(BenchSettings(**SMALL, models=(models["flat"],), peers=("none",)))
+    assert bench.baseline == "reference flat" and [row["ratio"] for row in records(bench)] == [1.0]
+    assert bench.notes == ["engine flat does not take part: it could not be built at installation"]
 
 
 def test_systems_are_rattled_hcp_of_about_the_size():

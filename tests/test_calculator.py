@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,8 @@ def test_on_the_cpu_the_compiled_engine_computes(model_file: str) -> None:
     for engine, kind in (("auto", Engine), ("compiled", Engine), ("reference", Reference)):
         calc = RuSchNet(model_file, "cpu", "float64", engine=engine, threads=2)
         assert isinstance(calc.predictor, kind)
-        assert getattr(calc.predictor, "threads", 2) == 2
+        assert calc.engine == ("reference" if kind is Reference else "compiled")
+        assert calc.predictor.threads == 2
         for name in ("hcp", "slab", "dimer"):
             check_same_as_potential(calc, FRAMES[name])
 
@@ -335,7 +337,8 @@ def test_its_results_can_be_written_and_read(calc: RuSchNet, tmp_path: Path) -> 
     assert read(tmp_path / "a.traj").calc.name == "ru_schnet"
 
 
-def test_global_state_is_left_alone(model_file: str) -> None:
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_global_state_is_left_alone(model_file: str, engine: str, torch_threads: Callable[[], int]) -> None:
     legacy_numpy = np.random.get_state
 
     def state() -> tuple[object, ...]:
@@ -345,8 +348,9 @@ def test_global_state_is_left_alone(model_file: str) -> None:
             dict(os.environ),
         )  # fmt: skip
 
+    torch.set_num_threads(2)
     before = state()
-    results_of(RuSchNet(model_file, "cpu"), FRAMES["hcp"])
+    results_of(RuSchNet(model_file, "cpu", engine=engine, threads=3), FRAMES["hcp"])
     assert state() == before
 
 
@@ -462,7 +466,7 @@ def with_cell(cell: object) -> Atoms:
     ("atoms", "message"),
     [
         (Atoms(), "no atoms"),
-        (with_symbol("Pt"), "atom 7 is Pt; this potential knows ruthenium"),
+        (with_symbol("Pt"), r"atom 7 is Pt; this potential knows ruthenium \(Ru\) only: give ruthenium atoms only"),
         (with_position(np.nan), "position of atom 5 is .*nan.* must be finite"),
         (with_position(np.inf), "position of atom 5 is .*inf"),
         (with_position(1e200), "position of atom 5 .* move the atoms to the origin"),
@@ -489,21 +493,43 @@ def test_overlapping_atoms_fail_by_name_and_can_be_mended(calc: RuSchNet) -> Non
     atoms.positions[9] = atoms.positions[4]
     atoms.calc = calc
     for _ in range(2):
-        with pytest.raises(CalculationFailed, match=r"of atom 4 is .*(nan|inf).*atom 9 is 0 Å away; move overlapping"):
+        with pytest.raises(
+            CalculationFailed, match=r"the (force|energy) of atom 4 is .*(nan|inf).*9 is 0 Å away; move"
+        ):
             atoms.get_forces()
     assert not calc.results
     atoms.positions[:] = FRAMES["hcp"].positions
     check_same_as_potential(calc, atoms)
 
 
-def test_float64_is_advised_only_where_it_is_not_in_use(model_file: str) -> None:
-    atoms = FRAMES["hcp"].copy()
-    atoms.positions[9] = atoms.positions[4]
-    for dtype, advised in (("float32", True), ("float64", False)):
-        atoms.calc = RuSchNet(model_file, "cpu", dtype)
-        with pytest.raises(CalculationFailed, match="move overlapping atoms apart") as failed:
-            atoms.get_forces()
-        assert ("use dtype='float64'" in str(failed.value)) == advised
+class Overflowing(Counted):
+    """Spoils one quantity of atom 1."""
+
+    def __init__(self, calc: RuSchNet, quantity: str) -> None:
+        super().__init__(calc)
+        self.quantity = quantity
+
+    def predict(self, structures, pairs, want):
+        found = super().predict(structures, pairs, want)
+        getattr(found, self.quantity)[1] = np.inf
+        return found
+
+
+@pytest.mark.parametrize(("quantity", "word"), [("energies", "energy"), ("forces", "force")])
+@pytest.mark.parametrize(
+    ("dtype", "apart_A", "advised"), [("float32", 0.11, True), ("float32", 0.09, False), ("float64", 0.11, False)]
+)
+def test_float64_is_advised_only_where_it_may_help(
+    model_file: str, quantity: str, word: str, dtype: str, apart_A: float, advised: bool
+) -> None:
+    atoms = Atoms("Ru2", [[0, 0, 0], [apart_A, 0, 0]])
+    atoms.calc = RuSchNet(model_file, "cpu", dtype)
+    Overflowing(atoms.calc, quantity)
+    with pytest.raises(
+        CalculationFailed, match=rf"^the {word} of atom 1 is .*inf.*, and atom 0 is 0.*; move"
+    ) as failed:
+        atoms.get_forces()
+    assert ("use dtype='float64'" in str(failed.value)) == advised
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,18 @@ def test_convert_writes_the_frames_and_says_what_they_hold(extxyz, out):
     assert [path.name for path in out.iterdir()] == ["a.h5"]
 
 
+def test_duplicates_are_kept_and_named_as_a_danger_where_a_split_may_part_them(out):
+    frames = lj_frames(3)
+    write(out / "grouped.extxyz", frames)
+    lines = run("convert", out / "grouped.extxyz", out / "grouped.extxyz", out / "a.h5").stdout.splitlines()
+    assert "duplicates: 3, all kept (frame 3 repeats frame 0 …)" in lines
+    del frames[1].info["group_id"], frames[2].info["group_id"]
+    write(out / "two.extxyz", frames)
+    output = run("convert", out / "two.extxyz", out / "two.extxyz", out / "b.h5").stdout
+    assert "…); 2 are in another group than the frame they repeat, so a split may test a model on frames" in output
+    assert len(read_dataset(out / "b.h5")) == 6
+
+
 def test_convert_says_which_energies_were_mixed(out):
     frames = lj_frames(3)
     frames[0].calc.results["free_energy"] = frames[0].calc.results["energy"]
@@ -224,6 +236,7 @@ def test_evaluate_measures_a_model_by_split(data, model, out):
         "evaluate", data, "--model", model, "--split", out, "--part", "test", "-o", out / "t", "--dtype", "float32"
     )
     assert only.exit_code == 0, only.output
+    assert f"model {model} in float32, compiled engine: {len(parts['test'])} of 8 frames in" in only.output
     (row, *_) = json.loads((out / "t" / "errors.json").read_text())["errors"]
     assert row["split"] == "test"
     assert row["forces_MAE_meV_per_A"] == pytest.approx(rows["test"]["forces_MAE_meV_per_A"], rel=1e-3)

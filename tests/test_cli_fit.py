@@ -1,6 +1,11 @@
 """`ru-calc fit` on the command line: it works as the README shows, and refuses what it cannot do in one line."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
 
 import pytest
 from click.testing import CliRunner
@@ -9,7 +14,10 @@ from labelled import lj_frames
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, write_dataset
 from ru_calc.errors import RuCalcError
+from ru_calc.fit.settings import differences, with_changes, with_changes_to
 from ru_calc.fit.trainer import Trainer
+from ru_calc.potentials import FAMILIES
+from ru_calc.storage import load_model
 
 SMALL = [
     "--set", "model.channels=8", "--set", "model.n_radial=6", "--set", "model.filter_hidden=6",
@@ -21,6 +29,15 @@ SMALL = [
 def data(tmp_path):
     write_dataset(Dataset.from_atoms(lj_frames(12)), tmp_path / "data.h5")
     return tmp_path / "data.h5"
+
+
+@pytest.fixture
+def stopped_fit(data, tmp_path, monkeypatch):
+    """Data and folder of a fit that was stopped in its first epoch."""
+    with monkeypatch.context() as patch:
+        stop_after(0, patch)
+        assert run(data, "-o", tmp_path / "run", *SPECIAL, *SMALL).exit_code == 130
+    return data, tmp_path / "run"
 
 
 def run(*arguments):
@@ -50,6 +67,122 @@ def test_resume_goes_on_and_init_from_starts_from_a_model(data, tmp_path):
     refused(changed, "epochs: 2 → 3")
     best = tmp_path / "run" / "best.safetensors"
     assert run(data, "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", best).exit_code == 0
+    assert run(data, "-o", tmp_path / "tuned", "--resume").exit_code == 0
+    elsewhere = run(data, "-o", tmp_path / "tuned", "--init-from", "default", "--resume")
+    refused(elsewhere, f"init_from: {best} → default")
+
+
+SPECIAL = ["--split", "0.5,0.25,0.25", "--seed", "3", "--epochs", "2", "--licence", "MIT", "--set", "batch_atoms=5"]
+
+
+def stop_after(epochs: int, monkeypatch) -> None:
+    """Ctrl-C in the epoch that follows."""
+    original = Trainer.run_epoch
+
+    def run_epoch(trainer, report):
+        if trainer.progress.epoch == epochs:
+            raise KeyboardInterrupt
+        return original(trainer, report)
+
+    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+
+
+@pytest.mark.parametrize(("epochs", "where"), [(0, "before the first epoch was finished"), (1, "after epoch 1")])
+def test_ctrl_c_says_where_it_stopped_and_resume_needs_no_setting(data, tmp_path, monkeypatch, epochs, where):
+    folder = tmp_path / "my run"
+    whole = run(data, "-o", tmp_path / "whole", *SPECIAL, *SMALL)
+    assert whole.exit_code == 0, whole.output
+    with monkeypatch.context() as patch:
+        stop_after(epochs, patch)
+        stopped = run(data, "-o", folder, *SPECIAL, *SMALL)
+    assert stopped.exit_code == 130
+    assert stopped.stderr.splitlines()[-1] == (
+        f"interrupted {where}; go on with: ru-calc fit {data} -o '{folder}' --resume"
+    )
+    assert "Aborted" not in stopped.output
+    resumed = run(data, "-o", folder, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    one, two = (load_model(path / "last.safetensors") for path in (tmp_path / "whole", folder))
+    assert one.header["golden_energies_eV"] == two.header["golden_energies_eV"]
+    assert one.header["fit"] == two.header["fit"] and two.header["licence"] == "MIT"
+
+
+def test_ctrl_c_before_anything_is_written_says_to_start_again(data, tmp_path, monkeypatch):
+    def interrupted(dataset):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ru_calc.summary.summary", interrupted)
+    stopped = run(data, "-o", tmp_path / "run", *SMALL)
+    assert stopped.exit_code == 130 and not (tmp_path / "run").exists()
+    assert stopped.stderr.splitlines()[-1] == "interrupted before the fit began; give the same command again"
+
+
+STAYING = """
+import os, signal, time
+from ru_calc.cli import main
+from ru_calc.fit.trainer import Trainer
+
+def run_epoch(trainer, report, original=Trainer.run_epoch):
+    if trainer.progress.epoch == 1:
+        time.sleep(30)
+        os._exit(3)  # what is still in a buffer is lost
+    return original(trainer, report)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+Trainer.run_epoch = run_epoch
+main()
+"""
+
+
+def test_a_fit_in_a_pipe_shows_its_lines_at_once_and_ends_at_ctrl_c(data, tmp_path):
+    arguments = ["fit", data, "-o", tmp_path / "run", *SMALL, "--epochs", 7]
+    command = [sys.executable, "-c", STAYING, *map(str, arguments)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("epoch    1/7"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted after epoch 1; go on with: ru-calc fit " in errors
+    assert lines[-2].startswith("7 epochs of ") and " training and " in lines[-2]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", "4"], "seed: 3 → 4"),
+        (["--split", "0.6,0.2,0.2"], "split: [0.5, 0.25, 0.25] → (0.6, 0.2, 0.2)"),
+        (["--set", "model.channels=16"], "model.channels: 8 → 16"),
+        (["--set", "ema=0.9"], "ema: 0.999 → 0.9"),
+        (["--preset", "paper"], "settings: preset: md → paper"),
+        (["--family", "paper"], "family: schnet → paper"),
+        (["--init-from", "default"], "init_from: None → default"),
+    ],
+)
+def test_what_differs_from_the_fit_that_goes_on_is_refused_by_name(stopped_fit, options, words):
+    data, folder = stopped_fit
+    result = run(data, "-o", folder, "--resume", *options)
+    refused(result, f"cannot resume with changed settings: {words}" if "settings" not in words else words)
+    assert not result.stdout
+
+
+def test_what_is_the_same_may_be_repeated(stopped_fit, monkeypatch):
+    data, folder = stopped_fit
+    monkeypatch.setattr(Trainer, "run_epoch", lambda trainer, report: 1 / 0)
+    again = run(data, "-o", folder, "--resume", "--preset", "md", "--family", "schnet", *SPECIAL, *SMALL)
+    assert isinstance(again.exception, ZeroDivisionError), again.output
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stored_settings_of_every_family_are_read_back(family):
+    settings = with_changes("md", {"family": family, "epochs": 7})
+    stored = json.loads(json.dumps(asdict(settings)))
+    assert differences(stored, with_changes_to(stored, None, {})) == []
+    assert differences(stored, with_changes_to(stored, None, {"epochs": 8})) == ["epochs: 7 → 8"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_run_prints_a_row_per_logged_step_and_writes_its_folder(here):
     result = call("md", *CRYSTAL, "--steps", 20, "--log-every", 10, "--every", 5)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert "32 atoms (fcc), nvt-bussi at 300 K, 20 steps of 2 fs" in lines[0]
+    assert lines[0] == ("32 atoms (fcc), nvt-bussi at 300 K, 20 steps of 2 fs, model default in float32, toy engine")
     assert [line.split()[0] for line in lines[2:5]] == ["0", "10", "20"]
     first = lines[2].split()
     assert first[1:3] == ["0.000", "300.0"] and first[6] == "–" and int(lines[4].split()[6]) > 0
@@ -357,6 +357,41 @@ def test_relax_prints_what_it_did_and_writes_the_result(here):
     assert np.linalg.norm(relaxed.get_forces(), axis=1).max() < 0.0101
     assert np.abs(relaxed.get_stress()).max() * 160.2 < 0.051
     assert relaxed.get_potential_energy() < PairPotential().get_potential_energy(atoms)
+
+
+def test_relax_names_the_model_and_shows_the_enthalpy_where_there_is_pressure(here):
+    plain = call("relax", *CRYSTAL, "--cell", "full", "-o", "plain.extxyz").stdout.splitlines()
+    assert plain[0] == "32 atoms (fcc), cell full, lbfgs, model default in float32, toy engine"
+    assert "E + pV" not in plain[1] and not any("enthalpy" in line for line in plain)
+    result = call("relax", *CRYSTAL, "--cell", "full", "--pressure-GPa", 20)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "E + pV (eV/atom)" in lines[1] and len(lines[1]) == len(lines[2])
+    rows = [line.split() for line in lines[2:] if line.split()[0].isdigit()]
+    energies, enthalpies = ([float(row[k]) for row in rows] for k in (1, 2))
+    assert energies[-1] > energies[0] and enthalpies[-1] < enthalpies[0]
+    end = next(line for line in lines if line.startswith("energy "))
+    assert f", enthalpy {enthalpies[-1]:.6f} eV/atom (-0.0" in end
+
+
+MOVING = [
+    (["md", "--steps", "1", "--ensemble", "npt-cell"], True),
+    (["md", "--steps", "1", "--ensemble", "npt-iso"], True),
+    (["md", "--steps", "1"], False),
+    (["relax", "--steps", "1", "--cell", "full"], True),
+    (["relax", "--steps", "1"], False),
+]
+
+
+@pytest.mark.parametrize(("arguments", "moves"), MOVING)
+def test_a_slab_in_a_cell_that_moves_is_warned_of(here, arguments, moves):
+    crystal = build_structure("fcc", a_A=3.75, repeat=(2, 2, 2))
+    ase.io.write("crystal.extxyz", crystal)
+    crystal.cell[2, 2] += 6.0
+    ase.io.write("slab.extxyz", crystal)
+    words = "warning: the cell moves, and it has a gap of 7.9 Å without atoms along lattice vector c: nothing holds"
+    assert (words in call(*arguments, "slab.extxyz").stderr) == moves
+    assert "warning" not in call(*arguments, "crystal.extxyz").stderr
 
 
 def test_relax_writes_other_formats_and_asks_before_it_overwrites(here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from checks import (
 )
 
 from ru_calc.derivatives import Batch, Reference, differentiate
+from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials import Pairs, Potential
 from ru_calc.potentials.schnet import SchNet
@@ -282,6 +284,52 @@ def test_float32_is_exact_far_from_the_origin() -> None:
 
 def test_a_model_that_went_through_float32_is_as_invariant_as_before() -> None:
     check_rotation(evaluator(small_potential().float().double()), FRAMES["hcp"])
+
+
+# Threads of torch
+
+
+class Watching(SchNet):
+    """Writes down torch's threads at each evaluation, and fails where it is told to."""
+
+    seen: list[int]
+    fails = False
+
+    def atomic_energies(self, pairs: Pairs) -> torch.Tensor:
+        self.seen.append(torch.get_num_threads())
+        if self.fails:
+            raise ArithmeticError("told to fail")
+        energies = super().atomic_energies(pairs)
+        energies.register_hook(lambda slope: self.seen.append(torch.get_num_threads()))
+        return energies
+
+
+def watching() -> Watching:
+    model = copy.deepcopy(small_potential())
+    model.__class__ = Watching
+    model.seen = []
+    return model
+
+
+@pytest.mark.parametrize("asked", [1, 3, None])
+def test_a_prediction_takes_the_threads_it_was_given_and_puts_torchs_back(
+    torch_threads: Callable[[], int], asked: int | None
+) -> None:
+    model = watching()
+    reference = Reference(model, threads=asked)
+    torch.set_num_threads(2)
+    reference.predict(Structures.from_atoms(FRAMES["two atoms"]))
+    assert model.seen == 2 * [asked or 2] and torch_threads() == 2
+    model.fails = True
+    with pytest.raises(ArithmeticError):
+        reference.predict(Structures.from_atoms(FRAMES["two atoms"]))
+    assert model.seen[2:] == [asked or 2] and torch_threads() == 2
+
+
+def test_threads_of_the_cpu_are_left_alone_for_another_device_and_none_is_refused() -> None:
+    assert Reference(watching(), device="meta", threads=3).threads is None
+    with pytest.raises(SettingsError, match="threads is 0; it must be 1 or more"):
+        Reference(watching(), threads=0)
 
 
 # Only what is asked for

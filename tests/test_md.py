@@ -593,5 +593,9 @@ def test_a_lone_atom_flies_in_nve_and_is_heated_by_langevin():
 
 
 def test_a_script_without_an_output_folder_ends_at_ctrl_c():
-    with pytest.raises(KeyboardInterrupt):
-        run_md(crystal(), Stopping(at_call=8), MDSettings("nvt-langevin", steps=30))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_md(crystal(), Stopping(at_call=8), MDSettings("nvt-langevin", steps=30))
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -53,7 +53,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
             self.asked = device
 
     monkeypatch.setattr("ru_calc.devices._cuda_devices", lambda: 1)
-    monkeypatch.setattr("ru_calc.derivatives.Reference", lambda potential, dtype, device: (dtype, device))
+    monkeypatch.setattr("ru_calc.derivatives.Reference", lambda potential, dtype, device, threads: (dtype, device))
     monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
 
 
@@ -77,6 +77,10 @@ def test_the_reference_serves_where_it_is_asked_for(model_file: Path) -> None:
         assert isinstance(opened.predictor, Reference)
         assert opened.predictor.dtype == getattr(torch, dtype)
         assert opened.header["seed"] == 7
+
+
+def test_the_reference_gets_the_threads_that_are_asked_for(model_file: Path) -> None:
+    assert open_model(model_file, device="cpu", threads=3, engine="reference").predictor.threads == 3
 
 
 @compiled
@@ -108,7 +112,9 @@ def test_on_a_cuda_device_the_reference_serves_without_a_word(model_file: Path, 
 
 
 def test_where_nothing_could_be_built_the_reference_serves_with_a_warning(model_file: Path, unbuilt: None) -> None:
-    with pytest.warns(UserWarning, match=r"no C\+\+20 compiler.*reference path, some 15 times slower; install"):
+    with pytest.warns(
+        UserWarning, match=r"no C\+\+20 compiler.*reference path, some 20 times slower; install.*only silences"
+    ):
         opened = open_model(model_file, device="cpu")
     assert opened.engine == "reference" and isinstance(opened.predictor, Reference)
 
@@ -153,10 +159,10 @@ def test_arguments_of_no_use_are_refused(model_file: Path, arguments: dict, mess
         open_model(model_file, **{"device": "cpu", **arguments})
 
 
-@compiled
-def test_threads_of_no_use_are_refused(model_file: Path) -> None:
+@pytest.mark.parametrize("engine", [pytest.param("compiled", marks=compiled), "reference"])
+def test_threads_of_no_use_are_refused(model_file: Path, engine: str) -> None:
     with pytest.raises(SettingsError, match="threads is 0; it must be 1 or more"):
-        open_model(model_file, device="cpu", threads=0)
+        open_model(model_file, device="cpu", threads=0, engine=engine)
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -62,6 +62,18 @@ def test_hydrostatic_keeps_the_shape_and_a_pressure_is_reached():
     assert -atoms.get_stress()[:3].mean() * 160.21766208 == pytest.approx(2.0, abs=0.011)
 
 
+def test_under_pressure_the_enthalpy_falls_where_the_energy_rises():
+    atoms, states = build_structure("fcc", a_A=3.75, repeat=(2, 2, 2)), []
+    settings = RelaxSettings(cell="full", pressure_GPa=20.0)
+    relax_structure(atoms, PairPotential(), settings, states.append)
+    first, last = states[0], states[-1]
+    assert last.energy_eV > first.energy_eV and last.enthalpy_eV < first.enthalpy_eV
+    work_eV = 20e9 * atoms.get_volume() * 1e-30 / 1.602176634e-19
+    assert last.enthalpy_eV - last.energy_eV == pytest.approx(work_eV, rel=1e-7)  # ASE's elementary charge is older
+    without = relax_structure(atoms, PairPotential(), RelaxSettings(steps=0)).last
+    assert without.enthalpy_eV == without.energy_eV
+
+
 def test_a_cell_under_pressure_is_smaller_than_one_without():
     volumes = []
     for pressure in (None, 2.0):

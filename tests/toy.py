@@ -15,6 +15,7 @@ class PairPotential(Calculator):
     """A Morse pair potential times (1 − r²/r_c²)³ between nearest images: for cells wider than 2 r_c or none."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
+    cutoff_A, engine = CUTOFF_A, "toy"  # as `RuCalculator` has them
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,6 +79,7 @@ class FreeFlight(Calculator):
     """No forces: an ideal gas.  `spoil(call, results)` may change what a call gives."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
+    cutoff_A, engine = CUTOFF_A, "toy"
 
     def __init__(self, spoil=None) -> None:
         super().__init__()

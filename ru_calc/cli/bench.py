@@ -50,9 +50,10 @@ def command(json_file: Path | None, plot_file: Path | None, **options: Any) -> N
 
     Contestants take turns, round after round: the compiled engine of each model alone ("engine") and in ASE's
     VelocityVerlet with all that belongs to a step ("ASE MD"), the reference in torch, and the peers that are installed
-    (pip install 'ru-calc[bench]').  The table shows the median of the rounds and their spread, and how many times the
-    engine of "plain" each takes; "system" is what the operating system took of it.  Memory: "work" is the workspace of
-    the engine, "plan" its plan of the neighbour list, "list" the neighbour list itself.
+    (pip install 'ru-calc[bench]').  The table shows the median of the rounds and their spread, and ×, how many times as
+    long as the baseline each takes: the engine of "plain" or, without it, of the first model, or that model's reference
+    where the engine does not take part.  "system" is what the operating system took of it.  Memory: "work" is the
+    workspace of the engine, "plan" its plan of the neighbour list, "list" the neighbour list itself.
     """
     use_threads(max(options["threads"]))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, use_threads, with_options
+from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, model_in_words, use_threads, with_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,10 +96,12 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
 def _say(evaluation: Evaluation, n_given: int) -> None:
     """What a reader of the tables has to know."""
     evaluated, about = len(evaluation.frames), evaluation.about
-    click.echo(f"{about['predictor']}: {evaluated} of {n_given} frames in {about['seconds']:.1f} s")
+    name = about["predictor"]
+    what = model_in_words(name, about["dtype"], about["engine"]) if "engine" in about else name
+    click.echo(f"{what}: {evaluated} of {n_given} frames in {about['seconds']:.1f} s")
     if evaluation.shift != "none":
         click.echo(
-            f"energies of {about['predictor']} were shifted by {evaluation.shift_eV_per_atom:+.6f} eV/atom "
+            f"energies of {name} were shifted by {evaluation.shift_eV_per_atom:+.6f} eV/atom "
             f"(--shift {evaluation.shift}), one constant for all frames"
         )
     if evaluation.failures:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 @click.command("fit")
 @click.argument("data")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
-@click.option("--preset", type=click.Choice(["md", "paper"]), default="md", show_default=True)
+@click.option("--preset", type=click.Choice(["md", "paper"]), help="Where the settings start.  [default: md]")
 @click.option("--family", help="Family of the network. [default: the preset's]")
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--seed", type=click.IntRange(0))
@@ -37,39 +39,84 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
     help="Any other setting (batch_atoms=250) or hyper-parameter (model.channels=64); may be repeated.",
 )  # fmt: skip
 @click.option("--init-from", help="Start from the weights of this model (name or file).")
-@click.option("--resume", is_flag=True, help="Go on with the fit in the run folder.")
+@click.option("--resume", is_flag=True, help="Go on with the fit in the run folder, with its settings.")
 @click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
-@click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model file.")
-def command(data: str, output: Path, preset: str, **options: Any) -> None:
+@click.option("--licence", help="Licence of the weights, for the model file.  [default: not stated]")
+def command(data: str, output: Path, **options: Any) -> None:
     """Fit a model to DATA: an HDF5 file, or the name of a shipped set (distilled)."""
-    from tqdm import tqdm
-
-    from ru_calc.dataset import read_dataset
     from ru_calc.devices import resolve_device
-    from ru_calc.fit.run import FitInput, run_fit
-    from ru_calc.fit.settings import with_changes
     from ru_calc.fit.start import check_start
-    from ru_calc.summary import summary
 
+    start = _resumed(output, options) if options["resume"] else _new(options)
+    device = resolve_device(options["device"])
+    check_start(output, start["settings"], start["init_from"], options["resume"])
+    use_threads(options["threads"])
+    try:
+        _fit(data, options["resume"], folder=output, device=device, **start)
+    except KeyboardInterrupt:
+        click.echo(_interrupted(data, output), err=True)
+        sys.exit(130)
+
+
+def _new(options: dict[str, Any]) -> dict[str, Any]:
+    """Settings, start and licence of a new fit."""
+    from ru_calc.fit.settings import with_changes
+    from ru_calc.fit.start import NO_LICENCE
+    from ru_calc.storage import load_model
+
+    changes = _changes(options)
+    if options["init_from"]:
+        start = load_model(options["init_from"]).potential
+        changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
+    settings = with_changes(options["preset"] or "md", changes)
+    return {"settings": settings, "init_from": options["init_from"], "licence": options["licence"] or NO_LICENCE}
+
+
+def _resumed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings, start and licence of the fit in a folder, with what is given in their place."""
+    from ru_calc.fit.settings import with_changes_to
+    from ru_calc.fit.start import stored_fit
+
+    before = stored_fit(folder)
+    given = {name: options[name] or getattr(before, name) for name in ("init_from", "licence")}
+    return {"settings": with_changes_to(before.settings, options["preset"], _changes(options)), **given}
+
+
+def _changes(options: dict[str, Any]) -> dict[str, Any]:
     changes = dict(options["changes"])
     changes |= {name: options[name] for name in ("family", "epochs", "seed") if options[name] is not None}
     if options["split"]:
         changes["split"] = _fractions(options["split"])
-    if options["init_from"]:
-        from ru_calc.storage import load_model
+    return changes
 
-        start = load_model(options["init_from"]).potential
-        changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
-    settings = with_changes(preset, changes)
-    device = resolve_device(options["device"])
-    check_start(output, settings, options["init_from"], options["resume"])
-    use_threads(options["threads"])
+
+def _fit(data: str, resume: bool, **job: Any) -> None:
+    from tqdm import tqdm
+
+    from ru_calc.dataset import read_dataset
+    from ru_calc.fit.run import FitInput, run_fit
+    from ru_calc.summary import summary
+
+    def say(line: str) -> None:
+        tqdm.write(line)
+        sys.stdout.flush()  # a pipe or a file would show nothing for many epochs
+
     dataset = read_dataset(data)
     click.echo(summary(dataset))
-    job = FitInput(dataset, output, settings, device, options["init_from"], options["licence"])
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
-        run_fit(job, options["resume"], say=tqdm.write, bar=bar)
+        run_fit(FitInput(dataset, **job), resume, say, bar)
+
+
+def _interrupted(data: str, folder: Path) -> str:
+    from ru_calc.fit.start import SETTINGS, epochs_done
+
+    if not (folder / SETTINGS).is_file():
+        return "interrupted before the fit began; give the same command again"
+    epochs = epochs_done(folder)
+    where = f"after epoch {epochs}" if epochs else "before the first epoch was finished"
+    command = shlex.join(["ru-calc", "fit", data, "-o", str(folder), "--resume"])
+    return f"interrupted {where}; go on with: {command}"
 
 
 def _fractions(text: str) -> tuple[float, ...]:

@@ -14,8 +14,10 @@ from ru_calc.cli.shared import (
     StructureCommand,
     headed,
     make_calculator,
+    model_in_words,
     number,
     read_structure,
+    warn_of_vacuum,
     with_options,
 )
 from ru_calc.errors import SettingsError
@@ -120,7 +122,10 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     check_free(output)
     atoms = read_structure(structure, options, DEFAULT_ATOMS)
     calculator = make_calculator(**output.origin, threads=options["threads"])
-    report = headed(_row, f"{len(atoms)} atoms ({structure}), {_describe(settings, output)}", _columns())
+    if settings.constant_pressure:
+        warn_of_vacuum(atoms, calculator.cutoff_A)
+    title = f"{len(atoms)} atoms ({structure}), {_describe(settings, output, calculator.engine)}"
+    report = headed(_row, title, _columns())
     return run_md(atoms, calculator, settings, output, report), output.folder
 
 
@@ -139,7 +144,8 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     steps = _steps(options, saved.settings.timestep_fs)
     settings = settings_to_resume(saved, steps)
     calculator = make_calculator(**origin, threads=options["threads"])
-    click.echo(f"{len(saved.atoms)} atoms, {_describe(settings, saved.output)}, from step {saved.step}")
+    described = _describe(settings, saved.output, calculator.engine)
+    click.echo(f"{len(saved.atoms)} atoms, {described}, from step {saved.step}")
     click.echo(_columns())
     return resume_md(folder, calculator, steps, _row), saved.step
 
@@ -171,14 +177,14 @@ def _free_folder() -> Path:
     return folder
 
 
-def _describe(settings: MDSettings, output: MDOutput) -> str:
+def _describe(settings: MDSettings, output: MDOutput, engine: str) -> str:
     heat = f"{settings.temperature_K:g} K"
     if settings.temperature_end_K is not None:
         heat += f" to {settings.temperature_end_K:g} K"
     if settings.constant_pressure:
         heat += f", {settings.pressure_GPa or 0:g} GPa"
     length = f"{settings.steps} steps of {settings.timestep_fs:g} fs"
-    model = f"model {output.origin['model']} in {output.origin['dtype']}"
+    model = model_in_words(output.origin["model"], output.origin["dtype"], engine)
     return f"{settings.ensemble} at {heat}, {length}, {model}"
 
 

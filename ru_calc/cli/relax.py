@@ -14,8 +14,10 @@ from ru_calc.cli.shared import (
     StructureCommand,
     headed,
     make_calculator,
+    model_in_words,
     number,
     read_structure,
+    warn_of_vacuum,
     with_options,
 )
 from ru_calc.errors import OutputError
@@ -37,7 +39,8 @@ RELAX_OPTIONS = (
     click.option("--steps", type=int, default=500, show_default=True, help="At most."),
     click.option("--optimizer", type=click.Choice(["lbfgs", "bfgs", "fire"]), default="lbfgs", show_default=True),
 )  # fmt: skip
-COLUMNS = (("E (eV/atom)", 14, 6), ("max F (eV/Å)", 15, 5), ("stress off (GPa)", 18, 3))
+ENERGY, ENTHALPY = ("E (eV/atom)", 14, 6), ("E + pV (eV/atom)", 18, 6)
+COLUMNS = (("max F (eV/Å)", 15, 5), ("stress off (GPa)", 18, 3))
 NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimizer")
 
 
@@ -63,12 +66,16 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
     atoms = read_structure(structure, options)
     before = atoms.copy()
     calculator = make_calculator(**{name: options[name] for name in ("model", "device", "dtype", "threads", "engine")})
-    title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}"
-    columns = "step".rjust(6) + "".join(name.rjust(width) for name, width, _ in COLUMNS)
-    report = headed(lambda state: _row(state, len(atoms)), title, columns)
+    if settings.cell != "none":
+        warn_of_vacuum(atoms, calculator.cutoff_A)
+    title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}, "
+    title += model_in_words(options["model"], options["dtype"], calculator.engine)
+    columns = (ENERGY, ENTHALPY, *COLUMNS) if settings.pressure_GPa else (ENERGY, *COLUMNS)
+    heading = "step".rjust(6) + "".join(name.rjust(width) for name, width, _ in columns)
+    report = headed(lambda state: _row(state, len(atoms), columns), title, heading)
     result = relax_structure(atoms, calculator, settings, report)
     _write(result.atoms, output, form)
-    _summary(before, result)
+    _summary(before, result, bool(settings.pressure_GPa))
     click.echo(f"written to {output}")
     if not result.converged:
         click.echo(
@@ -112,9 +119,10 @@ def _write(atoms: Atoms, path: Path, form: str) -> None:
         ase.io.write(temporary, frame, format=form)
 
 
-def _row(state: RelaxState, n_atoms: int) -> None:
-    values = (state.energy_eV / n_atoms, state.largest_force_eV_per_A, state.stress_off_GPa)
-    cells = (number(value, digits, width) for value, (_, width, digits) in zip(values, COLUMNS, strict=True))
+def _row(state: RelaxState, n_atoms: int, columns: tuple[tuple[str, int, int], ...]) -> None:
+    energies = [state.energy_eV, *([state.enthalpy_eV] if ENTHALPY in columns else [])]
+    values = (*(energy / n_atoms for energy in energies), state.largest_force_eV_per_A, state.stress_off_GPa)
+    cells = (number(value, digits, width) for value, (_, width, digits) in zip(values, columns, strict=True))
     click.echo(f"{state.step:>6}" + "".join(cells))
 
 
@@ -125,9 +133,12 @@ def _left(state: RelaxState) -> str:
     )
 
 
-def _summary(before: Atoms, result: RelaxResult) -> None:
-    change = (result.last.energy_eV - result.first.energy_eV) / len(before)
-    click.echo(f"energy {result.last.energy_eV / len(before):.6f} eV/atom ({change:+.6f}), {_left(result.last)}")
+def _summary(before: Atoms, result: RelaxResult, pressed: bool) -> None:
+    parts = []
+    for name in ("energy", "enthalpy") if pressed else ("energy",):
+        first, last = (getattr(state, f"{name}_eV") / len(before) for state in (result.first, result.last))
+        parts.append(f"{name} {last:.6f} eV/atom ({last - first:+.6f})")
+    click.echo(f"{', '.join(parts)}, {_left(result.last)}")
     for name, atoms in (("before", before), ("after", result.atoms)):
         if atoms.cell.rank == 3:
             a, b, c, alpha, beta, gamma = atoms.cell.cellpar()

@@ -198,6 +198,28 @@ def headed(print_row: Callable[..., None], *heading: str) -> Callable[..., None]
     return report
 
 
+def model_in_words(model: str, dtype: str, engine: str) -> str:
+    """Which model runs, and on what."""
+    return f"model {model} in {dtype}, {engine} engine"
+
+
+def warn_of_vacuum(atoms: Atoms, cutoff_A: float) -> None:
+    """Says on standard error that a periodic cell which is to move has a gap that no interaction spans."""
+    from ru_calc.structures import widest_gaps_A
+
+    if not (atoms.pbc.all() and atoms.cell.rank == 3):
+        return
+    gaps = widest_gaps_A(atoms)
+    k = int(gaps.argmax())
+    if gaps[k] > 2 * cutoff_A:
+        click.echo(
+            f"warning: the cell moves, and it has a gap of {gaps[k]:.1f} Å without atoms along lattice vector "
+            f"{'abc'[k]}: nothing holds its length there, and stress and pressure count the empty space; keep the cell "
+            "of a slab or cluster, with pbc False across the gap",
+            err=True,
+        )
+
+
 def check_predictor(chosen: Mapping[str, Any]) -> None:
     """Refuses a model and a calculator at once, and options of the one that is not there."""
     if chosen["calculator"]:

@@ -22,7 +22,7 @@ from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.report import final_report
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import SETTINGS, STATE, check_start
+from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, check_start
 from ru_calc.fit.trainer import Trainer
 from ru_calc.neighbors import find_pairs
 from ru_calc.plots import learning_curves
@@ -51,7 +51,7 @@ class FitInput:
     settings: FitSettings
     device: str = "cpu"
     init_from: str | None = None
-    licence: str = "not stated"
+    licence: str = NO_LICENCE
 
 
 def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = None) -> dict[str, Any]:
@@ -93,6 +93,10 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
 
 def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
     n_batches = len(trainer.train.batches(job.settings, 0))
+    say(
+        f"{job.settings.epochs} epochs of {n_batches} batches: {len(trainer.train)} training and "
+        f"{len(trainer.validation)} validation frames"
+    )
     if bar is not None:
         bar.reset(total=job.settings.epochs * n_batches)
         bar.update(trainer.progress.epoch * n_batches)
@@ -154,7 +158,7 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
 def _claim_folder(job: FitInput, split: dict[str, np.ndarray]) -> None:
     record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
-        "level_of_theory": job.dataset.level_of_theory,
+        "licence": job.licence, "level_of_theory": job.dataset.level_of_theory,
     }  # fmt: skip
     make_folder(job.folder)
     write_json(job.folder / SETTINGS, record)

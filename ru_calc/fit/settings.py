@@ -118,7 +118,8 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     if unknown:
         raise SettingsError(f"there is no setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}, model.NAME")
     check_types(FitSettings, own)
-    settings = replace(PRESETS[preset], **own)
+    family = FAMILIES.get(own.get("family", PRESETS[preset].family))
+    settings = replace(PRESETS[preset], **{**(family[0].fit_settings if family else {}), **own})
     network = FAMILIES[settings.family][1]
     hyperparameters = {f.name for f in fields(network)}
     unknown = sorted(set(model) - hyperparameters)
@@ -132,17 +133,33 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     return replace(settings, model=resolved)
 
 
+def with_changes_to(earlier: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> FitSettings:
+    """Settings of an earlier fit, as stored, with changes; see `with_changes`.
+
+    Args:
+        preset: its name; None keeps it.  No other setting follows.
+        changes: another `family` brings its own hyper-parameters.
+    """
+    before = _flat(earlier)
+    kept = before.pop("preset", FitSettings.preset)
+    family = before.get("family", FitSettings.family)
+    if changes.get("family", family) != family:
+        before = {name: value for name, value in before.items() if not name.startswith("model.")}
+    return with_changes(preset or kept, before | changes)
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    model = {f"model.{name}": value for name, value in settings.get("model", {}).items()}
+    return {**{k: v for k, v in settings.items() if k != "model"}, **model}
+
+
 def differences(old: dict[str, Any], new: FitSettings) -> list[str]:
     """What two settings do not share, as `name: old → new`."""
-
-    def flat(settings: dict[str, Any]) -> dict[str, Any]:
-        model = {f"model.{name}": value for name, value in settings.get("model", {}).items()}
-        return {**{k: v for k, v in settings.items() if k != "model"}, **model}
 
     def plain(value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value
 
-    before, after = flat(old), flat(asdict(new))
+    before, after = _flat(old), _flat(asdict(new))
     names = sorted(set(before) | set(after))
     return [
         f"{name}: {before.get(name)} → {after.get(name)}"

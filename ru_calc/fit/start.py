@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ru_calc.fit.trainer import read_state
 from ru_calc.storage import load_model
 
 SETTINGS, STATE = "settings.json", "state.safetensors"
+NO_LICENCE = "not stated"
 
 
 def check_start(
@@ -37,19 +39,52 @@ def check_start(
         _check_network(init_from, settings)
 
 
-def _check_resumed(folder: Path, settings: FitSettings, init_from: str | None, data: str | None) -> None:
+@dataclass(frozen=True)
+class StoredFit:
+    """What a run folder says of its fit.
+
+    Attributes:
+        settings: plain values, by name.
+        data: fingerprint of the data.
+        init_from: name or file of the model whose weights were the start, or None.
+        licence: of the weights.
+    """
+
+    settings: dict[str, Any]
+    data: str
+    init_from: str | None
+    licence: str
+
+
+def stored_fit(folder: Path) -> StoredFit:
+    """The fit in a run folder.
+
+    Raises:
+        SettingsError: there is none, or its settings are damaged.
+    """
     path = folder / SETTINGS
     if not path.is_file():
         raise SettingsError(f"{folder} holds no fit to resume; leave out --resume")
     try:
-        before = json.loads(path.read_text())
-        changed = differences(before["settings"], settings)
-        if data not in (None, before["data"]):
-            changed.append(f"data: {before['data'][:12]} → {str(data)[:12]}")
-        if before["init_from"] != init_from:
-            changed.append(f"init_from: {before['init_from']} → {init_from}")
+        found = json.loads(path.read_text())
+        settings = {**found["settings"], "model": dict(found["settings"]["model"])}
+        return StoredFit(settings, str(found["data"]), found["init_from"], found.get("licence", NO_LICENCE))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise SettingsError(f"{path} is damaged ({problem!r}); start the fit anew in another folder") from problem
+
+
+def epochs_done(folder: Path) -> int:
+    """How many epochs of the fit in a run folder are finished and kept."""
+    return read_state(folder / STATE)[0].epoch if (folder / STATE).is_file() else 0
+
+
+def _check_resumed(folder: Path, settings: FitSettings, init_from: str | None, data: str | None) -> None:
+    before = stored_fit(folder)
+    changed = differences(before.settings, settings)
+    if data not in (None, before.data):
+        changed.append(f"data: {before.data[:12]} → {str(data)[:12]}")
+    if before.init_from != init_from:
+        changed.append(f"init_from: {before.init_from} → {init_from}")
     if changed:
         raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
     if (folder / STATE).is_file():
