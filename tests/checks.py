@@ -11,8 +11,9 @@ from itertools import product
 
 import numpy as np
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, fcc111
+from ase.md.velocitydistribution import thermalize_momenta
 from conftest import TOLERANCE, small_model
 from scipy.spatial.transform import Rotation
 
@@ -262,3 +263,30 @@ def check_smooth_at_cutoff(evaluate: Evaluate, cutoff_A: float, near: Atoms) -> 
     assert outer < 0.15 * inner, (
         f"the curvature is {inner:.3g} and {outer:.3g} eV/Å² 0.01 and 0.001 Å inside the cutoff"
     )
+
+
+def check_energy_is_conserved(evaluate: Evaluate, atoms: Atoms, timestep_fs: float = 2.0, steps: int = 16) -> None:
+    """Velocity Verlet at 300 K: the error of the total energy is the integrator's, and falls fourfold with half a step.
+
+    Forces that are not the slope of the energy leave an error that does not fall.
+    """
+    errors = [_energy_error_eV(evaluate, atoms, timestep_fs / cut, steps * cut) for cut in (1, 2)]
+    assert errors[0] > 1e-9, "nothing moves"
+    assert 3.0 < errors[0] / errors[1] < 5.0, f"errors are {errors[0]:.2g} and {errors[1]:.2g} eV"
+
+
+def _energy_error_eV(evaluate: Evaluate, atoms: Atoms, timestep_fs: float, steps: int) -> float:
+    """Largest deviation of the total energy from its start."""
+    moved, step = atoms.copy(), timestep_fs * units.fs
+    thermalize_momenta(moved, 300.0, rng=np.random.default_rng(5))
+    velocities, mass = moved.get_velocities(), moved.get_masses()[:, None]
+    now = evaluate(moved)
+    totals = []
+    for _ in range(steps):
+        velocities = velocities + 0.5 * step * now.forces / mass
+        moved.positions += step * velocities
+        now = evaluate(moved)
+        velocities = velocities + 0.5 * step * now.forces / mass
+        totals.append(float(now.energy[0]) + 0.5 * float((mass * velocities**2).sum()))
+    start = float(evaluate(atoms).energy[0]) + 0.5 * float((mass * moved.get_velocities() ** 2).sum())
+    return max(abs(total - start) for total in totals)

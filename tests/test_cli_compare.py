@@ -63,6 +63,20 @@ def test_changed_settings_are_refused_when_it_goes_on(tmp_path: Path) -> None:
     assert "no data file" in run("nonesuch.h5", "-o", tmp_path, "--resume", "--budget-min", "5").output
 
 
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "c"
+    with monkeypatch.context() as patched:
+        patched.setattr("ru_calc.compare.measure.survival", stop)
+        stopped = run("distilled", "-o", folder, "--quick", "--families", "calhousnet")
+    assert stopped.exit_code == 130
+    assert f"compare distilled -o {folder} --protocol md --families calhousnet --resume" in stopped.output
+    assert not (folder / "table.md").exists()
+    assert run("distilled", "-o", folder, "--families", "calhousnet", "--resume").exit_code == 0
+
+
 def test_missing_data_are_refused(tmp_path: Path) -> None:
     done = run("nonesuch.h5", "-o", tmp_path / "c")
     assert done.exit_code != 0 and "nonesuch.h5" in done.output and not (tmp_path / "c").exists()

@@ -14,6 +14,7 @@ from ase import Atoms
 from checks import (
     Evaluate,
     assert_same,
+    check_energy_is_conserved,
     check_forces,
     check_permutation,
     check_rotation,
@@ -148,6 +149,10 @@ def test_smooth_to_the_second_derivative_at_the_cutoff(conservative: Evaluate) -
     check_smooth_at_cutoff(conservative, 5.0, FRAMES["lone"])
 
 
+def test_dynamics_conserves_energy(conservative: Evaluate) -> None:
+    check_energy_is_conserved(conservative, FRAMES["hcp"])
+
+
 @pytest.mark.parametrize("family", CONSERVATIVE)
 def test_a_lone_atom_has_its_own_energy(family: str) -> None:
     model = small_potential(family, atom_energy_eV=-1.75)
@@ -187,6 +192,7 @@ class Broken(Potential):
         ("anisotropic", lambda e: check_rotation(e, FRAMES["hcp"])),
         ("detached", lambda e: check_forces(e, FRAMES["hcp"])),
         ("detached", lambda e: check_stress(e, FRAMES["two atoms"])),
+        ("detached", lambda e: check_energy_is_conserved(e, FRAMES["hcp"])),
         ("ordered", lambda e: check_permutation(e, FRAMES["hcp"])),
         ("mean field", lambda e: check_supercell(e, FRAMES["two atoms"])),
         ("mean field", lambda e: check_split(e, FRAMES["cluster"], FRAMES["dimer"])),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, use_threads
+from ru_calc.cli.shared import THREADS, say, use_threads
 
 
 @click.command("compare")
@@ -36,7 +38,13 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
             raise click.UsageError("--budget-min belongs to --protocol md")
     if options["quick"] and options["budget_min"] is not None:
         raise click.UsageError("--quick makes one epoch of each fit; leave out --budget-min")
-    (_paper if protocol == "paper" else _md)(data, output, names, options)
+    try:
+        (_paper if protocol == "paper" else _md)(data, output, names, options)
+    except KeyboardInterrupt:
+        words = ["ru-calc", "compare", data, "-o", str(output), "--protocol", protocol]
+        words += ["--families", families] if families else []
+        click.echo(f"interrupted; go on with: {shlex.join([*words, '--resume'])}", err=True)
+        sys.exit(130)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/table.md, results.json, figure.png")
 
@@ -55,9 +63,7 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     check_start(output, settings, options["resume"])
     dataset = read_dataset(data)
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
-        compare_families(
-            dataset, output, settings, chosen, options["resume"], options["licence"], say=tqdm.write, bar=bar
-        )
+        compare_families(dataset, output, settings, chosen, options["resume"], options["licence"], say=say, bar=bar)
 
 
 def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
@@ -75,7 +81,7 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
     check_paper_start(output, settings, options["resume"])
     dataset = read_dataset(data)
     with tqdm(desc="epochs", unit="epoch", disable=None, dynamic_ncols=True) as bar:
-        run_paper(dataset, output, settings, say=tqdm.write, bar=bar, resume=options["resume"])
+        run_paper(dataset, output, settings, say=say, bar=bar, resume=options["resume"])
 
 
 def _stored(folder: Path, options: dict[str, Any], kind: type) -> dict[str, Any]:

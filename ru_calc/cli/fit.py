@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, device_name, use_threads
+from ru_calc.cli.shared import THREADS, device_name, say, use_threads
 
 
 def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -97,10 +97,6 @@ def _fit(data: str, resume: bool, **job: Any) -> None:
     from ru_calc.dataset import read_dataset
     from ru_calc.fit.run import FitInput, run_fit
     from ru_calc.summary import summary
-
-    def say(line: str) -> None:
-        tqdm.write(line)
-        sys.stdout.flush()  # a pipe or a file would show nothing for many epochs
 
     dataset = read_dataset(data)
     click.echo(summary(dataset))

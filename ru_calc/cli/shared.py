@@ -230,6 +230,16 @@ def check_predictor(chosen: Mapping[str, Any]) -> None:
         raise click.UsageError("--calculator-args needs --calculator")
 
 
+def say(line: str) -> None:
+    """Prints a line above a progress bar, at once: a pipe or a file would show nothing for many epochs."""
+    import sys
+
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
 def use_threads(threads: int) -> None:
     """Sets the CPU threads of torch for this process, also where torch is loaded only later."""
     import os

@@ -20,10 +20,24 @@ Results = Mapping[str, Any]
 
 def write_report(results: Results, folder: Path) -> None:
     """Writes `table.md`, `results.json` and `figure.png`."""
-    write_json(folder / "results.json", dict(results))
+    write_json(folder / "results.json", {**results, "families": _short(results["families"])}, indent=None)
     with whole_file(folder / "table.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     figure(results, folder / "figure.png")
+
+
+def _short(families: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the largest errors and the counts of values, which are in the files of the families."""
+    kept = ("split", "config_type", "frames", "forces_relative")
+
+    def short(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: float(f"{value:.6g}") if isinstance(value, float) else value
+            for name, value in row.items()
+            if name in kept or any(kind in name for kind in ("_MAE_", "_RMSE_", "_MSE_"))
+        }
+
+    return {family: {**found, "errors": [short(row) for row in found["errors"]]} for family, found in families.items()}
 
 
 def markdown(results: Results) -> str:

@@ -50,7 +50,11 @@ def test_a_reduced_run_fills_every_table(compared: tuple[Path, dict]) -> None:
                 [row["energy_MAE_meV_per_atom"], row["forces_MSE_eV2_per_A2"], row["stress_RMSE_GPa"]]
             ).all()
             assert f"| {family} | {split} |" in text
-    assert json.loads((folder / "results.json").read_text())["families"].keys() == results["families"].keys()
+    stored = json.loads((folder / "results.json").read_text())["families"]
+    assert stored.keys() == results["families"].keys()
+    for family, found in stored.items():
+        expected = report.test_row(results["families"][family])["forces_MSE_eV2_per_A2"]
+        assert report.test_row(found)["forces_MSE_eV2_per_A2"] == pytest.approx(expected, rel=1e-5)
     assert (folder / "figure.png").stat().st_size > 1000
 
 
