@@ -32,7 +32,7 @@ from ase.outputs import all_outputs
 from checks import assert_same, evaluator, frames, rattled, small_potential
 from conftest import TOLERANCE, rewritten
 
-from ru_calc import RuSchNet
+from ru_calc import RuCalculator, RuSchNet
 from ru_calc.derivatives import Reference
 from ru_calc.engine import kernels
 from ru_calc.engine.engine import Engine
@@ -641,7 +641,7 @@ def test_a_calculation_on_the_cpu_imports_neither_torch_nor_numba() -> None:
     code = """
 import sys
 from ase.build import bulk
-from ru_calc import RuSchNet
+from ru_calc import RuCalculator, RuSchNet
 atoms = bulk("Ru", "hcp", a=2.7, c=4.28)
 atoms.calc = RuSchNet(device="cpu")
 atoms.get_forces(), atoms.get_stress(), repr(atoms.calc)
@@ -653,7 +653,7 @@ print([m for m in ("torch", "numba", "h5py", "matplotlib") if m in sys.modules])
 def test_public_names_are_there_and_others_are_refused() -> None:
     import ru_calc
 
-    for name in ("RuSchNet", "RuCalcError", "load_model", "model_names", "read_dataset", "__version__"):
+    for name in ("RuCalculator", "RuSchNet", "RuCalcError", "load_model", "model_names", "read_dataset", "__version__"):
         assert name in dir(ru_calc)
         assert getattr(ru_calc, name)
     with pytest.raises(AttributeError, match="no attribute 'Nonesuch'; its public names are"):
@@ -676,3 +676,18 @@ print(found.package, "ru_calc.calculator" in sys.modules, found.implementation._
 """
     pytest.importorskip("ase._4.plugins", reason="ASE before 3.29 has no plugins for calculators")
     assert run(code, path=tmp_path).split() == ["ru_calc", "False", "ru_calc.calculator"]
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_shipped_model_serves_in_ase(name: str) -> None:
+    atoms = FRAMES["hcp"].copy()
+    atoms.calc = RuCalculator(name, "cpu")
+    assert np.isfinite(atoms.get_forces()).all() and np.isfinite(atoms.get_stress()).all()
+    assert atoms.calc.engine == (
+        "compiled" if atoms.calc.header["family"] == "schnet" and kernels.fastest() else "reference"
+    )
+
+
+def test_a_model_of_another_family_is_refused_under_the_name_of_schnet() -> None:
+    with pytest.raises(CalculatorSetupError, match=r"ani is of family ani; use RuCalculator\(model='ani'\)"):
+        _ = RuSchNet("ani").cutoff_A
