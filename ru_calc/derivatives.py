@@ -13,7 +13,8 @@ from torch import Tensor
 from ru_calc.devices import torch_threads
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs
-from ru_calc.potentials.base import Pairs, Potential
+from ru_calc.potentials.base import Potential
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS

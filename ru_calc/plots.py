@@ -116,11 +116,11 @@ def scaling_plot(
 def labelled_points(
     path: str | Path, points: Mapping[str, tuple[float, float]], labels: tuple[str, str], title: str
 ) -> None:
-    """Named points on logarithmic axes, as error against cost.
+    """Named points over a logarithmic axis, as error against cost.
 
     Args:
         path: .png, .pdf or .svg.
-        points: name → (x, y); points that are not positive are left out.
+        points: name → (x, y); points of which one is not positive are left out.
         labels: of the two axes, with their units.
         title: over the plot.
 
@@ -135,10 +135,10 @@ def labelled_points(
     shown = {name: point for name, point in points.items() if min(point) > 0}
     for number, (name, point) in enumerate(shown.items()):
         axes.plot(*point, marker="o", linestyle="", color=f"C{number % 10}")
-        axes.annotate(name, point, xytext=(6, 4), textcoords="offset points")
+        axes.annotate(name, point, xytext=(0, 6), textcoords="offset points", ha="center")
     if shown:
-        axes.set(xscale="log", yscale="log")
-        axes.margins(0.25)
+        axes.set(xscale="log")
+        axes.margins(0.2)
         axes.grid(which="both", linewidth=0.3)
     else:
         axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)

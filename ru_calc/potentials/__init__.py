@@ -6,10 +6,11 @@ from typing import Any
 
 from ru_calc.errors import ModelError
 from ru_calc.potentials.ani import ANI, ANISettings
-from ru_calc.potentials.base import Pairs, Potential
+from ru_calc.potentials.base import Potential
 from ru_calc.potentials.calhousnet import CalHousNet, CalHousNetSettings
 from ru_calc.potentials.gnn import GNN, GNNSettings
 from ru_calc.potentials.kan import KAN, KANSettings
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.paper import PaperSchNet, PaperSettings
 from ru_calc.potentials.schnet import SchNet, SchNetSettings
 

@@ -22,9 +22,9 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import DescriptorPotential, Pairs
+from ru_calc.potentials.base import DescriptorPotential
 from ru_calc.potentials.layers import dense
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.symmetry import SymmetryFunctions, SymmetrySettings
 
 
@@ -41,8 +41,7 @@ class ANISettings(SymmetrySettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        if min(self.hidden, default=1) < 1:
-            raise SettingsError(f"hidden is {self.hidden}; each width must be at least 1")
+        self.check_least(hidden=1)
 
 
 class ANI(DescriptorPotential):

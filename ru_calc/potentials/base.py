@@ -4,66 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
+from ru_calc.errors import SettingsError
 from ru_calc.neighbors import find_pairs
 from ru_calc.potentials.layers import Standardizer, ZBLCore
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import batches
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of atoms within the cutoff, each unordered pair once.
-
-    Attributes:
-        n_atoms: number of atoms in all frames together.
-        first, second: (p,) int64 indices of the two atoms.
-        vectors: (p, 3) r_second − r_first in Å; derivatives flow through them.
-    """
-
-    n_atoms: int
-    first: Tensor
-    second: Tensor
-    vectors: Tensor
-
-    @cached_property
-    def distances(self) -> Tensor:
-        """(p,) |r_ij| in Å."""
-        return self.vectors.square().sum(dim=1).sqrt()
-
-    @cached_property
-    def directions(self) -> Tensor:
-        """(p, 3) unit vectors from first to second."""
-        return self.vectors / self.distances[:, None]
-
-    @cached_property
-    def slots(self) -> Tensor:
-        """Neighbours of each atom as a padded table of *directed* pairs.
-
-        Returns:
-            (n_atoms, k): q < p is pair q seen from `first`, p + q is pair q seen from `second`, and 2p fills up atoms
-            that have fewer than k neighbours.
-        """
-        center = torch.cat([self.first, self.second])
-        order = torch.argsort(center, stable=True)
-        counts = torch.bincount(center, minlength=self.n_atoms)
-        width = int(counts.max()) if len(center) else 0
-        start = torch.cumsum(counts, 0) - counts
-        sorted_center = center[order]
-        place = sorted_center * width + torch.arange(len(center), device=center.device) - start[sorted_center]
-        table = torch.full((self.n_atoms * width,), len(center), dtype=torch.int64, device=center.device)
-        table[place] = order
-        return table.view(self.n_atoms, width)
-
-    def sum_over_neighbors(self, to_first: Tensor, to_second: Tensor) -> Tensor:
-        """(n_atoms, c) sums of what each pair gives to its two ends, each (p, c)."""
-        total = to_first.new_zeros((self.n_atoms, *to_first.shape[1:]))
-        return total.index_add(0, self.first, to_first).index_add(0, self.second, to_second)
 
 
 class Potential(nn.Module):
@@ -102,14 +53,45 @@ class Potential(nn.Module):
         """Takes from the training set what is not learned (means, scales); some families need nothing."""
 
 
+@dataclass(frozen=True)
+class AnchoredSettings:
+    """Hyper-parameters that every `AnchoredPotential` has.
+
+    Attributes:
+        cutoff_A, switch_A: interaction range, and the width of its last part over which an envelope falls to zero.
+        core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
+        atom_energy_eV: energy of an isolated atom at the level of the labels.
+    """
+
+    cutoff_A: float = 5.0
+    switch_A: float = 1.2
+    core_inner_A: float = 1.0
+    core_outer_A: float = 1.8
+    atom_energy_eV: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.switch_A < self.cutoff_A:
+            raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
+
+    def check_least(self, **least: int) -> None:
+        """Refuses a hyper-parameter, or an entry of one, below its least value.
+
+        Raises:
+            SettingsError: naming the hyper-parameter.
+        """
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if min(value, default=smallest) < smallest if isinstance(value, tuple) else value < smallest:
+                raise SettingsError(f"{name} is {value}; it must be at least {smallest}")
+
+
 class AnchoredPotential(Potential):
     """E = Σ_i [E_atom + ε_i − ε_lone] + ½ Σ_ij ZBL(r_ij): implement `network`, which gives the ε_i.
 
     The energy of a lone atom is a constant of the model, not a matter of the fit, and atoms that collide are repelled.
-    `settings` holds `core_inner_A`, `core_outer_A` and `atom_energy_eV`.
     """
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: AnchoredSettings) -> None:
         super().__init__()
         self.settings = settings
         self.core = ZBLCore(settings.core_inner_A, settings.core_outer_A)
@@ -134,7 +116,7 @@ class DescriptorPotential(AnchoredPotential):
     Implement `descriptors`.  `energy` is the network, (n_atoms, width) → (n_atoms, 1).
     """
 
-    def __init__(self, settings: Any, width: int) -> None:
+    def __init__(self, settings: AnchoredSettings, width: int) -> None:
         super().__init__(settings)
         self.standardizer = Standardizer(width)
         self.energy: nn.Module = nn.Identity()

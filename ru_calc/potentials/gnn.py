@@ -28,8 +28,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ru_calc.potentials.base import Pairs
 from ru_calc.potentials.layers import dense
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.power import PowerPotential, PowerSettings
 
 

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import DescriptorPotential, Pairs
+from ru_calc.potentials.base import DescriptorPotential
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.symmetry import SymmetryFunctions, SymmetrySettings
 
 DEGREE = 3
@@ -52,10 +53,7 @@ class KANSettings(SymmetrySettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        if min(self.hidden, default=1) < 1:
-            raise SettingsError(f"hidden is {self.hidden}; each width must be at least 1")
-        if self.intervals < 1:
-            raise SettingsError(f"intervals is {self.intervals}; it must be at least 1")
+        self.check_least(hidden=1, intervals=1)
         if not self.grid_range > 0:
             raise SettingsError(f"grid_range is {self.grid_range}; it must be positive")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,9 +10,7 @@ from torch import Tensor, nn
 
 from ru_calc.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.harmonics import harmonic_coefficients
-
-if TYPE_CHECKING:
-    from ru_calc.potentials.base import Pairs
+from ru_calc.potentials.pairs import Pairs
 
 
 class Constant:

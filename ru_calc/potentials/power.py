@@ -30,46 +30,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import DescriptorPotential, Pairs
+from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
 from ru_calc.potentials.layers import AtomicDensity, Constant, GaussianBasis, envelope
+from ru_calc.potentials.pairs import Pairs
 
 
 @dataclass(frozen=True)
-class PowerSettings:
+class PowerSettings(AnchoredSettings):
     """Hyper-parameters of the descriptors and of what all conservative families share.
 
     Attributes:
-        cutoff_A, switch_A: interaction range, and the width of its last part over which the envelope falls to zero.
         n_radial: number of radial functions.
         l_max: highest degree of the spherical harmonics.
-        core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
-        atom_energy_eV: energy of an isolated atom at the level of the labels.
     """
 
-    cutoff_A: float = 5.0
-    switch_A: float = 1.2
     n_radial: int = 12
     l_max: int = 4
-    core_inner_A: float = 1.0
-    core_outer_A: float = 1.8
-    atom_energy_eV: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.switch_A < self.cutoff_A:
-            raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
+        super().__post_init__()
         self.check_least(n_radial=2, l_max=0)
-
-    def check_least(self, **least: int) -> None:
-        """Refuses a hyper-parameter, or an entry of one, below its least value.
-
-        Raises:
-            SettingsError: naming the hyper-parameter.
-        """
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if min(value, default=smallest) < smallest if isinstance(value, tuple) else value < smallest:
-                raise SettingsError(f"{name} is {value}; it must be at least {smallest}")
 
 
 class PowerSpectrum(nn.Module):

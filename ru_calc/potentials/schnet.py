@@ -32,9 +32,8 @@ from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from ru_calc.constants import NORM_EPS
-from ru_calc.errors import SettingsError
 from ru_calc.harmonics import triple_couplings
-from ru_calc.potentials.base import AnchoredPotential, Pairs
+from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
 from ru_calc.potentials.layers import (
     AtomicDensity,
     Constant,
@@ -42,14 +41,14 @@ from ru_calc.potentials.layers import (
     dense,
     envelope,
 )
+from ru_calc.potentials.pairs import Pairs
 
 
 @dataclass(frozen=True)
-class SchNetSettings:
-    """Hyper-parameters.
+class SchNetSettings(AnchoredSettings):
+    """Hyper-parameters: what all conservative families share, and
 
     Attributes:
-        cutoff_A, switch_A: interaction range, and the width of its last part over which the envelope falls to zero.
         channels, blocks: width of the atom features, number of interaction blocks.
         n_radial: number of Gaussians of the distance.
         filter_hidden: width of the filter network's hidden layer.
@@ -58,12 +57,8 @@ class SchNetSettings:
         angular_radial, l_max: radial functions and highest degree of the angular embedding.
         triple: radial channels of the third-order invariants; 0 leaves them out.
         layer_norm: normalise inside each block.
-        core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
-        atom_energy_eV: energy of an isolated atom at the level of the labels.
     """
 
-    cutoff_A: float = 5.0
-    switch_A: float = 1.2
     channels: int = 128
     blocks: int = 1
     n_radial: int = 20
@@ -74,22 +69,13 @@ class SchNetSettings:
     l_max: int = 4
     triple: int = 16
     layer_norm: bool = True
-    core_inner_A: float = 1.0
-    core_outer_A: float = 1.8
-    atom_energy_eV: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "readout", tuple(self.readout))
-        if not 0 < self.switch_A < self.cutoff_A:
-            raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
-        least = {
-            "channels": 2, "n_radial": 2, "filter_hidden": 2, "angular_radial": 2, "l_max": 1, "blocks": 0, "triple": 0,
-        }  # fmt: skip
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
-        if min(self.readout, default=1) < 1:
-            raise SettingsError(f"readout is {self.readout}; each width must be at least 1")
+        self.check_least(
+            channels=2, n_radial=2, filter_hidden=2, angular_radial=2, l_max=1, blocks=0, triple=0, readout=1
+        )
 
 
 class AngularEmbedding(nn.Module):

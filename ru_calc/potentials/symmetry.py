@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import Pairs
+from ru_calc.potentials.base import AnchoredSettings
 from ru_calc.potentials.layers import Constant, envelope
+from ru_calc.potentials.pairs import Pairs
 
 COSINE_SCALE = 0.95
 # Triples are summed in products of matrices of this many rows; an atom's last one is filled up.
@@ -33,11 +34,10 @@ Cutoff = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class SymmetrySettings:
-    """Hyper-parameters of the symmetry functions, and those that each family of descriptors needs.
+class SymmetrySettings(AnchoredSettings):
+    """Hyper-parameters of the symmetry functions and of what all conservative families share.
 
     Attributes:
-        cutoff_A, switch_A: interaction range, and the width of the last part over which an envelope falls to zero.
         radial_shells, radial_start_A: number of the R_k, evenly spaced from the start up to one spacing below the
             cutoff.
         radial_eta: η in Å⁻².
@@ -46,12 +46,8 @@ class SymmetrySettings:
         angular_eta: η_a in Å⁻².
         angles: number of the θ_z, in the middles of as many equal parts of 0 … π.
         zeta: ζ.
-        core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
-        atom_energy_eV: energy of an isolated atom at the level of the labels.
     """
 
-    cutoff_A: float = 5.0
-    switch_A: float = 1.2
     radial_shells: int = 24
     radial_start_A: float = 1.4
     radial_eta: float = 20.0
@@ -61,17 +57,15 @@ class SymmetrySettings:
     angular_eta: float = 8.0
     angles: int = 10
     zeta: int = 32
-    core_inner_A: float = 1.0
-    core_outer_A: float = 1.8
-    atom_energy_eV: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, ceiling in (("angular_cutoff_A", self.cutoff_A), ("switch_A", self.angular_cutoff_A)):
-            if not 0 < getattr(self, name) <= ceiling:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be above 0 and at most {ceiling}")
-        for name in ("radial_shells", "angular_shells", "angles", "zeta"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        super().__post_init__()
+        if not self.switch_A <= self.angular_cutoff_A <= self.cutoff_A:
+            raise SettingsError(
+                f"angular_cutoff_A is {self.angular_cutoff_A}; it must lie between switch_A ({self.switch_A}) and "
+                f"cutoff_A ({self.cutoff_A})"
+            )
+        self.check_least(radial_shells=1, angular_shells=1, angles=1, zeta=1)
 
 
 @dataclass(frozen=True)

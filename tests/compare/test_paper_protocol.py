@@ -26,7 +26,7 @@ from ru_calc.dataset import Dataset, read_dataset
 from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.fit.trainer import part_rates
 from ru_calc.neighbors import find_pairs
-from ru_calc.potentials.base import Pairs
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.structures import Structures
 
 SHORT = PaperProtocol(families=("KAN", "SchNet"), epochs=4, batch_atoms=6, accumulate=3)

@@ -6,8 +6,8 @@ import torch
 from ase import Atoms
 from checks import evaluator, rattled, small_potential
 
-from ru_calc.potentials.base import Pairs
 from ru_calc.potentials.gnn import Edges, GNNSettings, GraphConvolution
+from ru_calc.potentials.pairs import Pairs
 
 
 def graph(seed: int = 0) -> tuple[Pairs, torch.Tensor, torch.Tensor]:

@@ -10,8 +10,8 @@ from scipy.special import eval_legendre
 from ru_calc.derivatives import Batch
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import find_pairs
-from ru_calc.potentials.base import Pairs
 from ru_calc.potentials.gnn import GNNSettings
+from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.power import PowerPotential, PowerSettings, PowerSpectrum
 from ru_calc.structures import Structures
 

@@ -35,7 +35,7 @@ def center_features(model, atoms):
     structures = Structures.from_atoms(atoms)
     pairs = find_pairs(structures, 3.1)  # bonds to the centre only
     from ru_calc.derivatives import Batch
-    from ru_calc.potentials.base import Pairs
+    from ru_calc.potentials.pairs import Pairs
 
     batch = Batch.from_structures(structures, pairs, torch.float64)
     return float(model.atomic_energies(Pairs(len(atoms), batch.first, batch.second, batch.vectors))[0].detach())

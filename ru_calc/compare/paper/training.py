@@ -21,7 +21,7 @@ from ru_calc.files import whole_file
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.settings import PRESETS, FitSettings
 from ru_calc.fit.trainer import Progress, part_rates, rate_factor, read_state
-from ru_calc.potentials.base import Pairs
+from ru_calc.potentials.pairs import Pairs
 
 
 class Part:
