@@ -19,7 +19,7 @@ from ase.calculators.calculator import (
 )
 
 from ru_calc.devices import DTYPES, ENGINES, resolve_device
-from ru_calc.errors import DataError, RuCalcError
+from ru_calc.errors import DataError, ModelError, RuCalcError
 from ru_calc.neighbors import NeighborPairs, VerletList
 from ru_calc.speed import NeighborStatistics, Throughput, dynamics, timed
 from ru_calc.structures import Structures
@@ -97,7 +97,10 @@ class RuCalculator(Calculator):
         unknown = sorted(kwargs.keys() - self.default_parameters.keys())
         if unknown:
             raise InputError(f"unknown parameter {unknown[0]!r}; choose from {', '.join(self.default_parameters)}")
-        changed = super().set(**{key: CHECKS[key](value) for key, value in kwargs.items()})
+        checked = {key: CHECKS[key](value) for key, value in kwargs.items()}
+        if "model" in checked:
+            self._check_family(checked["model"])
+        changed = super().set(**checked)
         if changed:
             self._forget_model()
             self.reset()
@@ -217,6 +220,18 @@ class RuCalculator(Calculator):
             twin._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
         return twin
 
+    def _check_family(self, model: str) -> None:
+        from ru_calc.modelfile import read_header
+
+        if self.families is None:
+            return
+        try:
+            family = read_header(model)["family"]
+        except (ModelError, KeyError):  # said when the model is read
+            return
+        if family not in self.families:
+            raise CalculatorSetupError(f"model {model} is of family {family}; use RuCalculator(model={model!r})")
+
     def _forget_model(self) -> None:
         self._predictor = self._neighbors = None
         self._header = {}
@@ -232,9 +247,6 @@ class RuCalculator(Calculator):
             opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
         except RuCalcError as problem:
             raise CalculatorSetupError(str(problem)) from problem
-        family = opened.header["family"]
-        if self.families is not None and family not in self.families:
-            raise CalculatorSetupError(f"model {name} is of family {family}; use RuCalculator(model={name!r})")
         if not (opened.header["conservative"] or chosen["non_conservative"] or _is_shipped(name)):
             raise CalculatorSetupError(
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "

@@ -690,4 +690,4 @@ def test_every_shipped_model_serves_in_ase(name: str) -> None:
 
 def test_a_model_of_another_family_is_refused_under_the_name_of_schnet() -> None:
     with pytest.raises(CalculatorSetupError, match=r"ani is of family ani; use RuCalculator\(model='ani'\)"):
-        _ = RuSchNet("ani").cutoff_A
+        RuSchNet("ani")

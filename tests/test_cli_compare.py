@@ -63,6 +63,15 @@ def test_changed_settings_are_refused_when_it_goes_on(tmp_path: Path) -> None:
     assert "no data file" in run("nonesuch.h5", "-o", tmp_path, "--resume", "--budget-min", "5").output
 
 
+def test_it_goes_on_with_the_families_of_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    assert run("distilled", "-o", folder, "--quick", "--families", "calhousnet").exit_code == 0
+    again = run("distilled", "-o", folder, "--resume")
+    assert again.exit_code == 0, again.output
+    assert list(json.loads((folder / "results.json").read_text())["families"]) == ["calhousnet"]
+    assert "A quick look" in again.output
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -10,6 +10,7 @@ from dataclasses import asdict
 import pytest
 from click.testing import CliRunner
 from labelled import lj_frames
+from safetensors import safe_open
 
 from ru_calc.cli import main
 from ru_calc.dataset import Dataset, write_dataset
@@ -70,6 +71,25 @@ def test_resume_goes_on_and_init_from_starts_from_a_model(data, tmp_path):
     assert run(data, "-o", tmp_path / "tuned", "--resume").exit_code == 0
     elsewhere = run(data, "-o", tmp_path / "tuned", "--init-from", "default", "--resume")
     refused(elsewhere, f"init_from: {best} → default")
+
+
+def test_weights_that_are_started_from_are_the_best_until_an_epoch_is_better(data, tmp_path):
+    """At a rate that ruins them, they are what the fit gives back; `--rate` reaches all parts."""
+    assert run(data, "-o", tmp_path / "run", "--epochs", "2", *SMALL).exit_code == 0
+    start = tmp_path / "run" / "best.safetensors"
+    ruined = run(data, "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", start, "--rate", "50")
+    assert ruined.exit_code == 0 and "start: validation energy" in ruined.output
+    settings = json.loads((tmp_path / "tuned" / "settings.json").read_text())["settings"]
+    assert {settings[f"rate_{part}"] for part in ("embedding", "blocks", "readout")} == {50.0}
+    with safe_open(start, "np") as before, safe_open(tmp_path / "tuned" / "best.safetensors", "np") as after:
+        assert all((before.get_tensor(name) == after.get_tensor(name)).all() for name in before.keys())
+    with safe_open(tmp_path / "tuned" / "last.safetensors", "np") as last, safe_open(start, "np") as before:
+        assert any((before.get_tensor(name) != last.get_tensor(name)).any() for name in before.keys())
+
+
+def test_weights_of_another_family_cannot_start_a_fit(data, tmp_path):
+    done = run(data, "-o", tmp_path / "run", "--family", "ani", "--init-from", "default")
+    refused(done, "default is of family schnet and cannot start a fit of family ani")
 
 
 SPECIAL = ["--split", "0.5,0.25,0.25", "--seed", "3", "--epochs", "2", "--licence", "MIT", "--set", "batch_atoms=5"]

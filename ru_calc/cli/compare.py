@@ -53,13 +53,13 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     from tqdm import tqdm
 
     from ru_calc.compare.run import compare_families
-    from ru_calc.compare.settings import COMPARED, QUICK, MDProtocol, check_families
+    from ru_calc.compare.settings import QUICK, MDProtocol, check_families
     from ru_calc.compare.start import check_start
     from ru_calc.dataset import read_dataset
 
     start = QUICK if options["quick"] else MDProtocol(**_stored(output, options, MDProtocol))
     settings = replace(start, **_given(options, "seed", "budget_min"))
-    chosen = check_families(names or COMPARED)
+    chosen = None if names is None else check_families(names)
     check_start(output, settings, options["resume"])
     dataset = read_dataset(data)
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
@@ -71,9 +71,12 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
 
     from ru_calc.compare.paper.run import check_paper_start, run_paper
     from ru_calc.compare.paper.settings import PaperProtocol, SoapSettings
+    from ru_calc.compare.start import stored_families
     from ru_calc.dataset import read_dataset
 
     stored = _stored(output, options, PaperProtocol)
+    if stored and stored_families(output):
+        stored["families"] = stored_families(output)
     if "soap" in stored:
         stored["soap"] = SoapSettings(**stored["soap"])
     quick = {"quick": True} if options["quick"] else {}

@@ -33,6 +33,7 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 @click.option("--family", help="Family of the network. [default: the preset's]")
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--seed", type=click.IntRange(0))
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate, of all parts alike.")
 @click.option("--split", help="Fractions of training, validation and test frames, as 0.6,0.2,0.2.")
 @click.option(
     "--set", "changes", multiple=True, callback=_setting, metavar="NAME=VALUE",
@@ -61,6 +62,7 @@ def command(data: str, output: Path, **options: Any) -> None:
 
 def _new(options: dict[str, Any]) -> dict[str, Any]:
     """Settings, start and licence of a new fit."""
+    from ru_calc.errors import SettingsError
     from ru_calc.fit.settings import with_changes
     from ru_calc.fit.start import NO_LICENCE
     from ru_calc.storage import load_model
@@ -68,6 +70,11 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
     changes = _changes(options)
     if options["init_from"]:
         start = load_model(options["init_from"]).potential
+        if changes.get("family", start.family) != start.family:
+            raise SettingsError(
+                f"{options['init_from']} is of family {start.family} and cannot start a fit of family "
+                f"{changes['family']}; leave out --family, or --init-from"
+            )
         changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
     settings = with_changes(options["preset"] or "md", changes)
     return {"settings": settings, "init_from": options["init_from"], "licence": options["licence"] or NO_LICENCE}
@@ -86,6 +93,8 @@ def _resumed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 def _changes(options: dict[str, Any]) -> dict[str, Any]:
     changes = dict(options["changes"])
     changes |= {name: options[name] for name in ("family", "epochs", "seed") if options[name] is not None}
+    if options["rate"] is not None:
+        changes |= {f"rate_{part}": options["rate"] for part in ("embedding", "blocks", "readout")}
     if options["split"]:
         changes["split"] = _fractions(options["split"])
     return changes

@@ -18,7 +18,7 @@ from ru_calc.compare import measure
 from ru_calc.compare.fits import LICENCE, fit_family, plan_fit
 from ru_calc.compare.report import write_report
 from ru_calc.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, MDProtocol, check_families
-from ru_calc.compare.start import begin, check_start
+from ru_calc.compare.start import begin, check_start, stored_families
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.files import write_json
 from ru_calc.fit.run import Say
@@ -35,7 +35,7 @@ def compare_families(
     dataset: Dataset,
     folder: Path,
     protocol: MDProtocol | None = None,
-    families: Sequence[str] = COMPARED,
+    families: Sequence[str] | None = None,
     resume: bool = False,
     licence: str = LICENCE,
     say: Say = print,
@@ -49,7 +49,7 @@ def compare_families(
     Args:
         dataset: labelled frames.
         folder: where everything goes.
-        families: which, in the order of the tables.
+        families: which, in the order of the tables; None takes all, or those of the folder when it goes on.
         resume: go on in `folder`.
         licence: of the weights, for the model files.
         say, bar: as for `ru_calc.fit.run.run_fit`.
@@ -60,10 +60,11 @@ def compare_families(
     Raises:
         SettingsError, OutputError, DataError: settings, folder or data do not allow it.
     """
-    protocol, families = protocol or MDProtocol(), check_families(tuple(families))
+    protocol = protocol or MDProtocol()
+    families = check_families(tuple(families or (stored_families(folder) if resume else ()) or COMPARED))
     dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
     check_start(folder, protocol, resume, dataset.fingerprint())
-    begin(folder, protocol, dataset.fingerprint())
+    begin(folder, protocol, dataset.fingerprint(), families)
     split = split_by_group(dataset, protocol.split, protocol.seed)
     for family in families:  # one after the other, before any fit: a busy machine slows all alike
         plan_fit(family, dataset, folder, protocol)
@@ -73,7 +74,10 @@ def compare_families(
     }
     say("speed of all, in turns")
     speeds = measure.speeds(models, protocol)
-    results = {"settings": protocol.record(), "data": dataset.fingerprint(), "families": found, "speeds": speeds}
+    results = {
+        "settings": protocol.record(), "data": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
+        "families": found, "speeds": speeds,
+    }  # fmt: skip
     write_report(results, folder)
     return results
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,7 +62,15 @@ def stored_settings(folder: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
 
 
-def begin(folder: Path, settings: Settings, data: str) -> None:
-    """Makes the folder, and writes there with what the comparison is begun."""
+def begin(folder: Path, settings: Settings, data: str, families: Sequence[str]) -> None:
+    """Makes the folder, and writes there with what the comparison is begun; families are added to those of before."""
+    known = stored_families(folder)
     make_folder(folder)
-    write_json(folder / PROTOCOL, {"settings": settings.record(), "data": data})
+    names = [*known, *(name for name in families if name not in known)]
+    write_json(folder / PROTOCOL, {"settings": settings.record(), "data": data, "families": names})
+
+
+def stored_families(folder: Path) -> tuple[str, ...]:
+    """Families that were compared in a folder so far."""
+    path = folder / PROTOCOL
+    return tuple(json.loads(path.read_text()).get("families", ())) if path.is_file() else ()

@@ -84,11 +84,22 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     if resume and state.is_file():
         trainer.load_state(state)
         say(f"resumed after epoch {trainer.progress.epoch}")
+    elif job.init_from is not None:
+        _take_start(trainer, job, say)
     _train(trainer, job, say, bar)
     _write_log(job.folder, trainer.progress.rows)
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
     best = load_model(job.folder / "best.safetensors")
     return final_report(best.potential, dataset, split, job.folder, say)
+
+
+def _take_start(trainer: Trainer, job: FitInput, say: Say) -> None:
+    """The weights to start from are the best until an epoch has better ones."""
+    loss, errors = trainer.validate()
+    trainer.progress.best_loss = loss
+    save_model(job.folder / "best.safetensors", trainer.averaged, _header(job, {"epoch": 0, **errors}))
+    found = ", ".join(f"{name.removeprefix('validation_')} {value:.4g}" for name, value in errors.items())
+    say(f"start: validation {found}, loss {loss:.4f}")
 
 
 def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:

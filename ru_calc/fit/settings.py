@@ -119,7 +119,8 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
         raise SettingsError(f"there is no setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}, model.NAME")
     check_types(FitSettings, own)
     family = FAMILIES.get(own.get("family", PRESETS[preset].family))
-    settings = replace(PRESETS[preset], **{**(family[0].fit_settings if family else {}), **own})
+    brought = family[0].fit_settings if family and preset == "md" else {}
+    settings = replace(PRESETS[preset], **{**brought, **own})
     network = FAMILIES[settings.family][1]
     hyperparameters = {f.name for f in fields(network)}
     unknown = sorted(set(model) - hyperparameters)

@@ -176,3 +176,23 @@ def test_measurements_go_to_the_families_own_file(compared: tuple[Path, dict]) -
     dataset = quick_part(read_dataset("distilled"), 0)
     found = measure_family("schnet", folder / "none", dataset, {}, folder, QUICK, say=quiet)  # reads no model
     assert found.keys() == results["families"]["schnet"].keys()
+
+
+def test_labels_of_another_level_are_not_held_against_those_that_are_shipped(compared: tuple[Path, dict]) -> None:
+    _, results = compared
+    assert "| the labels | 2.73 |" in report.markdown(results)
+    other = report.markdown({**results, "level_of_theory": "PBE, my code"})
+    assert "| the labels |" not in other and "| PBE (literature) | 2.72 |" in other
+
+
+def test_a_family_that_errs_about_as_much_is_not_called_worse(compared: tuple[Path, dict]) -> None:
+    _, results = compared
+    turned = json.loads(json.dumps(results))
+    for family, found in turned["families"].items():
+        row = report.test_row(found)
+        row["forces_RMSE_meV_per_A"] = row["energy_MAE_meV_per_atom"] = 100.0 if family == "ani" else 98.0
+    assert "less accurate" not in report.verdict(turned)
+    report.test_row(turned["families"]["ani"])["forces_RMSE_meV_per_A"] = 120.0
+    assert "less accurate" not in report.verdict(turned), "its energies are as good"
+    report.test_row(turned["families"]["ani"])["energy_MAE_meV_per_atom"] = 120.0
+    assert "`ani` is slower and, in forces and in energies, less accurate than `schnet`" in report.verdict(turned)

@@ -19,3 +19,7 @@ def test_what_the_user_says_comes_before_the_family() -> None:
     assert FAMILIES["ani"][0].fit_settings["rate_readout"] != 5e-4
     assert with_changes("md", {"family": "ani", "rate_readout": 5e-4}).rate_readout == 5e-4
     assert with_changes("md", {"family": "ani"}).rate_readout != with_changes("md", {}).rate_readout
+
+
+def test_the_papers_preset_takes_nothing_from_a_family() -> None:
+    assert with_changes("paper", {"family": "ani"}).rate_readout == with_changes("paper", {}).rate_readout

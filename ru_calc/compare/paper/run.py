@@ -64,7 +64,7 @@ def run_paper(
     """
     check_paper_start(folder, protocol, resume, dataset.fingerprint())
     frames, split = _frames(dataset, protocol, say)
-    begin(folder, protocol, dataset.fingerprint())
+    begin(folder, protocol, dataset.fingerprint(), protocol.families)
     make_folder(folder / "rows")
     say(f"SOAP vectors of {frames.structures.n_atoms} atoms")
     vectors = cached_soap_vectors(frames, protocol.soap, folder / "descriptors.npz")
