@@ -23,17 +23,17 @@ def reading(results: Mapping[str, Any]) -> str:
     sentences = [
         "**What can be compared.** The two figures of a cell are of different data: ours are "
         f"{frames} frames with {atoms} atoms (labels: {data['level_of_theory']}), split so that frames of one "
-        "simulation stay on one side; the paper's are not public. The order of the models and the gaps between "
-        "training and test can be compared, single figures cannot.",
+        "simulation stay on one side; the paper's are not public. The gaps between training and "
+        "test can be compared, and the order of models whose errors differ clearly; single figures cannot.",
         f"The targets are standardised: one unit is {components['energy_unit_eV_per_atom']:.3g} eV per atom of energy "
         f"and {_span(components['force_units_eV_per_A'])} eV/Å of force here; what it is in the paper is not stated.",
         f"The mean of the training targets, given for every atom, has MAE {mean['mae']:.2f} and MSE {mean['mse']:.2f} "
         f"on our test set; of normally distributed targets it would have {NORMAL_MAE:.2f} and 1.00, and the paper's "
         f"ANI ({paper_ani['mae']['test']:.2f} and {paper_ani['mse']['test']:.2f}) lies just there.",
         f"Of our descriptors {len(inputs)} principal components carry {_percents(inputs)} of the variance (the paper's "
-        f"three: {_percents(PAPER_SHARES['descriptors'])}); of the forces, {components['forces']['kept']} of three "
-        f"were kept, and the three carry {_percents(components['forces']['shares'])} (the paper kept two, with "
-        f"{_percents(PAPER_SHARES['forces'])}).",
+        f"three: {_percents(PAPER_SHARES['descriptors'])}); the three of the "
+        f"forces carry {_percents(components['forces']['shares'])}, and {components['forces']['kept']} of them were kept "
+        f"(the paper kept two, with {_percents(PAPER_SHARES['forces'])}).",
         "SOAP vectors do not change when the atoms are turned, and forces turn with the atoms: where no direction is "
         "preferred, nothing that is computed from such inputs predicts a force component better than its mean does. "
         f"On our test set the mean has a forces MSE of {mean['forces_mse']:.3f}, and the best row ({best}) has "
