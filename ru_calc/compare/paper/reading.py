@@ -31,9 +31,9 @@ def reading(results: Mapping[str, Any]) -> str:
         f"on our test set; of normally distributed targets it would have {NORMAL_MAE:.2f} and 1.00, and the paper's "
         f"ANI ({paper_ani['mae']['test']:.2f} and {paper_ani['mse']['test']:.2f}) lies just there.",
         f"Of our descriptors {len(inputs)} principal components carry {_percents(inputs)} of the variance (the paper's "
-        f"three: {_percents(PAPER_SHARES['descriptors'])}); the three of the "
-        f"forces carry {_percents(components['forces']['shares'])}, and {components['forces']['kept']} of them were kept "
-        f"(the paper kept two, with {_percents(PAPER_SHARES['forces'])}).",
+        f"three: {_percents(PAPER_SHARES['descriptors'])}); the three of the forces carry "
+        f"{_percents(components['forces']['shares'])}, and {components['forces']['kept']} of them were kept (the paper "
+        f"kept two, with {_percents(PAPER_SHARES['forces'])}).",
         "SOAP vectors do not change when the atoms are turned, and forces turn with the atoms: where no direction is "
         "preferred, nothing that is computed from such inputs predicts a force component better than its mean does. "
         f"On our test set the mean has a forces MSE of {mean['forces_mse']:.3f}, and the best row ({best}) has "
