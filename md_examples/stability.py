@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from ase.build import bulk
 
 from ru_calc import RuSchNet
