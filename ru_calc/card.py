@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ru_calc.markdown import markdown_table
 from ru_calc.metrics import ALL
 
 SPLIT_COLUMNS = {
@@ -112,18 +113,13 @@ def _cell(name: str, value: float | None) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _split_table(errors: Rows) -> str:
     rows = [
         [row["split"], str(row["frames"]), *(_cell(name, row[name]) for name in SPLIT_COLUMNS)]
         for row in errors
         if row["config_type"] == ALL
     ]
-    return _table(["split", "frames", *SPLIT_COLUMNS.values()], rows)
+    return markdown_table(["split", "frames", *SPLIT_COLUMNS.values()], rows)
 
 
 def _type_table(errors: Rows, peers: Mapping[str, Rows]) -> str:
@@ -138,7 +134,7 @@ def _type_table(errors: Rows, peers: Mapping[str, Rows]) -> str:
             for of_peer in of_peers.values():
                 cells += [_cell(name, of_peer.get(row["config_type"], {}).get(name)) for name in compared]
             rows.append(cells)
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _speed_table(speeds: Rows) -> str:
@@ -152,7 +148,7 @@ def _speed_table(speeds: Rows) -> str:
         errors = (metrics["validation_forces_meV_per_A"], metrics["validation_energy_meV_per_atom"])
         rows.append([f"`{row['model']}`", network, *(f"{error:.3g}" for error in errors), f"{row['cpu_us']:.1f}"])
     head = ["model", "network", "validation F MAE (meV/Å)", "E MAE (meV/atom)"]
-    return _table([*head, f"µs of one core per atom ({speeds[0]['atoms']} atoms)"], rows)
+    return markdown_table([*head, f"µs of one core per atom ({speeds[0]['atoms']} atoms)"], rows)
 
 
 # Forces that vanish by symmetry are rounding on both sides.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ru_calc.files import whole_file, write_json
+from ru_calc.markdown import markdown_table
 from ru_calc.metrics import ALL, QUANTITIES, SCALES
 from ru_calc.plots import labelled_points
 from ru_calc.properties import reference
@@ -69,12 +70,6 @@ def markdown(results: Results) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def error_table(families: Mapping[str, Any]) -> str:
     """MAE, MSE and RMSE of energy, forces and stress in eV/atom, eV/Å and GPa, on each part of the split."""
     head = ["family", "split"]
@@ -87,7 +82,7 @@ def error_table(families: Mapping[str, Any]) -> str:
             if row["config_type"] == ALL:
                 cells = [value for quantity in QUANTITIES for value in _errors(row, quantity)]
                 rows.append([family, row["split"], *(_number(value) for value in cells)])
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _errors(row: Mapping[str, Any], quantity: str) -> list[float | None]:
@@ -119,7 +114,7 @@ def practice_table(results: Results) -> str:
                   "survived" if found["survival"]["survived"] else "did not survive",
                   _percent(test_row(found)["forces_relative"]), _worst(found["properties"], level)]  # fmt: skip
         rows.append([family, *cells])
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _speed_cell(speeds: Sequence[Mapping[str, Any]], family: str, atoms: int) -> str:
@@ -159,7 +154,7 @@ def property_table(results: Results) -> str:
     rows += [
         [family, *(_number(found["properties"].get(name)) for name in symbols)] for family, found in families.items()
     ]
-    return table(["", *symbols], rows)
+    return markdown_table(["", *symbols], rows)
 
 
 def type_table(families: Mapping[str, Any]) -> str:
@@ -178,7 +173,7 @@ def type_table(families: Mapping[str, Any]) -> str:
         for rows_of in by_family.values():
             cells += [_number(rows_of[kind]["energy_MAE_meV_per_atom"]), _percent(rows_of[kind]["forces_relative"])]
         rows.append(cells)
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def test_row(found: Mapping[str, Any]) -> Mapping[str, Any]:

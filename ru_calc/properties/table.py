@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ru_calc.markdown import markdown_table
 from ru_calc.properties.everything import Property
 from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Target, reference
 
@@ -97,10 +98,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table in Markdown, then a summary and what failed."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    lines += ["", summary(rows), *(f"- failed: {line}" for line in failures(rows))]
-    return "\n".join(lines) + "\n"
+    table = markdown_table(HEADINGS, [cells(row) for row in rows])
+    return "\n".join([table, "", summary(rows), *(f"- failed: {line}" for line in failures(rows))]) + "\n"
 
 
 def as_records(rows: Sequence[Row]) -> list[dict[str, object]]:

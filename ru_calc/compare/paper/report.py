@@ -11,6 +11,7 @@ import numpy as np
 from ru_calc.compare.paper.reading import reading
 from ru_calc.compare.paper.settings import PAPER_SHARES, SPLITS, TABLE_1
 from ru_calc.files import whole_file, write_json
+from ru_calc.markdown import markdown_table
 
 HEADINGS = ("train", "val", "test")
 MEASURES = ("mae", "mse")
@@ -56,17 +57,20 @@ def markdown(results: Mapping[str, Any]) -> str:
         "# Table 1 of the starting paper, on our data",
         *(["A quick look: few frames, few epochs; the figures mean nothing."] if results["settings"]["quick"] else []),
         "Standardised units. Ours, and in brackets the paper's (doi 10.36922/ijamd.8291, Table 1).",
-        _grid(_columns("MAE", "MSE"), [_compared(name, row, results) for name, row in _rows(results)]),
+        markdown_table(
+            _columns("MAE", "MSE"), [_compared(name, row, results) for name, row in _rows(results)], numbers=True
+        ),
         "Energies and forces apart:",
-        _grid(
+        markdown_table(
             _columns("energy MAE", "energy MSE", "forces MAE", "forces MSE"),
             [
                 [name, *_figures(row, "energy_mae", "energy_mse", "forces_mae", "forces_mse")]
                 for name, row in _rows(results)
             ],
+            numbers=True,
         ),
         "Training:",
-        _grid(
+        markdown_table(
             ["model", "parameters", "epochs", "best epoch", "optimiser steps", "CPU (s)"],
             [
                 [
@@ -76,6 +80,7 @@ def markdown(results: Mapping[str, Any]) -> str:
                 ]
                 for name, row in results["rows"].items()
             ],
+            numbers=True,
         ),
         results["reading"],
     ]
@@ -132,8 +137,3 @@ def _compared(name: str, row: Mapping[str, Any], results: Mapping[str, Any]) -> 
     paper = results["paper"].get(name)
     theirs = [f"{paper[measure][part]:.2f}" if paper else NONE for measure in MEASURES for part in SPLITS]
     return [name, *(f"{ours} ({other})" for ours, other in zip(_figures(row, *MEASURES), theirs, strict=True))]
-
-
-def _grid(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
