@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from ru_calc.cli import main
 from ru_calc.compare.settings import MDProtocol
+from ru_calc.modelfile import read_header
 
 
 def run(*arguments: object):
@@ -43,6 +44,7 @@ def test_the_paper_protocol_prints_table_1(tmp_path: Path) -> None:
         (["--families", "nonesuch", "--protocol", "paper"], "no row 'nonesuch'"),
         (["--budget-min", "0"], "budget-min"),
         (["--budget-min", "3", "--protocol", "paper"], "belongs to --protocol md"),
+        (["--licence", "MIT", "--protocol", "paper"], "belongs to --protocol md"),
         (["--budget-min", "3", "--quick"], "--quick makes one epoch"),
         (["--resume"], "no comparison to resume"),
     ],
@@ -78,12 +80,16 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     folder = tmp_path / "c"
     with monkeypatch.context() as patched:
-        patched.setattr("ru_calc.compare.measure.survival", stop)
-        stopped = run("distilled", "-o", folder, "--quick", "--families", "calhousnet")
+        patched.setattr("ru_calc.dataset.read_dataset", stop)
+        assert "before the comparison began" in run("distilled", "-o", folder, "--quick").output
+    with monkeypatch.context() as patched:
+        patched.setattr("ru_calc.compare.run.fit_family", stop)
+        stopped = run("distilled", "-o", folder, "--quick", "--families", "calhousnet", "--licence", "MIT, mine")
     assert stopped.exit_code == 130
     assert f"compare distilled -o {folder} --protocol md --families calhousnet --resume" in stopped.output
     assert not (folder / "table.md").exists()
     assert run("distilled", "-o", folder, "--families", "calhousnet", "--resume").exit_code == 0
+    assert read_header(folder / "fits" / "calhousnet" / "best.safetensors")["licence"] == "MIT, mine"
 
 
 def test_missing_data_are_refused(tmp_path: Path) -> None:

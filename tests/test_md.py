@@ -14,7 +14,7 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixAtoms
 from toy import FreeFlight, PairPotential, RememberingPotential, Stopping
@@ -24,7 +24,7 @@ import ru_calc.md.run as run_module
 import ru_calc.md.simulation as simulation
 from ru_calc.build import build_structure
 from ru_calc.errors import DataError, OutputError, SettingsError, UnphysicalError
-from ru_calc.md import ENSEMBLES, MDOutput, MDSettings, resume_md, run_md
+from ru_calc.md import ENSEMBLES, MDOutput, MDResult, MDSettings, resume_md, run_md
 from ru_calc.md.checkpoint import load_checkpoint
 from ru_calc.md.monitor import OverlapCheck
 from ru_calc.md.thermo import COLUMNS
@@ -599,3 +599,11 @@ def test_a_script_without_an_output_folder_ends_at_ctrl_c():
             run_md(crystal(), Stopping(at_call=8), MDSettings("nvt-langevin", steps=30))
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_drift_is_the_slope_of_the_conserved_quantity():
+    time_ps = np.linspace(0.0, 2.0, 9)
+    rows = {"time_ps": time_ps, "conserved_eV_per_atom": -9.0 + 3e-4 * time_ps}
+    assert MDResult(Atoms(), rows, 8, False, 1.0).drift_eV_per_atom_per_ps == pytest.approx(3e-4, rel=1e-9)
+    short = {name: values[:2] for name, values in rows.items()}
+    assert np.isnan(MDResult(Atoms(), short, 1, False, 1.0).drift_eV_per_atom_per_ps)

@@ -14,6 +14,7 @@ from ru_calc.plots import (
     _parity_panel,
     check_plottable,
     curve,
+    labelled_points,
     learning_curves,
     parity_plot,
     scaling_plot,
@@ -81,6 +82,15 @@ def test_a_scaling_plot_is_a_whole_file_with_every_name_in_it(tmp_path, kind):
 def test_a_scaling_plot_of_nothing_is_drawn(tmp_path):
     scaling_plot(tmp_path / "scaling.svg", {}, ("atoms", "µs"), "title")
     assert "no values" in (tmp_path / "scaling.svg").read_text()
+
+
+def test_labelled_points_are_a_whole_file_with_every_name_but_those_not_positive(tmp_path):
+    path = tmp_path / "points.svg"
+    labelled_points(path, {"swift": (1.0, 30.0), "exact": (200.0, 4.0), "absent": (0.0, 5.0)}, ("cost", "error"), "t")
+    text = path.read_text()
+    assert "<!-- swift -->" in text and "<!-- exact -->" in text and "<!-- absent -->" not in text
+    labelled_points(path, {}, ("cost", "error"), "t")
+    assert "<!-- no values -->" in path.read_text()
 
 
 def test_what_cannot_be_drawn_is_refused_before(tmp_path):

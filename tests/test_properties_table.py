@@ -200,3 +200,9 @@ def test_phonons_without_phonopy_are_refused_before_anything_is_measured(monkeyp
     with pytest.raises(SettingsError, match="need phonopy: pip install phonopy"):
         all_properties(calculator, quick=True, phonons=True)
     assert not calculator.results
+
+
+def test_only_what_is_asked_for_is_measured(monkeypatch):
+    monkeypatch.setattr("ru_calc.properties.everything.hcp_vacancy", lambda *_: pytest.fail("not asked for"))
+    found = {prop.symbol for prop in all_properties(NearestNeighbours(), quick=True, only=["C44", "fcc-hcp"])}
+    assert found == {"C11", "C12", "C13", "C33", "C44", "fcc-hcp"}

@@ -6,11 +6,14 @@ import shlex
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ru_calc.cli.shared import THREADS, say, use_threads
+
+if TYPE_CHECKING:
+    from ru_calc.compare.start import Stored
 
 
 @click.command("compare")
@@ -27,23 +30,21 @@ from ru_calc.cli.shared import THREADS, say, use_threads
 @click.option("--seed", type=click.IntRange(0), help="Of everything random. [default: 0]")
 @click.option("--quick", is_flag=True, help="A look at the whole in under a minute; its figures mean nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the comparison in the folder, with its settings.")
-@click.option("--licence", default="that of the labels", show_default=True, help="Of the weights, for the model files.")
+@click.option("--licence", help="Of the weights, for the model files (md). [default: that of the labels]")
 @THREADS
 def command(data: str, output: Path, protocol: str, families: str | None, threads: int, **options: Any) -> None:
     """Fit and measure every family on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
     use_threads(threads)
     names = None if families is None else tuple(name.strip() for name in families.split(","))
-    if protocol == "paper":
-        if options["budget_min"] is not None:
-            raise click.UsageError("--budget-min belongs to --protocol md")
+    for name in ("budget_min", "licence"):
+        if protocol == "paper" and options[name] is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} belongs to --protocol md")
     if options["quick"] and options["budget_min"] is not None:
         raise click.UsageError("--quick makes one epoch of each fit; leave out --budget-min")
     try:
         (_paper if protocol == "paper" else _md)(data, output, names, options)
     except KeyboardInterrupt:
-        words = ["ru-calc", "compare", data, "-o", str(output), "--protocol", protocol]
-        words += ["--families", families] if families else []
-        click.echo(f"interrupted; go on with: {shlex.join([*words, '--resume'])}", err=True)
+        click.echo(_interrupted(data, output, protocol, families), err=True)
         sys.exit(130)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/table.md, results.json, figure.png")
@@ -57,7 +58,8 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     from ru_calc.compare.start import check_start
     from ru_calc.dataset import read_dataset
 
-    start = QUICK if options["quick"] else MDProtocol(**_stored(output, options, MDProtocol))
+    before = _stored(output, options, MDProtocol)
+    start = QUICK if options["quick"] else MDProtocol(**(before.settings if before else {}))
     settings = replace(start, **_given(options, "seed", "budget_min"))
     chosen = None if names is None else check_families(names)
     check_start(output, settings, options["resume"])
@@ -71,29 +73,38 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
 
     from ru_calc.compare.paper.run import check_paper_start, run_paper
     from ru_calc.compare.paper.settings import PaperProtocol, SoapSettings
-    from ru_calc.compare.start import stored_families
     from ru_calc.dataset import read_dataset
 
     stored = _stored(output, options, PaperProtocol)
-    if stored and stored_families(output):
-        stored["families"] = stored_families(output)
-    if "soap" in stored:
-        stored["soap"] = SoapSettings(**stored["soap"])
+    before = dict(stored.settings) if stored else {}
+    if stored:
+        before["soap"] = SoapSettings(**before["soap"])
+        names = names or stored.families or None
     quick = {"quick": True} if options["quick"] else {}
-    settings = PaperProtocol(**{**stored, **quick, **_given(options, "seed"), **({"families": names} if names else {})})
+    settings = PaperProtocol(**{**before, **quick, **_given(options, "seed"), **({"families": names} if names else {})})
     check_paper_start(output, settings, options["resume"])
     dataset = read_dataset(data)
     with tqdm(desc="epochs", unit="epoch", disable=None, dynamic_ncols=True) as bar:
         run_paper(dataset, output, settings, say=say, bar=bar, resume=options["resume"])
 
 
-def _stored(folder: Path, options: dict[str, Any], kind: type) -> dict[str, Any]:
-    """Settings of the comparison that goes on; none of a new one, nor of one by the other protocol: it is refused."""
-    from ru_calc.compare.start import stored_settings
+def _stored(folder: Path, options: dict[str, Any], kind: type) -> Stored | None:
+    """The comparison that goes on; None for a new one, and for one by the other protocol: it is refused later."""
+    from ru_calc.compare.start import stored
 
-    stored = stored_settings(folder) if options["resume"] else {}
-    return stored if {*stored} <= {field.name for field in fields(kind)} else {}
+    before = stored(folder) if options["resume"] else None
+    return before if before and {*before.settings} <= {field.name for field in fields(kind)} else None
 
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names if options[name] is not None}
+
+
+def _interrupted(data: str, folder: Path, protocol: str, families: str | None) -> str:
+    from ru_calc.compare.start import PROTOCOL
+
+    if not (folder / PROTOCOL).is_file():
+        return "interrupted before the comparison began; give the same command again"
+    words = ["ru-calc", "compare", data, "-o", str(folder), "--protocol", protocol]
+    words += ["--families", families] if families else []
+    return f"interrupted; go on with: {shlex.join([*words, '--resume'])}"

@@ -7,31 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from ru_calc.compare.settings import MDProtocol
+from ru_calc.compare.start import LICENCE
 from ru_calc.dataset import Dataset
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.pace import epoch_cpu_s
 from ru_calc.fit.run import FitInput, Say, run_fit
-from ru_calc.fit.settings import with_changes
+from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.start import SETTINGS
-
-LICENCE = "that of the labels"
 
 
 def plan_fit(family: str, dataset: Dataset, folder: Path, protocol: MDProtocol) -> dict[str, Any]:
     """Epochs of the fit: chosen once, by the time that an epoch takes, so that a resumed fit keeps them.
 
     Returns:
-        `epochs` and `epoch_cpu_s`, as in `fits/FAMILY.plan.json`.
+        `epochs`, and `epoch_cpu_s` (None where the protocol says how many), as in `fits/FAMILY.plan.json`.
     """
     path = folder / "fits" / f"{family}.plan.json"
     if path.is_file():
         return dict(json.loads(path.read_text()))
     make_folder(path.parent)
-    settings = with_changes("md", {"family": family, "seed": protocol.seed, "split": protocol.split})
-    job = FitInput(dataset, path.parent / family, settings)
-    pace_s = epoch_cpu_s(job, batches=4 if protocol.quick else 40)
-    epochs = protocol.epochs or max(1, round(60 * protocol.budget_min / pace_s))
-    plan = {"epochs": epochs, "epoch_cpu_s": pace_s}
+    plan: dict[str, Any] = {"epochs": protocol.epochs, "epoch_cpu_s": None}
+    if protocol.epochs is None:
+        pace_s = epoch_cpu_s(FitInput(dataset, path.parent / family, _settings(family, protocol)))
+        plan = {"epochs": max(1, round(60 * protocol.budget_min / pace_s)), "epoch_cpu_s": pace_s}
     write_json(path, plan)
     return plan
 
@@ -53,15 +51,15 @@ def fit_family(
     """
     run = folder / "fits" / family
     plan = plan_fit(family, dataset, folder, protocol)
-    changes: dict[str, Any] = {
-        "family": family,
-        "epochs": plan["epochs"],
-        "seed": protocol.seed,
-        "split": protocol.split,
-    }
-    started = (run / SETTINGS).is_file()
     if not (run / "metrics.json").is_file():
-        say(f"{family}: {plan['epochs']} epochs of {plan['epoch_cpu_s']:.1f} s of CPU")
-        job = FitInput(dataset, run, with_changes("md", changes), licence=licence)
-        run_fit(job, resume=started, say=lambda line: say(f"{family}: {line}"), bar=bar)
+        if plan["epoch_cpu_s"] is not None:
+            say(f"{family}: {plan['epochs']} epochs of {plan['epoch_cpu_s']:.1f} s of CPU")
+        job = FitInput(dataset, run, _settings(family, protocol, plan["epochs"]), licence=licence)
+        resume = (run / SETTINGS).is_file()
+        run_fit(job, resume, say=lambda line: say(f"{family}: {line}"), bar=bar)
     return run / "best.safetensors"
+
+
+def _settings(family: str, protocol: MDProtocol, epochs: int = FitSettings.epochs) -> FitSettings:
+    changes = {"family": family, "epochs": epochs, "seed": protocol.seed, "split": protocol.split}
+    return with_changes("md", changes)

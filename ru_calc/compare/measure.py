@@ -16,10 +16,11 @@ from ru_calc.build import build_structure
 from ru_calc.calculator import RuCalculator
 from ru_calc.compare.settings import MDProtocol
 from ru_calc.dataset import Dataset
-from ru_calc.errors import SettingsError, UnphysicalError
+from ru_calc.errors import UnphysicalError
 from ru_calc.evaluate import assess, predict_by_model
 from ru_calc.md import MDSettings, run_md
 from ru_calc.modelfile import read_model_file
+from ru_calc.open_model import obstacle
 from ru_calc.properties import all_properties
 
 TIMESTEP_FS = 2.0
@@ -88,11 +89,9 @@ def speeds(models: Mapping[str, Path], protocol: MDProtocol) -> list[dict[str, A
     contestants: list[Contestant] = []
     owners: dict[str, tuple[str, str]] = {}
     for family, path in models.items():
-        for engine in ("compiled", "reference"):
-            try:
-                contestant = PredictorCalls(str(path), engine, 1)
-            except SettingsError:  # it has no compiled engine
-                continue
+        compiled = obstacle(read_model_file(path), "cpu") is None
+        for engine in ("compiled", "reference") if compiled else ("reference",):
+            contestant = PredictorCalls(str(path), engine, 1)
             contestant.name = f"{family} {engine}"
             owners[contestant.name] = (family, engine)
             contestants.append(contestant)

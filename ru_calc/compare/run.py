@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ru_calc.compare import measure
-from ru_calc.compare.fits import LICENCE, fit_family, plan_fit
+from ru_calc.compare.fits import fit_family, plan_fit
 from ru_calc.compare.report import write_report
 from ru_calc.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, MDProtocol, check_families
-from ru_calc.compare.start import begin, check_start, stored_families
+from ru_calc.compare.start import begin, check_start, stored
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.files import write_json
 from ru_calc.fit.run import Say
@@ -37,7 +37,7 @@ def compare_families(
     protocol: MDProtocol | None = None,
     families: Sequence[str] | None = None,
     resume: bool = False,
-    licence: str = LICENCE,
+    licence: str | None = None,
     say: Say = print,
     bar: Any = None,
 ) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def compare_families(
         folder: where everything goes.
         families: which, in the order of the tables; None takes all, or those of the folder when it goes on.
         resume: go on in `folder`.
-        licence: of the weights, for the model files.
+        licence: of the weights, for the model files; None is that of the labels, or the folder's when it goes on.
         say, bar: as for `ru_calc.fit.run.run_fit`.
 
     Returns:
@@ -61,10 +61,10 @@ def compare_families(
         SettingsError, OutputError, DataError: settings, folder or data do not allow it.
     """
     protocol = protocol or MDProtocol()
-    families = check_families(tuple(families or (stored_families(folder) if resume else ()) or COMPARED))
+    families = check_families(tuple(families or (resume and _known(folder)) or COMPARED))
     dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
     check_start(folder, protocol, resume, dataset.fingerprint())
-    begin(folder, protocol, dataset.fingerprint(), families)
+    licence = begin(folder, protocol, dataset.fingerprint(), families, licence).licence
     split = split_by_group(dataset, protocol.split, protocol.seed)
     for family in families:  # one after the other, before any fit: a busy machine slows all alike
         plan_fit(family, dataset, folder, protocol)
@@ -80,6 +80,11 @@ def compare_families(
     }  # fmt: skip
     write_report(results, folder)
     return results
+
+
+def _known(folder: Path) -> tuple[str, ...]:
+    before = stored(folder)
+    return before.families if before else ()
 
 
 def measure_family(

@@ -42,7 +42,7 @@ class MDProtocol:
 
     def __post_init__(self) -> None:
         check_fractions(self.split)
-        for name in ("budget_min", "md_atoms", "nve_ps", "hot_ps"):
+        for name in ("budget_min", "md_atoms", "nve_K", "nve_ps", "hot_K", "hot_ps"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
         if self.split[1] == 0 or self.split[2] == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from ru_calc.errors import SettingsError
 from ru_calc.files import check_folder, make_folder, write_json
 
 PROTOCOL = "protocol.json"
+LICENCE = "that of the labels"
 
 
 class Settings(Protocol):
@@ -19,6 +21,40 @@ class Settings(Protocol):
     def record(self) -> dict[str, Any]:
         """Plain values, by which a folder knows whether it may go on."""
         ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """With what the comparison in a folder was begun.
+
+    Attributes:
+        settings: plain values, by name.
+        data: fingerprint of the data.
+        families: that were compared so far.
+        licence: of the weights.
+    """
+
+    settings: dict[str, Any]
+    data: str
+    families: tuple[str, ...]
+    licence: str
+
+
+def stored(folder: Path) -> Stored | None:
+    """The comparison in a folder, or None where there is none.
+
+    Raises:
+        SettingsError: it is damaged.
+    """
+    path = folder / PROTOCOL
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        families, licence = tuple(found.get("families", ())), str(found.get("licence", LICENCE))
+        return Stored(dict(found["settings"]), str(found["data"]), families, licence)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
 
 
 def check_start(folder: Path, settings: Settings, resume: bool = False, data: str | None = None) -> None:
@@ -31,46 +67,37 @@ def check_start(folder: Path, settings: Settings, resume: bool = False, data: st
         SettingsError: the folder holds another comparison, or none to resume, or one of other settings or data.
         OutputError: the folder cannot be made or written.
     """
-    path = folder / PROTOCOL
-    if not resume and path.is_file():
+    if not resume and (folder / PROTOCOL).is_file():
         raise SettingsError(f"{folder} already holds a comparison; use --resume, or another folder")
     check_folder(folder)
     if not resume:
         return
-    old, new = stored_settings(folder), json.loads(json.dumps(settings.record()))
+    before = stored(folder)
+    if before is None:
+        raise SettingsError(f"{folder} holds no comparison to resume; leave out --resume")
+    old, new = before.settings, json.loads(json.dumps(settings.record()))
     names = sorted({*old, *new})
     changed = [f"{name}: {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-    before = json.loads(path.read_text()).get("data")
-    if data not in (None, before):
-        changed.append(f"data: {str(before)[:12]} → {str(data)[:12]}")
+    if data not in (None, before.data):
+        changed.append(f"data: {before.data[:12]} → {str(data)[:12]}")
     if changed:
         raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
 
 
-def stored_settings(folder: Path) -> dict[str, Any]:
-    """Settings of the comparison in a folder, by name.
+def begin(folder: Path, settings: Settings, data: str, families: Sequence[str], licence: str | None = None) -> Stored:
+    """Makes the folder, and writes there with what the comparison is begun.
 
-    Raises:
-        SettingsError: it holds none, or a damaged one.
+    Args:
+        families: are added to those of before.
+        licence: None keeps the one of before.
+
+    Returns:
+        What stands there now.
     """
-    path = folder / PROTOCOL
-    if not path.is_file():
-        raise SettingsError(f"{folder} holds no comparison to resume; leave out --resume")
-    try:
-        return dict(json.loads(path.read_text())["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
-
-
-def begin(folder: Path, settings: Settings, data: str, families: Sequence[str]) -> None:
-    """Makes the folder, and writes there with what the comparison is begun; families are added to those of before."""
-    known = stored_families(folder)
+    before = stored(folder)
+    known = before.families if before else ()
+    names = (*known, *(name for name in families if name not in known))
+    now = Stored(settings.record(), data, names, licence or (before.licence if before else LICENCE))
     make_folder(folder)
-    names = [*known, *(name for name in families if name not in known)]
-    write_json(folder / PROTOCOL, {"settings": settings.record(), "data": data, "families": names})
-
-
-def stored_families(folder: Path) -> tuple[str, ...]:
-    """Families that were compared in a folder so far."""
-    path = folder / PROTOCOL
-    return tuple(json.loads(path.read_text()).get("families", ())) if path.is_file() else ()
+    write_json(folder / PROTOCOL, asdict(now))
+    return now

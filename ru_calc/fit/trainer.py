@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class Progress:
     best_loss: float = math.inf
     best_epoch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
+
+    def finished(self, settings: FitSettings) -> bool:
+        """All epochs are done, or the validation loss has not improved for `patience` epochs."""
+        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
 
 
 class Trainer:
@@ -72,9 +76,8 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or the validation loss has not improved for `patience` epochs."""
-        waited = self.progress.epoch - self.progress.best_epoch
-        return self.progress.epoch >= self.settings.epochs or waited >= self.settings.patience
+        """See `Progress.finished`."""
+        return self.progress.finished(self.settings)
 
     def run_epoch(self, report: Report = lambda batches: None) -> bool:
         """One pass over the training frames, then the validation set; True where the latter is the best so far."""
@@ -134,11 +137,7 @@ class Trainer:
             self._update(progress)
 
     def _update(self, progress: float) -> None:
-        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
-            group["lr"] = peak * rate_factor(progress, self.settings)
-        nn.utils.clip_grad_norm_(self.potential.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        move(self.potential, self.optimizer, self.peak_rates, progress, self.settings)
         # Early averages forget quickly, or they would still hold the random start.
         steps = float(max(moments["step"] for moments in self.optimizer.state.values()))
         self._average(min(self.settings.ema, steps / (steps + 10)))
@@ -210,6 +209,26 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[Progress
             return progress, {name: file.get_tensor(name).to(device) for name in file.keys()}
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
         raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
+
+
+def move(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    peak_rates: Sequence[float],
+    progress: float,
+    settings: FitSettings,
+) -> None:
+    """One step of the optimiser: rates by the schedule, gradients clipped, and cleared afterwards.
+
+    Args:
+        peak_rates: highest rate of each parameter group.
+        progress: share of all epochs that is done.
+    """
+    for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
+        group["lr"] = peak * rate_factor(progress, settings)
+    nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def rate_factor(progress: float, settings: FitSettings) -> float:

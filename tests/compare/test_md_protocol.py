@@ -114,6 +114,8 @@ def test_another_comparison_in_the_folder_is_refused(compared: tuple[Path, dict]
     (tmp_path / "protocol.json").write_text("{")
     with pytest.raises(SettingsError, match="damaged"):
         check_start(tmp_path, QUICK, resume=True)
+    with pytest.raises(SettingsError, match="damaged"):
+        compare_families(data, tmp_path, QUICK, resume=True, say=quiet)
 
 
 @pytest.mark.parametrize("names", [("nonesuch",), ("paper",), ("ani", "ani"), ()])
@@ -122,7 +124,7 @@ def test_families_that_cannot_be_compared_are_refused(names: tuple[str, ...]) ->
         check_families(names)
 
 
-@pytest.mark.parametrize("change", [{"budget_min": 0}, {"split": (0.9, 0.1, 0.0)}, {"nve_ps": -1.0}])
+@pytest.mark.parametrize("change", [{"budget_min": 0}, {"split": (0.9, 0.1, 0.0)}, {"nve_ps": -1.0}, {"hot_K": 0.0}])
 def test_settings_out_of_range_are_refused(change: dict) -> None:
     with pytest.raises(SettingsError, match=next(iter(change))):
         MDProtocol(**change)
@@ -130,8 +132,8 @@ def test_settings_out_of_range_are_refused(change: dict) -> None:
 
 def test_the_budget_sets_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("ru_calc.compare.fits.epoch_cpu_s", lambda job, batches: 20.0)
-    monkeypatch.setattr("ru_calc.compare.fits.run_fit", lambda job, **_: asked.append(job.settings.epochs))
+    monkeypatch.setattr("ru_calc.compare.fits.epoch_cpu_s", lambda job: 20.0)
+    monkeypatch.setattr("ru_calc.compare.fits.run_fit", lambda job, *_, **__: asked.append(job.settings.epochs))
     fit_family("ani", quick_part(read_dataset("distilled"), 0), tmp_path, MDProtocol(budget_min=10.0), say=quiet)
     assert asked == [30]
 

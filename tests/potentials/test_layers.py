@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ru_calc.harmonics import legendre_harmonics, triple_couplings
-from ru_calc.potentials.layers import GaussianBasis, SphericalHarmonics, ZBLCore, envelope, smooth_step
+from ru_calc.potentials.layers import GaussianBasis, SphericalHarmonics, Standardizer, ZBLCore, envelope, smooth_step
 
 
 def directions(n: int = 7) -> torch.Tensor:
@@ -70,3 +70,12 @@ def test_zbl_core_is_the_published_formula_at_short_range_and_nothing_beyond():
     values = core(torch.tensor([0.5, 1.8, 2.5], dtype=torch.float64)).numpy()
     assert values[0] == pytest.approx(44**2 * 14.399645478 / 0.5 * phi, rel=1e-9)
     assert values[1] == values[2] == 0
+
+
+def test_a_standardizer_brings_columns_to_mean_0_and_spread_1_and_silences_flat_ones():
+    values = torch.from_numpy(np.random.default_rng(0).normal([3.0, -1.0, 7.0], [2.0, 0.1, 0.0], (500, 3)))
+    standardizer = Standardizer(3).double()
+    standardizer.adopt(values)
+    found = standardizer(values)
+    torch.testing.assert_close(found.mean(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    torch.testing.assert_close(found.std(dim=0), torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))

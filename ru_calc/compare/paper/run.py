@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,16 @@ import numpy as np
 from ru_calc.compare.paper.components import Scales
 from ru_calc.compare.paper.descriptors import cached_soap_vectors, require_dscribe
 from ru_calc.compare.paper.report import errors_of, write_report
-from ru_calc.compare.paper.settings import (
-    QUICK_FRAME_ATOMS,
-    QUICK_FRAMES,
-    SPLITS,
-    STEPWISE,
-    PaperProtocol,
-)
+from ru_calc.compare.paper.settings import SPLITS, STEPWISE, PaperProtocol
 from ru_calc.compare.paper.training import Part, Training, predict
+from ru_calc.compare.settings import QUICK_FRAME_ATOMS, QUICK_FRAMES
 from ru_calc.compare.start import begin, check_start
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError
 from ru_calc.files import make_folder, write_json
+from ru_calc.fit.run import Say
 
 SAVE_EVERY_S = 10.0
-Say = Callable[[str], None]
 
 
 def check_paper_start(folder: Path, protocol: PaperProtocol, resume: bool = False, data: str | None = None) -> None:

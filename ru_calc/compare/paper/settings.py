@@ -20,7 +20,6 @@ TABLE_1 = {
 STEPWISE = "SchNet-stepwise"
 PAPER_SHARES = {"descriptors": (0.805, 0.122, 0.049), "forces": (0.666, 0.288)}
 QUICK_EPOCHS, QUICK_BATCH_ATOMS, QUICK_ACCUMULATE = 3, 48, 2
-QUICK_FRAMES, QUICK_FRAME_ATOMS = 60, 16
 
 
 @dataclass(frozen=True)

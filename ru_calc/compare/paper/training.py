@@ -20,7 +20,7 @@ from ru_calc.errors import RuCalcError
 from ru_calc.files import whole_file
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.settings import PRESETS, FitSettings
-from ru_calc.fit.trainer import Progress, part_rates, rate_factor, read_state
+from ru_calc.fit.trainer import Progress, move, part_rates, read_state
 from ru_calc.potentials.pairs import Pairs
 
 
@@ -92,9 +92,8 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or the validation loss has not improved for `patience` epochs."""
-        waited = self.progress.epoch - self.progress.best_epoch
-        return self.progress.epoch >= self.settings.epochs or waited >= self.settings.patience
+        """See `Progress.finished`."""
+        return self.progress.finished(self.settings)
 
     def run_epoch(self) -> None:
         """One pass over the training frames, then the validation set."""
@@ -129,11 +128,7 @@ class Training:
             raise RuCalcError(f"the loss is {value} in epoch {self.progress.epoch + 1}; look at the labels")
         (loss / self.accumulate).backward()
         if self.counts.batches % self.accumulate == 0:
-            for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
-                group["lr"] = peak * rate_factor(progress, self.settings)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            move(self.network, self.optimizer, self.peak_rates, progress, self.settings)
             self.counts.steps += 1
         return value
 
