@@ -69,3 +69,25 @@ def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray
         rows = np.column_stack([index + np.square(degrees), gaunt[tuple(index.T)]])
         couplings.append((degrees, rows))
     return tuple(couplings)
+
+
+@cache
+def triple_terms(l_max: int) -> np.ndarray:
+    """Rows (coupling, a, b, c, G) of all `triple_couplings`, sorted, for two factors b and c that are alike: b ≤ c."""
+    rows: dict[tuple[int, ...], float] = {}
+    for k, (_, terms) in enumerate(triple_couplings(l_max)):
+        for a, b, c, weight in terms:
+            key = (k, int(a), *sorted((int(b), int(c))))
+            rows[key] = rows.get(key, 0.0) + weight
+    return np.array([(*key, rows[key]) for key in sorted(rows)], dtype=float).reshape(-1, 5)
+
+
+@cache
+def raising_terms(l_max: int) -> np.ndarray:
+    """Rows (out, axis, in, weight) of Y_out += weight · direction_axis · Y_in, degree after degree; axes y, z, x."""
+    rows = []
+    for degree in range(1, l_max):
+        matrix = harmonic_coefficients(degree)
+        for out, axis, into in np.argwhere(np.abs(matrix) > 1e-12):
+            rows.append(((degree + 1) ** 2 + out, axis, degree**2 + into, matrix[out, axis, into]))
+    return np.array(rows, dtype=float).reshape(-1, 4)

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ru_calc import kernels
 from ru_calc.devices import DTYPES, ENGINES, resolve_device
-from ru_calc.engine import kernels
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError
 from ru_calc.modelfile import ModelFile, golden_structures, read_model_file

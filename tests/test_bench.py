@@ -17,13 +17,13 @@ from rich.console import Console
 
 import ru_calc.bench.peers
 import ru_calc.bench.race
+from ru_calc import kernels
 from ru_calc.bench import BenchSettings, Result, run_bench
 from ru_calc.bench.contestants import Contestant, Facts, PredictorCalls, Swing, label
 from ru_calc.bench.peers import copper, peers
 from ru_calc.bench.race import Race, calls_of_a_turn, free_bytes, resident_bytes
 from ru_calc.bench.report import memory_remarks, plot, records, short, tables, write
 from ru_calc.bench.run import Bench, baseline, system
-from ru_calc.engine import kernels
 from ru_calc.errors import DataError, ModelError, SettingsError
 from ru_calc.speed import Times
 from ru_calc.storage import save_model

@@ -32,9 +32,8 @@ from ase.outputs import all_outputs
 from checks import assert_same, evaluator, frames, rattled, small_potential
 from conftest import TOLERANCE, rewritten
 
-from ru_calc import RuCalculator, RuSchNet
+from ru_calc import RuCalculator, RuSchNet, kernels
 from ru_calc.derivatives import Reference
-from ru_calc.engine import kernels
 from ru_calc.engine.engine import Engine
 from ru_calc.modelfile import model_names
 from ru_calc.predictor import Prediction, predict_all

@@ -11,8 +11,8 @@ import torch
 from checks import frames, small_potential
 from conftest import TOLERANCE, rewritten, small_model
 
+from ru_calc import kernels
 from ru_calc.derivatives import Reference
-from ru_calc.engine import kernels
 from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError

@@ -8,8 +8,8 @@ from ase import Atoms
 from checks import assert_same, frames, small_potential
 from conftest import TOLERANCE
 
+from ru_calc import kernels
 from ru_calc.derivatives import Reference
-from ru_calc.engine import kernels
 from ru_calc.engine.engine import Engine
 from ru_calc.neighbors import find_pairs
 from ru_calc.predictor import WANTED, Prediction, Predictor, batches, predict_all

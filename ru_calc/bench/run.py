@@ -14,13 +14,13 @@ from typing import Any
 from ase import Atoms
 
 import ru_calc
+from ru_calc import kernels
 from ru_calc.bench.contestants import Contestant, Dynamics, PredictorCalls, label
 from ru_calc.bench.peers import peers
 from ru_calc.bench.race import Race, Result
 from ru_calc.bench.settings import BenchSettings
 from ru_calc.build import build_structure
 from ru_calc.devices import torch_threads
-from ru_calc.engine import kernels
 from ru_calc.modelfile import read_model_file
 from ru_calc.open_model import obstacle
 

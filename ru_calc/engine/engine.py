@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from ru_calc.engine import kernels
+from ru_calc import kernels
 from ru_calc.engine.packing import Packing
-from ru_calc.engine.splines import refine
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
+from ru_calc.splines import refine
 from ru_calc.structures import Structures
 
 # Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite

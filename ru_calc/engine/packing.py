@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ru_calc.constants import NORM_EPS, ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
-from ru_calc.engine.splines import RadialFunction, spline_coefficients
-from ru_calc.harmonics import harmonic_coefficients, triple_couplings
+from ru_calc.harmonics import raising_terms, triple_couplings, triple_terms
+from ru_calc.splines import RadialFunction, spline_coefficients
 
 PAD = 16  # widths are filled up with zeros to whole vectors of every instruction set
 
@@ -167,30 +167,10 @@ class Packing:
         ]
         return {
             "angular_radial": wide, "l_max": l_max, "triple": triple_wide, "couplings": len(couplings),
-            "mix": np.concatenate(mixings), "triple_terms": _triple_terms(couplings),
-            "raising_terms": _raising_terms(l_max), "source_0_in": np.concatenate(widened, axis=1),
+            "mix": np.concatenate(mixings), "triple_terms": triple_terms(l_max) if triple else np.zeros((0, 5)),
+            "raising_terms": raising_terms(l_max), "source_0_in": np.concatenate(widened, axis=1),
             "source_0_bias": _padded(bias, self.channels),
         }  # fmt: skip
-
-
-def _triple_terms(couplings: Any) -> np.ndarray:
-    """Rows (coupling, a, b, c, G), sorted; the two factors b and c come from the same mixing, so b ≤ c is enough."""
-    rows: dict[tuple[int, ...], float] = {}
-    for k, (_, terms) in enumerate(couplings):
-        for a, b, c, weight in terms:
-            key = (k, int(a), *sorted((int(b), int(c))))
-            rows[key] = rows.get(key, 0.0) + weight
-    return np.array([(*key, rows[key]) for key in sorted(rows)], dtype=float).reshape(-1, 5)
-
-
-def _raising_terms(l_max: int) -> np.ndarray:
-    """Rows (out, axis, in, weight) of Y_out += weight · direction_axis · Y_in, degree after degree."""
-    rows = []
-    for degree in range(1, l_max):
-        matrix = harmonic_coefficients(degree)
-        for out, axis, into in np.argwhere(np.abs(matrix) > 1e-12):
-            rows.append(((degree + 1) ** 2 + out, axis, degree**2 + into, matrix[out, axis, into]))
-    return np.array(rows, dtype=float).reshape(-1, 4)
 
 
 def _filled_up(width: int) -> int:

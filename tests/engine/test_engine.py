@@ -328,7 +328,7 @@ def test_arguments_of_no_use_are_refused(arguments: dict, message: str) -> None:
 
 
 def test_without_a_compiled_module_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ru_calc.engine.kernels.fastest", lambda: None)
+    monkeypatch.setattr("ru_calc.kernels.fastest", lambda: None)
     with pytest.raises(SettingsError, match=r"install a C\+\+20 compiler and install ru-calc again"):
         Engine(settings("angular"), weights("angular"))
 

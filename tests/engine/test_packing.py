@@ -8,8 +8,8 @@ import torch
 from parity import MODELS, model, settings, weights
 
 from ru_calc.engine.packing import PAD, Packing
-from ru_calc.engine.splines import spline_values
 from ru_calc.harmonics import legendre_harmonics, triple_couplings
+from ru_calc.splines import spline_values
 
 DISTANCES = np.linspace(0.5, 4.9, 40)
 

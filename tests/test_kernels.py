@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 from parity import KERNELS, STRUCTURES, engine
 
-from ru_calc.engine import kernels
+from ru_calc import kernels
 from ru_calc.engine.engine import Engine
 from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.structures import Structures
@@ -47,15 +47,15 @@ def test_without_modules_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
 def test_a_source_tree_in_front_of_an_installation_uses_its_modules_if_the_code_is_the_same(monkeypatch, tmp_path):
-    folder = tmp_path / "ru_calc" / "engine"
-    folder.mkdir(parents=True)
+    folder, here = tmp_path / "ru_calc", Path(kernels.__file__).parents[1]
     module = Path(kernels.available()[KERNELS[0]].__file__)
-    for file in (module, *(Path(kernels.__file__).parent / name for name in ("engine.py", "packing.py"))):
-        shutil.copy(file, folder)
+    for file in (module.relative_to(here), *kernels.CALLERS):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(here / file, folder / file)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert kernels._installed(f"_kernel_{KERNELS[0]}").__file__ == str(folder / module.name)
+    assert kernels._installed(f"_kernel_{KERNELS[0]}").__file__ == str(folder / "kernels" / module.name)
     assert kernels._installed("_kernel_other") is None
-    (folder / "engine.py").write_text("another version")
+    (folder / kernels.CALLERS[0]).write_text("another version")
     assert kernels._installed(f"_kernel_{KERNELS[0]}") is None
 
 

@@ -12,13 +12,13 @@ from ase.build import bulk
 from checks import frames, rattled, small_potential
 from conftest import TOLERANCE
 
+from ru_calc import kernels
 from ru_calc.derivatives import Reference
-from ru_calc.engine import kernels
 from ru_calc.engine.engine import BOUNDS, Engine
 from ru_calc.engine.packing import Packing
-from ru_calc.engine.splines import refine
 from ru_calc.potentials import Potential
 from ru_calc.predictor import Prediction
+from ru_calc.splines import refine
 from ru_calc.storage import load_model
 
 KERNELS = list(kernels.available())

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 INSTRUCTION_SETS = ("avx512", "avx2", "base")
+CALLERS = ("engine/engine.py", "engine/packing.py")  # what must fit the compiled code
 
 
 @cache
@@ -35,18 +36,19 @@ def fastest() -> ModuleType | None:
 
 def _module(name: str) -> ModuleType | None:
     try:
-        return import_module(f"ru_calc.engine.{name}")
+        return import_module(f"ru_calc.kernels.{name}")
     except ImportError:
         return _installed(name)
 
 
 def _installed(name: str) -> ModuleType | None:
     """The module of an installation behind this source tree."""
-    here = Path(__file__).parent
-    for folder in (Path(entry) / "ru_calc" / "engine" for entry in sys.path):
-        file = next((path for suffix in EXTENSION_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
-        if file and all(filecmp.cmp(here / part, folder / part, False) for part in ("engine.py", "packing.py")):
-            spec = spec_from_file_location(f"ru_calc.engine.{name}", file)
+    here = Path(__file__).parents[1]
+    for folder in (Path(entry) / "ru_calc" for entry in sys.path):
+        places = (folder / "kernels" / f"{name}{suffix}" for suffix in EXTENSION_SUFFIXES)
+        file = next((path for path in places if path.is_file()), None)
+        if file and all(filecmp.cmp(here / part, folder / part, False) for part in CALLERS):
+            spec = spec_from_file_location(f"ru_calc.kernels.{name}", file)
             if spec and spec.loader:
                 module = module_from_spec(spec)
                 spec.loader.exec_module(module)

@@ -64,6 +64,12 @@ template <class F> PyObject* guarded(F f) {
     return nullptr;
 }
 
+}  // namespace
+
+#include "training_module.hpp"
+
+namespace {
+
 Spec spec_of(PyObject* dict) {
     return {[dict](const std::string& name) -> std::vector<double> {
                 PyObject* item = PyDict_GetItemString(dict, name.c_str());
@@ -198,6 +204,7 @@ PyObject* processor(PyObject*, PyObject*) {
 }
 
 PyMethodDef methods[] = {
+    RU_TRAINING_METHODS,
     {"model", model, METH_VARARGS, "model(spec, bits): a packed network."},
     {"workspace", workspace, METH_VARARGS, "workspace(bits): memory that is kept between evaluations."},
     {"plan", plan, METH_VARARGS, "plan(first, second, image, positions, frames, n_frames, threads, directed, cutoff)."},

@@ -8,11 +8,11 @@ from ase import Atoms
 from checks import small_potential
 from parity import KERNELS, STRUCTURES, engine, settings, truth, weights
 
-from ru_calc.engine import kernels
+from ru_calc import kernels
 from ru_calc.engine.engine import BOUNDS, Engine
 from ru_calc.engine.packing import Packing
-from ru_calc.engine.splines import FINEST, refine, spline_coefficients, spline_error, spline_values
 from ru_calc.errors import SettingsError
+from ru_calc.splines import FINEST, refine, spline_coefficients, spline_error, spline_values
 
 CUTOFF_A = 5.0
 

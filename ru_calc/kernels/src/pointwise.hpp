@@ -1,0 +1,225 @@
+// What training needs of the atoms: invariants of the density, activations and the norm, each with first and second
+// derivatives.  `second` takes the adjoint of what `reverse` gave, and gives the adjoints of what `reverse` took.
+#pragma once
+#include "training.hpp"
+
+namespace ru {
+
+// f[coupling] += weight · O[a] B[b] B[c]
+template <class T> struct Triple {
+    int coupling, a, b, c;
+    T weight;
+};
+
+// Features per atom: A_00, then for each degree Σ_m A² and Σ_m A (MA), both over 2l + 1, then the couplings.  `mixed`
+// holds MA, and O and B of the couplings, for each (l, m).
+template <class T> struct Invariants {
+    int n, l_max, triple, couplings;
+    std::vector<Triple<T>> triples;
+
+    int harmonics() const { return (l_max + 1) * (l_max + 1); }
+    int mixed() const { return n + 2 * triple; }
+    int features() const { return n * (2 * l_max + 3) + triple * couplings; }
+
+    void forward(const T* a, const T* m, T* f) const {
+        const int wide = mixed();
+        over_width<T, 1>(n, [&](auto v, auto, int c) {
+            using V = decltype(v);
+            write<T, V>(f + c, read<T, V>(a + c));
+            for (int l = 0, k = 0; l <= l_max; ++l) {
+                V square{}, cross{};
+                for (int end = k + 2 * l + 1; k < end; ++k) {
+                    const V x = read<T, V>(a + k * n + c);
+                    square += x * x, cross += x * read<T, V>(m + k * wide + c);
+                }
+                write<T, V>(f + n * (1 + 2 * l) + c, square / T(2 * l + 1));
+                write<T, V>(f + n * (2 + 2 * l) + c, cross / T(2 * l + 1));
+            }
+        });
+        over_width<T, 1>(triple, [&](auto v, auto, int c) {
+            using V = decltype(v);
+            const T *once = m + n + c, *twice = once + triple;
+            T* out = f + n * (2 * l_max + 3) + c;
+            for (int k = 0; k < couplings; ++k) write<T, V>(out + k * triple, V{});
+            for (const auto& t : triples) {
+                T* into = out + t.coupling * triple;
+                write<T, V>(into, read<T, V>(into) + t.weight * read<T, V>(once + t.a * wide) *
+                                                         read<T, V>(twice + t.b * wide) * read<T, V>(twice + t.c * wide));
+            }
+        });
+    }
+
+    // Overwrites a_bar and m_bar.
+    void reverse(const T* a, const T* m, const T* f_bar, T* a_bar, T* m_bar) const {
+        const int wide = mixed();
+        over_width<T, 1>(n, [&](auto v, auto, int c) {
+            using V = decltype(v);
+            for (int l = 0, k = 0; l <= l_max; ++l) {
+                const V square = read<T, V>(f_bar + n * (1 + 2 * l) + c) * T(2.0 / (2 * l + 1));
+                const V cross = read<T, V>(f_bar + n * (2 + 2 * l) + c) * T(1.0 / (2 * l + 1));
+                for (int end = k + 2 * l + 1; k < end; ++k) {
+                    const V x = read<T, V>(a + k * n + c);
+                    V bar = square * x + cross * read<T, V>(m + k * wide + c);
+                    if (k == 0) bar += read<T, V>(f_bar + c);
+                    write<T, V>(a_bar + k * n + c, bar);
+                    write<T, V>(m_bar + k * wide + c, cross * x);
+                }
+            }
+        });
+        over_width<T, 1>(triple, [&](auto v, auto, int c) {
+            using V = decltype(v);
+            const T *once = m + n + c, *twice = once + triple, *bar = f_bar + n * (2 * l_max + 3) + c;
+            T *once_bar = m_bar + n + c, *twice_bar = once_bar + triple;
+            for (int k = 0; k < harmonics(); ++k)
+                write<T, V>(once_bar + k * wide, V{}), write<T, V>(twice_bar + k * wide, V{});
+            for (const auto& t : triples) {
+                const V g = t.weight * read<T, V>(bar + t.coupling * triple), o = read<T, V>(once + t.a * wide);
+                const V b = read<T, V>(twice + t.b * wide), d = read<T, V>(twice + t.c * wide);
+                add<V>(once_bar + t.a * wide, g * b * d);
+                add<V>(twice_bar + t.b * wide, g * o * d);
+                add<V>(twice_bar + t.c * wide, g * o * b);
+            }
+        });
+    }
+
+    // With p, q the adjoints of a_bar and m_bar: f_out is the adjoint of f_bar, a_out and m_out those of a and m.
+    void second(const T* a, const T* m, const T* f_bar, const T* p, const T* q, T* f_out, T* a_out, T* m_out) const {
+        const int wide = mixed();
+        over_width<T, 1>(n, [&](auto v, auto, int c) {
+            using V = decltype(v);
+            write<T, V>(f_out + c, read<T, V>(p + c));
+            for (int l = 0, k = 0; l <= l_max; ++l) {
+                const V square = read<T, V>(f_bar + n * (1 + 2 * l) + c) * T(2.0 / (2 * l + 1));
+                const V cross = read<T, V>(f_bar + n * (2 + 2 * l) + c) * T(1.0 / (2 * l + 1));
+                V squares{}, crosses{};
+                for (int end = k + 2 * l + 1; k < end; ++k) {
+                    const V x = read<T, V>(a + k * n + c), pk = read<T, V>(p + k * n + c);
+                    const V y = read<T, V>(m + k * wide + c), qk = read<T, V>(q + k * wide + c);
+                    squares += x * pk, crosses += pk * y + qk * x;
+                    write<T, V>(a_out + k * n + c, square * pk + cross * qk);
+                    write<T, V>(m_out + k * wide + c, cross * pk);
+                }
+                write<T, V>(f_out + n * (1 + 2 * l) + c, squares * T(2.0 / (2 * l + 1)));
+                write<T, V>(f_out + n * (2 + 2 * l) + c, crosses * T(1.0 / (2 * l + 1)));
+            }
+        });
+        over_width<T, 1>(triple, [&](auto v, auto, int c) {
+            using V = decltype(v);
+            const T *once = m + n + c, *twice = once + triple, *bar = f_bar + n * (2 * l_max + 3) + c;
+            const T *once_to = q + n + c, *twice_to = once_to + triple;
+            T *once_out = m_out + n + c, *twice_out = once_out + triple, *out = f_out + n * (2 * l_max + 3) + c;
+            for (int k = 0; k < couplings; ++k) write<T, V>(out + k * triple, V{});
+            for (int k = 0; k < harmonics(); ++k)
+                write<T, V>(once_out + k * wide, V{}), write<T, V>(twice_out + k * wide, V{});
+            for (const auto& t : triples) {
+                const V g = t.weight * read<T, V>(bar + t.coupling * triple);
+                const V o = read<T, V>(once + t.a * wide), ot = read<T, V>(once_to + t.a * wide);
+                const V b = read<T, V>(twice + t.b * wide), bt = read<T, V>(twice_to + t.b * wide);
+                const V d = read<T, V>(twice + t.c * wide), dt = read<T, V>(twice_to + t.c * wide);
+                const V bd = bt * d + b * dt;
+                add<V>(out + t.coupling * triple, t.weight * (ot * b * d + o * bd));
+                add<V>(once_out + t.a * wide, g * bd);
+                add<V>(twice_out + t.b * wide, g * (ot * d + o * dt));
+                add<V>(twice_out + t.c * wide, g * (ot * b + o * bt));
+            }
+        });
+    }
+
+  private:
+    template <class V> static void add(T* p, V v) { write<T, V>(p, read<T, V>(p) + v); }
+};
+
+// Value, slope and curvature of an activation at the lanes of x.
+enum class Activation { silu, asinh };
+template <class T> struct Jet { Vec<T> value, slope, bend; };
+
+template <class T> inline Jet<T> jet(Activation kind, Vec<T> x) {
+    if (kind == Activation::silu) {
+        const Vec<T> s = sigmoid<T>(x), rest = T(1) - s;
+        return {x * s, s * (T(1) + x * rest), s * rest * (T(2) + x * (T(1) - T(2) * s))};
+    }
+    const Vec<T> inverse = T(1) / (x * x + T(1)), slope = square_root<T>(inverse);
+    return {arsinh<T>(x), slope, -x * inverse * slope};
+}
+
+// Calls f(place, lanes there, x) over n numbers; lanes beyond the end are 0.
+template <class T, class F> inline void by_lanes(int64_t n, const T* x, F f) {
+    constexpr int L = lanes<T>;
+    int64_t i = 0;
+    for (; i + L <= n; i += L) f(i, L, load<T>(x + i));
+    if (i == n) return;
+    T rest[L] = {};
+    std::copy(x + i, x + n, rest);
+    f(i, int(n - i), load<T>(rest));
+}
+template <class T> inline Vec<T> some(const T* p, int count) {
+    if (count == lanes<T>) return load<T>(p);
+    T rest[lanes<T>] = {};
+    std::copy(p, p + count, rest);
+    return load<T>(rest);
+}
+template <class T> inline void put(T* p, int count, Vec<T> v) {
+    if (count == lanes<T>) return store<T>(p, v);
+    T rest[lanes<T>];
+    store<T>(rest, v);
+    std::copy(rest, rest + count, p);
+}
+
+template <class T> void activate(Activation kind, int64_t n, const T* x, T* y) {
+    by_lanes<T>(n, x, [&](int64_t i, int count, Vec<T> v) { put<T>(y + i, count, jet<T>(kind, v).value); });
+}
+// g f'(x)
+template <class T> void activate_reverse(Activation kind, int64_t n, const T* x, const T* g, T* out) {
+    by_lanes<T>(n, x, [&](int64_t i, int count, Vec<T> v) {
+        put<T>(out + i, count, some<T>(g + i, count) * jet<T>(kind, v).slope);
+    });
+}
+// c the adjoint of g f'(x): c f'(x) and c g f''(x)
+template <class T> void activate_second(Activation kind, int64_t n, const T* x, const T* g, const T* c, T* g_out, T* x_out) {
+    by_lanes<T>(n, x, [&](int64_t i, int count, Vec<T> v) {
+        const Jet<T> f = jet<T>(kind, v);
+        const Vec<T> to = some<T>(c + i, count);
+        put<T>(g_out + i, count, to * f.slope), put<T>(x_out + i, count, to * some<T>(g + i, count) * f.bend);
+    });
+}
+
+// Sums over a row of products of up to two rows.
+template <class T> inline T row_sum(int n, const T* a, const T* b = nullptr) {
+    constexpr int L = lanes<T>;
+    Vec<T> wide{};
+    int i = 0;
+    for (; i + L <= n; i += L) wide += b ? load<T>(a + i) * load<T>(b + i) : load<T>(a + i);
+    T all = sum<T>(wide);
+    for (; i < n; ++i) all += b ? a[i] * b[i] : a[i];
+    return all;
+}
+
+// y = (x − mean) · scale, scale = 1 / √(variance + eps), row by row.
+template <class T> void norm_rows(int64_t rows, int n, double eps, const T* x, T* y, T* scale) {
+    for (int64_t i = 0; i < rows; ++i, x += n, y += n) {
+        const T mean = row_sum<T>(n, x) / T(n);
+        for (int k = 0; k < n; ++k) y[k] = x[k] - mean;
+        scale[i] = T(1) / std::sqrt(row_sum<T>(n, y, y) / T(n) + T(eps));
+        for (int k = 0; k < n; ++k) y[k] *= scale[i];
+    }
+}
+// x̄ = scale (g − mean g − y mean(g y))
+template <class T> void norm_reverse(int64_t rows, int n, const T* y, const T* scale, const T* g, T* out) {
+    for (int64_t i = 0; i < rows; ++i, y += n, g += n, out += n) {
+        const T mean = row_sum<T>(n, g) / T(n), along = row_sum<T>(n, g, y) / T(n);
+        for (int k = 0; k < n; ++k) out[k] = scale[i] * (g[k] - mean - y[k] * along);
+    }
+}
+// c the adjoint of x̄: the adjoints of g and of x.
+template <class T>
+void norm_second(int64_t rows, int n, const T* y, const T* scale, const T* g, const T* c, T* g_out, T* x_out) {
+    norm_reverse<T>(rows, n, y, scale, c, g_out);
+    for (int64_t i = 0; i < rows; ++i, y += n, g += n, c += n, x_out += n) {
+        const T g_mean = row_sum<T>(n, g) / T(n), c_mean = row_sum<T>(n, c) / T(n);
+        const T a = row_sum<T>(n, g, y) / T(n), b = row_sum<T>(n, c, y) / T(n);
+        const T d = row_sum<T>(n, g, c) / T(n) - g_mean * c_mean - 3 * a * b, square = -scale[i] * scale[i];
+        for (int k = 0; k < n; ++k) x_out[k] = square * (d * y[k] + b * (g[k] - g_mean) + a * (c[k] - c_mean));
+    }
+}
+
+}  // namespace ru

@@ -1,0 +1,256 @@
+// The Python functions of training.hpp and pointwise.hpp.  Each takes 32 or 64 (bits of its numbers) first, then arrays,
+// and fills or adds to the last ones.  Sizes and indices are checked: nothing here leaves its arrays.
+#pragma once
+#include "pointwise.hpp"
+
+namespace {
+
+// The arguments of one call, read from left to right.
+class Arguments {
+  public:
+    explicit Arguments(PyObject* tuple) : tuple_(tuple) {}
+    ~Arguments() { for (auto& view : views_) PyBuffer_Release(&view); }
+    Arguments(const Arguments&) = delete;
+
+    bool none() const { return item() == Py_None; }
+    void skip() { ++at_; }
+    int64_t integer() {
+        const int64_t value = PyLong_AsLongLong(item());
+        if (value == -1 && PyErr_Occurred()) throw PythonError();
+        return ++at_, value;
+    }
+    double number() {
+        const double value = PyFloat_AsDouble(item());
+        if (value == -1 && PyErr_Occurred()) throw PythonError();
+        return ++at_, value;
+    }
+    // size < 0: any.
+    template <class X> X* array(int64_t size, bool written = false) {
+        Py_buffer view;
+        if (PyObject_GetBuffer(item(), &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (written ? PyBUF_WRITABLE : 0)))
+            throw PythonError();
+        views_.push_back(view);
+        const char found = view.format ? *view.format : 'B';
+        const bool right = std::is_same_v<X, float> ? found == 'f' : std::is_same_v<X, double> ? found == 'd' : found == 'l' || found == 'q';
+        if (!right || view.itemsize != sizeof(X)) throw std::runtime_error(place() + " is of the wrong kind");
+        last_ = view.len / int64_t(sizeof(X));
+        if (size >= 0 && last_ != size) throw std::runtime_error(place() + " is of the wrong size");
+        return ++at_, static_cast<X*>(view.buf);
+    }
+    template <class X> X* optional(int64_t size) { return none() ? (skip(), nullptr) : array<X>(size); }
+    int64_t last() const { return last_; }
+
+  private:
+    PyObject* item() const {
+        if (at_ >= PyTuple_GET_SIZE(tuple_)) throw std::runtime_error("an argument is missing");
+        return PyTuple_GET_ITEM(tuple_, at_);
+    }
+    std::string place() const { return "argument " + std::to_string(at_); }
+
+    PyObject* tuple_;
+    Py_ssize_t at_ = 0;
+    int64_t last_ = 0;
+    std::vector<Py_buffer> views_;
+};
+
+// first, second, interval, weights
+template <class T> PairList<T> pair_list(Arguments& from, int64_t atoms, int64_t rows) {
+    PairList<T> pairs{};
+    pairs.first = from.array<int64_t>(-1), pairs.n = from.last();
+    pairs.second = from.array<int64_t>(pairs.n), pairs.interval = from.array<int64_t>(pairs.n);
+    pairs.weights = from.array<T>(pairs.n * kWeights);
+    for (int64_t p = 0; p < pairs.n; ++p)
+        if (uint64_t(pairs.first[p]) >= uint64_t(atoms) || uint64_t(pairs.second[p]) >= uint64_t(atoms) ||
+            pairs.interval[p] < 0 || pairs.interval[p] + kSplines > rows)
+            throw std::runtime_error("a pair names an atom or an interval that is not there");
+    return pairs;
+}
+
+// y, dy, units, parity
+template <class T> Sphere<T> sphere(Arguments& from, int64_t pairs) {
+    Sphere<T> on{};
+    on.y = from.array<T>(-1), on.harmonics = pairs ? int(from.last() / pairs) : 0;
+    on.dy = from.array<T>(3 * pairs * on.harmonics), on.units = from.array<T>(3 * pairs);
+    on.parity = from.array<T>(-1);
+    if (pairs && from.last() != on.harmonics) throw std::runtime_error("there must be one parity for each harmonic");
+    on.harmonics = int(from.last());
+    return on;
+}
+
+int spline_order(Arguments& from) {
+    const int64_t order = from.integer();
+    if (order < 0 || order >= kOrders) throw std::runtime_error("the order of a derivative must be 0, 1 or 2");
+    return int(order);
+}
+
+template <class T> void call_weights(Arguments& from) {
+    const double cutoff = from.number(), fade = from.number();
+    const int64_t intervals = from.integer();
+    const T* vectors = from.array<T>(-1);
+    const int64_t n = from.last() / 3;
+    auto* interval = from.array<int64_t>(n, true);
+    T* weights = from.array<T>(n * kWeights, true);
+    pair_weights<T>(n, vectors, cutoff, fade, int(intervals), interval, weights, from.array<T>(3 * n, true));
+}
+
+template <class T> void call_harmonics(Arguments& from) {
+    const int l_max = int(from.integer()), count = (l_max + 1) * (l_max + 1);
+    const double* rows = from.array<double>(-1);
+    std::vector<Raising<T>> raising;
+    for (int64_t k = 0; k + 4 <= from.last(); k += 4) {
+        raising.push_back({int(rows[k]), int(rows[k + 1]), int(rows[k + 2]), T(rows[k + 3])});
+        const auto& term = raising.back();
+        if (std::min({term.out, term.axis, term.in}) < 0 || std::max(term.out, term.in) >= count || term.axis > 2)
+            throw std::runtime_error("a raising term leads out of the harmonics");
+    }
+    const T* vectors = from.array<T>(-1);
+    const int64_t n = from.last() / 3;
+    T* y = from.array<T>(n * count, true);
+    pair_harmonics<T>(n, vectors, l_max, raising, y, from.array<T>(3 * n * count, true));
+}
+
+template <class T> void call_node(Arguments& from) {
+    const int order = spline_order(from);
+    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
+    const T* e = from.optional<T>(pairs.n);
+    const T *h = from.array<T>(atoms * width), *table = from.array<T>(rows * width);
+    node_sums<T>(pairs, order, e, h, table, int(width), from.array<T>(atoms * width, true));
+}
+
+template <class T> void call_edge(Arguments& from) {
+    const int order = spline_order(from);
+    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
+    const T *a = from.array<T>(atoms * width), *h = from.array<T>(atoms * width), *table = from.array<T>(rows * width);
+    edge_sums<T>(pairs, order, a, h, table, int(width), from.array<T>(pairs.n, true));
+}
+
+template <class T> void call_table(Arguments& from) {
+    const int order = spline_order(from);
+    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
+    const T* e = from.optional<T>(pairs.n);
+    const T *a = from.array<T>(atoms * width), *h = from.array<T>(atoms * width);
+    table_sums<T>(pairs, order, e, a, h, int(width), from.array<T>(rows * width, true));
+}
+
+// Without u the density itself, with u its change.
+template <class T> void call_density(Arguments& from) {
+    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
+    const Sphere<T> on = sphere<T>(from, pairs.n);
+    const T *u = from.optional<T>(3 * pairs.n), *table = from.array<T>(rows * width);
+    T* out = from.array<T>(atoms * on.harmonics * width, true);
+    if (u) density_sums<T, true>(pairs, on, u, table, int(width), out);
+    else density_sums<T, false>(pairs, on, u, table, int(width), out);
+}
+
+template <class T> void call_density_slopes(Arguments& from) {
+    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
+    const Sphere<T> on = sphere<T>(from, pairs.n);
+    const T *bar = from.array<T>(atoms * on.harmonics * width), *table = from.array<T>(rows * width);
+    density_slopes<T>(pairs, on, bar, table, int(width), from.array<T>(3 * pairs.n, true));
+}
+
+template <class T> void call_density_table(Arguments& from) {
+    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
+    const Sphere<T> on = sphere<T>(from, pairs.n);
+    const T *u = from.optional<T>(3 * pairs.n), *bar = from.array<T>(atoms * on.harmonics * width);
+    T* out = from.array<T>(rows * width, true);
+    if (u) density_table<T, true>(pairs, on, u, bar, int(width), out);
+    else density_table<T, false>(pairs, on, u, bar, int(width), out);
+}
+
+template <class T> Invariants<T> invariants_of(Arguments& from) {
+    Invariants<T> made{};
+    made.n = int(from.integer()), made.l_max = int(from.integer()), made.triple = int(from.integer());
+    made.couplings = int(from.integer());
+    const double* rows = from.array<double>(-1);
+    for (int64_t k = 0; k + 5 <= from.last(); k += 5) {
+        const Triple<T> t{int(rows[k]), int(rows[k + 1]), int(rows[k + 2]), int(rows[k + 3]), T(rows[k + 4])};
+        if (std::min({t.coupling, t.a, t.b, t.c}) < 0 || t.coupling >= made.couplings ||
+            std::max({t.a, t.b, t.c}) >= made.harmonics())
+            throw std::runtime_error("a coupling leads out of the harmonics");
+        made.triples.push_back(t);
+    }
+    return made;
+}
+
+// (a, m) -> f; with f_bar: a_bar and m_bar; with p and q as well: f_out, a_out, m_out
+template <class T, int Derivative> void call_invariants(Arguments& from) {
+    const Invariants<T> it = invariants_of<T>(from);
+    const int64_t wide = it.harmonics() * it.n, mixed = it.harmonics() * it.mixed(), features = it.features();
+    const T* a = from.array<T>(-1);
+    const int64_t atoms = wide ? from.last() / wide : 0;
+    const T* m = from.array<T>(atoms * mixed);
+    const T* f_bar = Derivative > 0 ? from.array<T>(atoms * features) : nullptr;
+    const T* p = Derivative > 1 ? from.array<T>(atoms * wide) : nullptr;
+    const T* q = Derivative > 1 ? from.array<T>(atoms * mixed) : nullptr;
+    T* f = Derivative != 1 ? from.array<T>(atoms * features, true) : nullptr;
+    T* a_out = Derivative > 0 ? from.array<T>(atoms * wide, true) : nullptr;
+    T* m_out = Derivative > 0 ? from.array<T>(atoms * mixed, true) : nullptr;
+    for (int64_t i = 0; i < atoms; ++i) {
+        const int64_t w = i * wide, x = i * mixed, k = i * features;
+        if constexpr (Derivative == 0) it.forward(a + w, m + x, f + k);
+        if constexpr (Derivative == 1) it.reverse(a + w, m + x, f_bar + k, a_out + w, m_out + x);
+        if constexpr (Derivative == 2) it.second(a + w, m + x, f_bar + k, p + w, q + x, f + k, a_out + w, m_out + x);
+    }
+}
+
+// x -> y; with g: g f'(x); with c as well: c f'(x) and c g f''(x)
+template <class T> void call_activation(Arguments& from) {
+    const auto kind = from.integer() ? Activation::asinh : Activation::silu;
+    const T* x = from.array<T>(-1);
+    const int64_t n = from.last();
+    const T *g = from.optional<T>(n), *c = from.optional<T>(n);
+    T* out = from.array<T>(n, true);
+    if (!g) activate<T>(kind, n, x, out);
+    else if (!c) activate_reverse<T>(kind, n, x, g, out);
+    else activate_second<T>(kind, n, x, g, c, out, from.array<T>(n, true));
+}
+
+template <class T> void call_norm(Arguments& from) {
+    const int64_t width = from.integer();
+    const double eps = from.number();
+    const T* x = from.array<T>(-1);
+    const int64_t rows = from.last() / width;
+    T* y = from.array<T>(rows * width, true);
+    norm_rows<T>(rows, int(width), eps, x, y, from.array<T>(rows, true));
+}
+
+// y, scale, g -> x̄; with c as well: the adjoints of g and x
+template <class T> void call_norm_reverse(Arguments& from) {
+    const int64_t width = from.integer();
+    const T* y = from.array<T>(-1);
+    const int64_t n = from.last(), rows = n / width;
+    const T *scale = from.array<T>(rows), *g = from.array<T>(n), *c = from.optional<T>(n);
+    T* out = from.array<T>(n, true);
+    if (!c) norm_reverse<T>(rows, int(width), y, scale, g, out);
+    else norm_second<T>(rows, int(width), y, scale, g, c, out, from.array<T>(n, true));
+}
+
+template <void (*Single)(Arguments&), void (*Double)(Arguments&)> PyObject* in_bits(PyObject*, PyObject* args) {
+    return guarded([&]() -> PyObject* {
+        Arguments from(args);
+        if (from.integer() == 32) Single(from);
+        else Double(from);
+        Py_RETURN_NONE;
+    });
+}
+
+#define RU_TRAINING(name, call) {name, in_bits<call<float>, call<double>>, METH_VARARGS, "See training_module.hpp."}
+#define RU_INVARIANTS(name, d) \
+    {name, in_bits<call_invariants<float, d>, call_invariants<double, d>>, METH_VARARGS, "See training_module.hpp."}
+#define RU_TRAINING_METHODS                                                                                       \
+    RU_TRAINING("pair_weights", call_weights), RU_TRAINING("pair_harmonics", call_harmonics),                     \
+        RU_TRAINING("node", call_node), RU_TRAINING("edge", call_edge), RU_TRAINING("table", call_table),         \
+        RU_TRAINING("density", call_density), RU_TRAINING("density_slopes", call_density_slopes),                 \
+        RU_TRAINING("density_table", call_density_table), RU_INVARIANTS("invariants", 0),                         \
+        RU_INVARIANTS("invariants_reverse", 1), RU_INVARIANTS("invariants_second", 2),                            \
+        RU_TRAINING("activation", call_activation), RU_TRAINING("norm", call_norm),                               \
+        RU_TRAINING("norm_reverse", call_norm_reverse)
+
+}  // namespace
