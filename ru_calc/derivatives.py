@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from types import ModuleType
 
 import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
 
 from ru_calc.devices import torch_threads
 from ru_calc.errors import SettingsError
@@ -58,7 +60,11 @@ class Batch:
 
 
 def differentiate(
-    potential: Potential, batch: Batch, want: Collection[str] = WANTED, training: bool = False
+    potential: Potential,
+    batch: Batch,
+    want: Collection[str] = WANTED,
+    training: bool = False,
+    forms: ModuleType | None = None,
 ) -> Prediction:
     """Energies of a batch and those of its derivatives that are wanted, as tensors.
 
@@ -67,34 +73,66 @@ def differentiate(
 
     Args:
         training: keep the graph, so that a loss on forces and stress has gradients.
+        forms: what computes the operators of `ru_calc.operators`; None is plain torch, the truth.
     """
     slopes = potential.conservative and ("forces" in want or "stress" in want)
-    forces = stress = None
+    forces = None
     with torch.set_grad_enabled(training or slopes):
         vectors = batch.vectors.detach().requires_grad_(slopes)
-        pairs = Pairs(len(batch.atom_frames), batch.first, batch.second, vectors)
+        pairs = Pairs(len(batch.atom_frames), batch.first, batch.second, vectors, forms)
         if not potential.conservative and "forces" in want:
             energies, forces = potential.direct_forces(pairs)
         else:
             energies = potential.atomic_energies(pairs)
-        energy = energies.new_zeros(len(batch.volumes), dtype=torch.float64)
-        energy = energy.index_add(0, batch.atom_frames, energies.double())
+        slope = None
         if slopes:
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=training)
-            forces = _forces(batch, slope) if "forces" in want else None
-            stress = _stress(batch, vectors, slope) if "stress" in want else None
-    return Prediction(energy, energies, forces, stress)
+        energy, by_slope, stress = Assembly.apply(batch, energies, slope, "forces" in want, "stress" in want)
+    return Prediction(energy, energies, by_slope if slopes else forces, stress if slopes else None)
 
 
-def _forces(batch: Batch, slope: Tensor) -> Tensor:
-    forces = slope.new_zeros(len(batch.atom_frames), 3).index_add(0, batch.first, slope)
-    return forces.index_add(0, batch.second, -slope)
+# (9, 6): from a matrix, row after row, to its symmetric part in Voigt order.
+TO_VOIGT = np.zeros((3, 3, 6))
+TO_VOIGT[VOIGT_ROWS, VOIGT_COLUMNS, np.arange(6)] += 0.5
+TO_VOIGT[VOIGT_COLUMNS, VOIGT_ROWS, np.arange(6)] += 0.5
 
 
-def _stress(batch: Batch, vectors: Tensor, slope: Tensor) -> Tensor:
-    outer = vectors[:, VOIGT_ROWS] * slope[:, VOIGT_COLUMNS] + vectors[:, VOIGT_COLUMNS] * slope[:, VOIGT_ROWS]
-    virial = outer.new_zeros(len(batch.volumes), 6).index_add(0, batch.pair_frames, 0.5 * outer)
-    return virial / batch.volumes[:, None]
+class Assembly(Function):
+    """Energy (f,), forces (n, 3) and stress (f, 6) from energies (n,) and slopes ∂E/∂r_ij (p, 3), which may be None."""
+
+    @staticmethod
+    def forward(ctx, batch: Batch, energies, slope, forces: bool, stress: bool):
+        ctx.batch, ctx.dtype = batch, energies.dtype
+        ctx.set_materialize_grads(False)
+        n_frames = len(batch.volumes)
+        energy = energies.new_zeros(n_frames, dtype=torch.float64).index_add(0, batch.atom_frames, energies.double())
+        force, found = None, None
+        if slope is not None and forces:
+            force = slope.new_zeros(len(energies), 3).index_add_(0, batch.first, slope)
+            force.index_add_(0, batch.second, slope, alpha=-1)
+        if slope is not None and stress:
+            outer = (batch.vectors[:, :, None] * slope[:, None, :]).flatten(1)
+            virial = outer.new_zeros(n_frames, 9).index_add_(0, batch.pair_frames, outer)
+            found = virial @ _to_voigt(slope) / batch.volumes[:, None]
+        return energy, force, found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_energy, by_force, by_stress):
+        batch, energies, slope = ctx.batch, None, None
+        if by_energy is not None:
+            energies = by_energy.index_select(0, batch.atom_frames).to(ctx.dtype)
+        if by_force is not None:
+            slope = by_force.index_select(0, batch.first) - by_force.index_select(0, batch.second)
+        if by_stress is not None:
+            matrix = (by_stress / batch.volumes[:, None] @ _to_voigt(by_stress).T).view(-1, 3, 3)
+            through = torch.bmm(batch.vectors[:, None, :], matrix.index_select(0, batch.pair_frames)).squeeze(1)
+            slope = through if slope is None else slope.add_(through)
+        return None, energies, slope, None, None
+
+
+def _to_voigt(like: Tensor) -> Tensor:
+    return torch.from_numpy(TO_VOIGT.reshape(9, 6)).to(like)
 
 
 class Reference:

@@ -8,6 +8,7 @@ few fixed structures, so that a file whose weights or whose code have changed is
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from ru_calc.structures import Structures
 
 SCHEMA, VERSION = "ru-calc/model", 1
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
+# Hyper-parameters that files from before they were a choice do not name.
+EARLIER = {"schnet": {"spline_intervals": 0}}
 GOLDEN_TOLERANCE_EV_PER_ATOM = 1e-6
 
 
@@ -119,7 +122,14 @@ def read_header(model: str | Path) -> dict[str, Any]:
             f"{path} has schema {header.get('schema')!r} version {header.get('version')!r}; this version reads "
             f"{SCHEMA!r} version {VERSION}"
         )
+    if "hyperparameters" in header:
+        header["hyperparameters"] = complete(header["family"], header["hyperparameters"])
     return header
+
+
+def complete(family: str, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored hyper-parameters, with those that were not yet a choice when they were stored."""
+    return {**EARLIER.get(family, {}), **hyperparameters}
 
 
 def read_model_file(model: str | Path = "default") -> ModelFile:

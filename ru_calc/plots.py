@@ -5,7 +5,7 @@ matplotlib is imported when one is drawn, and no window is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,11 @@ def scaling_plot(
 
 
 def labelled_points(
-    path: str | Path, points: Mapping[str, tuple[float, float]], labels: tuple[str, str], title: str
+    path: str | Path,
+    points: Mapping[str, tuple[float, float]],
+    labels: tuple[str, str],
+    title: str,
+    front: Collection[str] | None = None,
 ) -> None:
     """Named points over a logarithmic axis, as error against cost.
 
@@ -123,6 +127,7 @@ def labelled_points(
         points: name → (x, y); points of which one is not positive are left out.
         labels: of the two axes, with their units.
         title: over the plot.
+        front: points that a line joins; the others are then grey and without their names.
 
     Raises:
         OutputError: an unknown suffix, or a file that cannot be written.
@@ -134,8 +139,13 @@ def labelled_points(
     axes.set(xlabel=labels[0], ylabel=labels[1])
     shown = {name: point for name, point in points.items() if min(point) > 0}
     for number, (name, point) in enumerate(shown.items()):
-        axes.plot(*point, marker="o", linestyle="", color=f"C{number % 10}")
-        axes.annotate(name, point, xytext=(0, 6), textcoords="offset points", ha="center")
+        named = front is None or name in front
+        axes.plot(*point, marker="o", linestyle="", color=f"C{number % 10}" if named else "silver")
+        if named:
+            axes.annotate(name, point, xytext=(0, 6), textcoords="offset points", ha="center")
+    if front is not None:
+        line = sorted(point for name, point in shown.items() if name in front)
+        axes.plot([x for x, _ in line], [y for _, y in line], color="black", linewidth=0.8, zorder=0)
     if shown:
         axes.set(xscale="log")
         axes.margins(0.2)

@@ -7,6 +7,7 @@ k = 0 … 5, with the six B-splines that are not zero there (C. de Boor, A Pract
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
@@ -20,18 +21,28 @@ MARGIN = 24  # intervals beyond both ends, so that the ends of the spline lie ou
 RadialFunction = Callable[[np.ndarray], np.ndarray]
 
 
+def spline_nodes(cutoff_A: float, intervals: int) -> np.ndarray:
+    """Distances in Å at which a function is interpolated: the knots, and `MARGIN` more beyond both ends."""
+    return cutoff_A / intervals * np.arange(-MARGIN, intervals + MARGIN + 1)
+
+
+@cache
+def interpolation_matrix(intervals: int) -> np.ndarray:
+    """(intervals + 5, nodes) that makes coefficients of values at `spline_nodes`; the step does not matter."""
+    nodes = spline_nodes(float(intervals), intervals)
+    spline = make_interp_spline(nodes, np.eye(len(nodes)), k=DEGREE)
+    # Away from the ends the knots are the nodes, and coefficient i belongs to the knots i … i + 6.
+    first = int(np.argmin(np.abs(spline.t))) - DEGREE
+    return spline.c[first : first + intervals + DEGREE]
+
+
 def spline_coefficients(function: RadialFunction, cutoff_A: float, intervals: int) -> np.ndarray:
     """(intervals + 5, width) coefficients of the spline that equals `function` at the knots of 0 … cutoff.
 
     Args:
         function: (p, width) values from (p,) distances in Å; analytic, also somewhat below 0 and beyond the cutoff.
     """
-    step = cutoff_A / intervals
-    nodes = step * np.arange(-MARGIN, intervals + MARGIN + 1)
-    spline = make_interp_spline(nodes, function(nodes), k=DEGREE)
-    # Away from the ends the knots are the nodes, and coefficient i belongs to the knots i … i + 6.
-    first = int(np.argmin(np.abs(spline.t))) - DEGREE
-    return spline.c[first : first + intervals + DEGREE]
+    return interpolation_matrix(intervals) @ function(spline_nodes(cutoff_A, intervals))
 
 
 def spline_values(

@@ -38,6 +38,8 @@ MODELS: dict[str, dict] = {
         channels=20, n_radial=9, filter_hidden=7, angular_radial=5, l_max=3, triple=2, readout=(5, 3), cutoff_A=4.7,
         switch_A=0.9,
     ),
+    "splines": dict(spline_intervals=32),
+    "splines, no angles, three blocks": dict(spline_intervals=40, angular=False, blocks=3, readout=(8, 6)),
     "wide": dict(channels=150, angular_radial=18, triple=17, l_max=5, blocks=1, readout=(40,)),
 }  # fmt: skip
 
@@ -91,6 +93,8 @@ def weights(name: str) -> dict[str, np.ndarray]:
 def intervals(name: str, bound: tuple[float, float]) -> int:
     """Of tables within a bound."""
     packing = Packing(settings(name), weights(name))
+    if packing.intervals:
+        return packing.intervals
     return refine(list(packing.functions.values()), packing.cutoff_A, bound)
 
 

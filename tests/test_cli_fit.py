@@ -178,6 +178,52 @@ def test_a_fit_in_a_pipe_shows_its_lines_at_once_and_ends_at_ctrl_c(data, tmp_pa
     assert lines[-2].startswith("7 epochs of ") and " training and " in lines[-2]
 
 
+def test_a_committee_ends_with_a_table_and_ctrl_c_in_it_says_how_to_go_on(data, tmp_path, monkeypatch):
+    arguments = [data, "-o", tmp_path / "run", "--committee", "2", "--epochs", "2", *SMALL]
+    original = Trainer.run_epoch
+
+    def stopping(trainer, report):
+        if (trainer.settings.seed, trainer.progress.epoch) == (1, 1):
+            raise KeyboardInterrupt
+        return original(trainer, report)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_epoch", stopping)
+        stopped = run(*arguments)
+    assert stopped.exit_code == 130
+    assert stopped.stderr.splitlines()[-1] == (
+        f"interrupted after epoch 1 of member_2; go on with: ru-calc fit {data} -o {tmp_path / 'run'} --resume"
+    )
+    refused(run(*arguments), "already holds a fit")
+    refused(run(data, "-o", tmp_path / "run", "--resume", "--committee", "3"), "committee: 2 → 3")
+    resumed = run(data, "-o", tmp_path / "run", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert "member_1: done before" in resumed.output and "member_2: resumed after epoch 1" in resumed.output
+    assert (tmp_path / "run" / "committee.md").read_text().strip() in resumed.stdout
+
+
+def test_a_single_fit_is_not_resumed_as_a_committee(stopped_fit):
+    data, folder = stopped_fit
+    refused(run(data, "-o", folder, "--resume", "--committee", "2"), "holds a single fit, not a committee")
+
+
+def test_a_run_folder_of_before_batches_were_packed_by_pairs_goes_on(data, tmp_path, monkeypatch):
+    """As it was stored then: `batch_atoms` 64, and neither the settings nor the hyper-parameter that came later."""
+    earlier = ["--epochs", "2", "--set", "batch_atoms=64", "--set", "open_batches=1", *SMALL[:-2]]
+    earlier += ["--set", "model.spline_intervals=0"]
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        assert run(data, "-o", tmp_path / "run", *earlier).exit_code == 130
+    record = json.loads((tmp_path / "run" / "settings.json").read_text())
+    for name in ("batch_pairs", "open_batches", "split_seed"):
+        del record["settings"][name]
+    del record["settings"]["model"]["spline_intervals"]
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(record))
+    resumed = run(data, "-o", tmp_path / "run", "--resume")
+    assert resumed.exit_code == 0 and "resumed after epoch 1" in resumed.output, resumed.output
+    refused(run(data, "-o", tmp_path / "run", "--resume", "--set", "batch_pairs=780"), "batch_pairs: 0 → 780")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -231,6 +277,8 @@ def test_stored_settings_of_every_family_are_read_back(family):
         (["--set", "model.l_max=-1"], "l_max is -1; it must be at least 1"),
         (["--set", "energy_weight=abc"], "energy_weight is 'abc'; it must be a list of 2 numbers"),
         (["--set", "ema=null"], "ema is None; it must be a number"),
+        (["--committee", "1"], "1 is not in the range x>=2"),
+        (["--committee", "2", "--resume"], "no fit to resume"),
         (["--device", "tpu"], "'tpu' is not one of auto, cpu, cuda, cuda:N"),
         (["--device", "cuda:99"], "device is 'cuda:99' and"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ru_calc.markdown import markdown_table
+from ru_calc.markdown import markdown_table, number, percent
 
 
 def test_a_table_has_a_heading_a_rule_and_a_line_per_row() -> None:
@@ -11,3 +11,10 @@ def test_a_table_has_a_heading_a_rule_and_a_line_per_row() -> None:
 
 def test_numbers_are_set_to_the_right_of_the_names() -> None:
     assert markdown_table(["a", "b"], [], numbers=True) == "| a | b |\n|---|---:|"
+
+
+def test_numbers_have_three_digits_that_count_and_a_missing_one_is_a_dash() -> None:
+    assert [number(value) for value in (0.012345, 12.345, 12345.6, None, float("nan"))] == (
+        ["0.0123", "12.3", "12346", "–", "–"]
+    )
+    assert [percent(value) for value in (0.0767, None, float("nan"))] == ["7.7 %", "–", "–"]

@@ -93,6 +93,15 @@ def test_labelled_points_are_a_whole_file_with_every_name_but_those_not_positive
     assert "<!-- no values -->" in path.read_text()
 
 
+def test_points_off_the_front_have_no_name(tmp_path):
+    path, points = tmp_path / "points.svg", {"swift": (1.0, 30.0), "worse": (2.0, 31.0), "exact": (200.0, 4.0)}
+    labelled_points(path, points, ("cost", "error"), "t", front={"swift", "exact"})
+    text = path.read_text()
+    assert "<!-- swift -->" in text and "<!-- exact -->" in text and "<!-- worse -->" not in text
+    labelled_points(path, {}, ("cost", "error"), "t", front=set())
+    assert "<!-- no values -->" in path.read_text()
+
+
 def test_what_cannot_be_drawn_is_refused_before(tmp_path):
     check_plottable(tmp_path / "plot.png")
     with pytest.raises(OutputError, match="the suffix must be one of"):

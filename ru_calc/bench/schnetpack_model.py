@@ -31,7 +31,7 @@ from ru_calc.constants import NORM_EPS, ZBL_DECAYS, ZBL_POWER, ZBL_PREFACTOR, ZB
 from ru_calc.errors import ModelError
 from ru_calc.modelfile import read_model_file
 from ru_calc.open_model import open_model
-from ru_calc.potentials.layers import smooth_step
+from ru_calc.operators.plain import smooth_step
 from ru_calc.units import BOHR_A, COULOMB_EV_A, RUTHENIUM
 
 TOLERANCES = {"float64": (1e-6, 1e-5), "float32": (1e-5, 1e-4)}  # of energies, of forces

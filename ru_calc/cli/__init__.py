@@ -16,8 +16,10 @@ COMMANDS = {
     "convert": "Turn files that ASE reads into the HDF5 layout.",
     "fit": "Fit a model to an HDF5 file.",
     "compare": "Families of potentials side by side: as potentials, or as in the starting paper.",
+    "sweep": "One fit for each of many settings, and a table of what they bring.",
     "card": "Measure a model and write its card.",
     "bench": "Speed beside that of other packages.",
+    "bench-fit": "Speed of a training step, beside plain autograd and SchNetPack.",
 }
 
 
@@ -30,7 +32,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return import_module(f"ru_calc.cli.{cmd_name}").command
+        return import_module(f"ru_calc.cli.{cmd_name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

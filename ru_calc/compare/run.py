@@ -6,7 +6,6 @@ the end `table.md`, `results.json`, `figure.png`.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ru_calc.bench.costs import size
 from ru_calc.compare import measure
 from ru_calc.compare.fits import fit_family, plan_fit
 from ru_calc.compare.report import write_report
@@ -21,6 +21,7 @@ from ru_calc.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, 
 from ru_calc.compare.start import begin, check_start, stored
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.files import write_json
+from ru_calc.fit.report import fit_cost
 from ru_calc.fit.run import Say
 
 
@@ -100,8 +101,8 @@ def measure_family(
     path = folder / f"{family}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     steps = {
-        "fit": lambda: _fit_facts(folder / "fits" / family),
-        "size": lambda: measure.size(model),
+        "fit": lambda: fit_cost(folder / "fits" / family),
+        "size": lambda: size(model),
         "errors": lambda: measure.errors(model, dataset, split),
         "conservation": lambda: measure.conservation(model, protocol),
         "survival": lambda: measure.survival(model, protocol),
@@ -113,9 +114,3 @@ def measure_family(
             found[name] = step()
             write_json(path, found)
     return dict(json.loads(path.read_text()))  # the same, whether measured now or before
-
-
-def _fit_facts(run: Path) -> dict[str, Any]:
-    with open(run / "log.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {"epochs": len(rows), "cpu_min": sum(float(row["cpu_seconds"]) for row in rows) / 60}

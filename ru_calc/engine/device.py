@@ -93,7 +93,8 @@ class DeviceEngine:
         weights: its arrays by name.
         dtype: of the network, `float32` or `float64`; positions, differences, energies and sums of forces are float64.
         device: `cuda`, `cuda:N` or `cpu`.
-        intervals: of the tables; None refines them until they are as good as `dtype` can use.
+        intervals: of the tables; None refines them until they are as good as `dtype` can use.  A network that was
+            trained with tables keeps its own.
         kernels: `triton`, `torch`, or `auto`: Triton on CUDA where it is installed.
 
     Raises:
@@ -114,7 +115,11 @@ class DeviceEngine:
         self.dtype, self.device = dtype, torch.device(device)
         self.kernels = chosen_kernels(kernels, self.device.type)
         packing = Packing(settings, weights)
-        self.intervals = intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+        self.intervals = (
+            packing.intervals
+            or intervals
+            or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+        )
         self._model = DeviceModel(packing.arrays(self.intervals), getattr(torch, dtype), self.device)
         self._passes = Passes(self._model, _operators(self.kernels))
         self._plan: _Plan | None = None

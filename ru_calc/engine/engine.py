@@ -54,7 +54,8 @@ class Engine:
         weights: its arrays by name.
         dtype: of the network, `float32` or `float64`; positions, energies and sums over pairs are float64.
         threads: CPU threads; fewer are used for less than 64 atoms each.
-        intervals: of the tables; None refines them until they are as good as `dtype` can use.
+        intervals: of the tables; None refines them until they are as good as `dtype` can use.  A network that was
+            trained with tables keeps its own.
         kernel: the compiled module; None takes the fastest that runs here.
 
     Raises:
@@ -83,7 +84,11 @@ class Engine:
         self._kernel = kernel
         packing = Packing(settings, weights)
         self.dtype, self.threads, self._bits = dtype, int(threads), BITS[dtype]
-        self.intervals = intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+        self.intervals = (
+            packing.intervals
+            or intervals
+            or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+        )
         self._cutoff_A, self._directed = packing.cutoff_A, packing.angular
         self._model = self._kernel.model(packing.arrays(self.intervals), self._bits)
         self._workspace = self._kernel.workspace(self._bits)

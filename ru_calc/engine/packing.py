@@ -54,6 +54,11 @@ class Packing:
             self._fixed |= self._embedding()
 
     @property
+    def intervals(self) -> int:
+        """Of the tables that the network was trained with; 0 where it was trained without."""
+        return int(self.settings.get("spline_intervals", 0))
+
+    @property
     def cutoff_A(self) -> float:
         return float(self.settings["cutoff_A"])
 

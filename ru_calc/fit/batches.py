@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from ru_calc.dataset import Dataset
 from ru_calc.derivatives import Batch
+from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.settings import FitSettings
-from ru_calc.neighbors import find_pairs
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,19 @@ class PackedFrames:
         dataset: the frames.
         cutoff_A: range of the pairs.
         dtype, device: of the tensors.
+        cache: of the pairs; None takes the user's.
     """
 
     def __init__(
-        self, dataset: Dataset, cutoff_A: float, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        self,
+        dataset: Dataset,
+        cutoff_A: float,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        cache: PairCache | None = None,
     ) -> None:
         structures = dataset.structures
-        pairs = find_pairs(structures, cutoff_A)
+        pairs = (cache or PairCache()).pairs(structures, cutoff_A)
         self.dataset, self.dtype, self.device = dataset, dtype, torch.device(device)
         self.counts, self.offsets = structures.counts, structures.offsets
         # A frame without a volume has no stress label; any finite number keeps its gradient finite.
@@ -86,22 +93,57 @@ class PackedFrames:
     def batches(self, settings: FitSettings, epoch: int | None = None) -> list[np.ndarray]:
         """Frame indices of each batch; shuffled by (seed, epoch), or in order where `epoch` is None."""
         order = np.arange(len(self))
-        if epoch is not None:
-            order = np.random.default_rng([settings.seed, epoch]).permutation(order)
-        most_frames = settings.batch_frames or len(order)
-        most_atoms = settings.batch_atoms or np.inf
-        batches: list[list[int]] = [[]]
-        atoms = 0
-        for k in order:
-            if batches[-1] and (len(batches[-1]) >= most_frames or atoms + self.counts[k] > most_atoms):
-                batches.append([])
-                atoms = 0
-            batches[-1].append(int(k))
-            atoms += self.counts[k]
-        return [np.array(batch) for batch in batches]
+        sizes = np.stack([np.ones_like(self.counts), self.counts, self.pair_counts], axis=1)
+        bounds = [settings.batch_frames, settings.batch_atoms, settings.batch_pairs]
+        if epoch is None:
+            return pack(order, sizes, bounds)
+        rng = np.random.default_rng([settings.seed, epoch])
+        batches = pack(rng.permutation(order), sizes, bounds, settings.open_batches)
+        if settings.open_batches > 1:
+            # Those that are closed at the end are less full, and hold what fits badly.
+            batches = [batches[k] for k in rng.permutation(len(batches))]
+        return batches
 
     def _index(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.int64)).to(self.device)
 
     def _real(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array, dtype=float)).to(self.device, self.dtype)
+
+
+@dataclass
+class _Open:
+    """A batch that is being filled: its frames, and what is left of each bound."""
+
+    room: list[float]
+    frames: list[int] = field(default_factory=list)
+
+
+def pack(order: np.ndarray, sizes: np.ndarray, bounds: Sequence[int], open_batches: int = 1) -> list[np.ndarray]:
+    """Every frame once, in batches within the bounds; one that is beyond them by itself comes alone.
+
+    Each frame goes to the first open batch that has room for it; where none has, the fullest is closed.
+
+    Args:
+        order: indices of frames, as they come.
+        sizes: (f, b) what a frame takes of each bound; the last that is bounded says which is the fullest.
+        bounds: (b,) 0 means none.
+        open_batches: how many are open at once; with 1 the frames stay in order.
+    """
+    limits = [float(bound or np.inf) for bound in bounds]
+    judge = max(k for k, limit in enumerate(limits) if limit < np.inf)
+    needs = sizes.tolist()
+    closed: list[_Open] = []
+    filling: list[_Open] = []
+    for k in order.tolist():
+        need = needs[k]
+        batch = next((b for b in filling if all(n <= r for n, r in zip(need, b.room, strict=True))), None)
+        if batch is None:
+            if len(filling) == open_batches:
+                fullest = min(range(open_batches), key=lambda j: filling[j].room[judge])
+                closed.append(filling.pop(fullest))
+            batch = _Open(list(limits))
+            filling.append(batch)
+        batch.frames.append(k)
+        batch.room = [r - n for n, r in zip(need, batch.room, strict=True)]
+    return [np.array(batch.frames) for batch in (*closed, *filling)]

@@ -11,11 +11,13 @@ has it.  Missing labels are left out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import Targets
@@ -56,40 +58,49 @@ class LabelStatistics:
 
 def loss_terms(kind: str, prediction: Prediction, targets: Targets, statistics: LabelStatistics) -> dict[str, Tensor]:
     """Mean loss of `energy`, `forces` and `stress` over a batch; a term that was not predicted is left out."""
-    terms = {}
+    terms, delta = {}, HUBER_DELTA if kind == "relative" else math.inf
     energy_error = ((prediction.energy - targets.energy) / targets.counts).to(targets.weight.dtype)
     if kind == "relative":
         per_atom = (targets.energy.nan_to_num() / targets.counts).to(targets.weight.dtype)
         height = (per_atom - statistics.energy_min_eV).abs()
         energy_error = energy_error / (ENERGY_SCALE_EV + ENERGY_SHARE * height)
-        measure = _huber
     else:
         energy_error = energy_error / statistics.energy_std_eV
-        measure = torch.square
-    terms["energy"] = _mean(measure, energy_error[:, None], targets.weight)
+    terms["energy"] = MeanMeasure.apply(delta, energy_error[:, None], targets.weight)
     if prediction.forces is not None:
         scale: Tensor | float = statistics.forces_rms_eV_per_A
         if kind == "relative":
             scale = FORCE_SCALE_EV_PER_A + FORCE_SHARE * targets.forces.nan_to_num().norm(dim=1, keepdim=True)
         error = (prediction.forces - targets.forces) / scale
-        terms["forces"] = _mean(measure, error, targets.weight[targets.atom_frames])
+        terms["forces"] = MeanMeasure.apply(delta, error, targets.weight[targets.atom_frames])
     if prediction.stress is not None:
         scale = statistics.stress_rms_eV_per_A3
         if kind == "relative":
             largest = targets.stress.nan_to_num().abs().amax(dim=1, keepdim=True)
             scale = STRESS_SCALE_GPA / EV_PER_A3_IN_GPA + STRESS_SHARE * largest
-        terms["stress"] = _mean(measure, (prediction.stress - targets.stress) / scale, targets.weight)
+        terms["stress"] = MeanMeasure.apply(delta, (prediction.stress - targets.stress) / scale, targets.weight)
     return terms
 
 
-def _huber(error: Tensor) -> Tensor:
-    size = error.abs()
-    return torch.where(size < HUBER_DELTA, 0.5 * error.square(), HUBER_DELTA * (size - 0.5 * HUBER_DELTA))
+class MeanMeasure(Function):
+    """Weighted mean of Huber's measure (δ = `delta`), or for δ = ∞ of squares, over the entries that are labelled.
 
+    From errors (m, c) and weights (m,).  Errors without a label are NaN, and have no gradient.
+    """
 
-def _mean(measure, error: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over the entries that are labelled: error (m, c), weight (m,)."""
-    present = torch.isfinite(error)
-    # Before the measure: a NaN would survive the backward pass through `where`.
-    value = measure(torch.where(present, error, torch.zeros_like(error))) * present * weight[:, None]
-    return value.sum() / (present * weight[:, None]).sum().clamp_min(1e-12)
+    @staticmethod
+    def forward(ctx, delta: float, error, weight):
+        present = torch.isfinite(error) * weight[:, None]
+        error = error.nan_to_num(0.0, 0.0, 0.0)
+        bent = error.clamp(-delta, delta)
+        share = present / present.sum().clamp_min(1e-12)
+        slope = bent * share
+        factor = 1.0 if math.isfinite(delta) else 2.0
+        ctx.save_for_backward(slope.mul(factor))
+        return factor * torch.sum(slope * (error - 0.5 * bent))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, bar):
+        (slope,) = ctx.saved_tensors
+        return None, bar * slope, None

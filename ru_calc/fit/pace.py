@@ -1,7 +1,10 @@
-"""What an epoch will take, measured before a fit."""
+"""What an epoch will take, measured before a fit, by the steps of that fit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 
 from ru_calc.dataset import split_by_group
@@ -12,28 +15,47 @@ from ru_calc.speed import timed
 WARM_UP = 2
 
 
+class Rehearsal:
+    """Steps of a fit on batches of its training frames; nothing is written, and the fit that follows starts anew.
+
+    Args:
+        job: the fit.
+
+    Attributes:
+        split: frames of each part, as indices in the data set.
+        trainer: before its first epoch; `take` moves its weights.
+        batches: of the first epoch, as indices in the training part.
+    """
+
+    def __init__(self, job: FitInput) -> None:
+        self.split = split_by_group(job.dataset, job.settings.split, job.settings.seed_of_split)
+        torch.manual_seed(job.settings.seed)
+        self.trainer = start_trainer(job, self.split, lambda line: None)
+        self.batches = self.trainer.train.batches(job.settings, 0)
+        self._weights = job.settings.weights(1.0)
+
+    def draw(self, count: int) -> list[np.ndarray]:
+        """So many batches at random, always the same, each at most once."""
+        order = np.random.default_rng(0).permutation(len(self.batches))
+        return [self.batches[k] for k in order[:count]]
+
+    def take(self, batches: Sequence[np.ndarray]) -> None:
+        """One step of the optimiser for each batch, with the final weights of the loss."""
+        self.trainer.potential.train()
+        for frames in batches:
+            self.trainer.step(frames, self._weights, ErrorSums(), 0.0, last_of_step=True)
+
+
 def epoch_cpu_s(job: FitInput, batches: int = 40) -> float:
     """CPU seconds of an epoch: training batches are timed, and a validation frame counts half of a training frame.
-
-    Nothing is written; the fit that follows starts anew.
 
     Args:
         batches: how many are timed, drawn at random.
     """
-    split = split_by_group(job.dataset, job.settings.split, job.settings.seed)
-    torch.manual_seed(job.settings.seed)
-    trainer = start_trainer(job, split, lambda line: None)
-    all_batches = trainer.train.batches(job.settings, 0)
-    chosen = all_batches[: WARM_UP + batches]
-    weights = job.settings.weights(1.0)
-    trainer.potential.train()
-
-    def steps(first: int, last: int) -> None:
-        for frames in chosen[first:last]:
-            trainer.step(frames, weights, ErrorSums(), 0.0, last_of_step=True)
-
-    steps(0, WARM_UP)
-    counted = len(chosen) - WARM_UP if len(chosen) > WARM_UP else len(chosen)
-    each = timed(lambda: steps(len(chosen) - counted, len(chosen))).cpu_s / counted
-    share = len(split["validation"]) / len(split["train"])
-    return each * len(all_batches) * (1 + 0.5 * share)
+    rehearsal = Rehearsal(job)
+    chosen = rehearsal.draw(WARM_UP + batches)
+    rehearsal.take(chosen[:WARM_UP])
+    counted = chosen[WARM_UP:] or chosen
+    each = timed(lambda: rehearsal.take(counted)).cpu_s / len(counted)
+    share = len(rehearsal.split["validation"]) / len(rehearsal.split["train"])
+    return each * len(rehearsal.batches) * (1 + 0.5 * share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ def final_report(
     last = comparisons.get("test", comparisons["validation"])
     parity_plot(folder / "parity.png", _panels(last), title="test" if "test" in comparisons else "validation")
     return metrics
+
+
+def fit_cost(folder: Path) -> dict[str, Any]:
+    """Epochs of the fit in a run folder, and their CPU time in minutes, from its `log.csv`."""
+    with open(folder / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {"epochs": len(rows), "cpu_min": sum(float(row["cpu_seconds"]) for row in rows) / 60}
 
 
 def divergence(errors: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from ru_calc.errors import DataError
 from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.losses import LabelStatistics
+from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, check_start
@@ -44,6 +45,7 @@ class FitInput:
         device: `cpu`, `cuda` or `cuda:N`.
         init_from: name or file of a model whose weights are the start.
         licence: of the resulting weights, for the model file.
+        plain: see `Trainer`.
     """
 
     dataset: Dataset
@@ -52,6 +54,7 @@ class FitInput:
     device: str = "cpu"
     init_from: str | None = None
     licence: str = NO_LICENCE
+    plain: bool = False
 
 
 def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = None) -> dict[str, Any]:
@@ -71,13 +74,9 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     """
     settings, dataset = job.settings, job.dataset
     check_start(job.folder, settings, job.init_from, resume, dataset.fingerprint())
-    dataset.require(settings.labels)
-    split = split_by_group(dataset, settings.split, settings.seed)
-    for name in ("train", "validation"):
-        if not len(split[name]):
-            raise DataError(f"the {name} part of the split {settings.split} of {len(dataset)} frames is empty")
+    split = split_of(job)
     if not resume:
-        _claim_folder(job, split)
+        claim_folder(job, split)
     torch.manual_seed(settings.seed)
     trainer = start_trainer(job, split, say)
     state = job.folder / STATE
@@ -91,6 +90,21 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
     best = load_model(job.folder / "best.safetensors")
     return final_report(best.potential, dataset, split, job.folder, say)
+
+
+def split_of(job: FitInput) -> dict[str, np.ndarray]:
+    """Indices of the frames of each part.
+
+    Raises:
+        DataError: the data lack a label that the loss needs, or there are no training or validation frames.
+    """
+    settings, dataset = job.settings, job.dataset
+    dataset.require(settings.labels)
+    split = split_by_group(dataset, settings.split, settings.seed_of_split)
+    for name in ("train", "validation"):
+        if not len(split[name]):
+            raise DataError(f"the {name} part of the split {settings.split} of {len(dataset)} frames is empty")
+    return split
 
 
 def _take_start(trainer: Trainer, job: FitInput, say: Say) -> None:
@@ -135,12 +149,13 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
     settings, train_set = job.settings, job.dataset.select(split["train"])
     potential = _start(job, train_set, say)
     dtype = getattr(torch, settings.dtype)
+    cache = PairCache(say=say)
     packed = [
-        PackedFrames(part, potential.cutoff_A, dtype, job.device)
+        PackedFrames(part, potential.cutoff_A, dtype, job.device, cache)
         for part in (train_set, job.dataset.select(split["validation"]))
     ]
     potential.to(device=job.device, dtype=dtype)
-    return Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set))
+    return Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set), job.plain)
 
 
 def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
@@ -166,10 +181,15 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
     return lowest + COHESIVE_ENERGY_EV
 
 
-def _claim_folder(job: FitInput, split: dict[str, np.ndarray]) -> None:
+def claim_folder(job: FitInput, split: dict[str, np.ndarray], **facts: Any) -> None:
+    """Makes the run folder, and writes there what is fitted and to which frames.
+
+    Args:
+        facts: go to `settings.json` too.
+    """
     record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
-        "licence": job.licence, "level_of_theory": job.dataset.level_of_theory,
+        "licence": job.licence, "level_of_theory": job.dataset.level_of_theory, **facts,
     }  # fmt: skip
     make_folder(job.folder)
     write_json(job.folder / SETTINGS, record)

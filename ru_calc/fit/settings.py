@@ -10,6 +10,10 @@ from ru_calc.errors import SettingsError
 from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
 
+BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
+# What was done before a setting existed: stored settings that lack it mean this.
+EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1}
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -18,7 +22,8 @@ class FitSettings:
     Attributes:
         family, model: the network and its hyper-parameters where they differ from its defaults.
         epochs: passes over the training frames.
-        batch_frames, batch_atoms: a batch ends at whichever is reached first; 0 means no such bound.
+        batch_frames, batch_atoms, batch_pairs: a batch is full at whichever is reached first; 0 means no such bound.
+        open_batches: how many are filled side by side; 1 ends a batch at the first frame that does not fit.
         accumulate: batches per optimiser step.
         rate_embedding, rate_blocks, rate_readout: AdamW's learning rate for each part of the network.
         weight_decay: of AdamW, on everything.
@@ -31,6 +36,7 @@ class FitSettings:
         ramp: (from, to) share of the epochs over which the weights go from start to end.
         patience: epochs without a better validation loss after which the fit stops.
         split, seed: fractions of training, validation and test frames; seed of everything random.
+        split_seed: seed of the split, where it is not `seed`; −1 takes that.
         dtype: `float32` or `float64`.
     """
 
@@ -39,7 +45,9 @@ class FitSettings:
     model: dict[str, Any] = field(default_factory=dict)
     epochs: int = 160
     batch_frames: int = 0
-    batch_atoms: int = 64
+    batch_atoms: int = 0
+    batch_pairs: int = 780
+    open_batches: int = 16
     accumulate: int = 1
     rate_embedding: float = 1e-3
     rate_blocks: float = 1e-3
@@ -57,6 +65,7 @@ class FitSettings:
     patience: int = 60
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
     seed: int = 0
+    split_seed: int = -1
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -66,18 +75,24 @@ class FitSettings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
-        for name in ("epochs", "accumulate", "patience"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        least = {"epochs": 1, "accumulate": 1, "patience": 1, "open_batches": 1, "split_seed": -1}
+        for name, value in {**least, **dict.fromkeys(BOUNDS, 0)}.items():
+            if getattr(self, name) < value:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least {value}")
         for name in ("rate_embedding", "rate_blocks", "rate_readout", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
         if not check_fractions(self.split)[1] > 0:
             raise SettingsError(f"the split is {self.split}; a fit needs validation frames, so the second must be > 0")
-        if self.batch_frames < 1 and self.batch_atoms < 1:
-            raise SettingsError("batch_frames and batch_atoms are both 0; one of them must bound a batch")
+        if not any(getattr(self, name) for name in BOUNDS):
+            raise SettingsError(f"{', '.join(BOUNDS)} are all 0; one of them must bound a batch")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise SettingsError(f"ema is {self.ema} and warmup {self.warmup}; both must be at least 0 and below 1")
+
+    @property
+    def seed_of_split(self) -> int:
+        """What the frames are split by."""
+        return self.seed if self.split_seed < 0 else self.split_seed
 
     @property
     def labels(self) -> list[str]:
@@ -95,9 +110,9 @@ class FitSettings:
 
 
 PAPER = FitSettings(
-    preset="paper", family="paper", epochs=100, batch_frames=2048, batch_atoms=0, accumulate=24,
-    rate_embedding=1e-5, rate_blocks=2e-5, rate_readout=5e-5, weight_decay=1e-4, warmup=0.2, final_rate=0.0,
-    clip_norm=0.01, ema=0.0, loss="standardised", energy_weight=(1.0, 0.75), forces_weight=(0.0, 0.5),
+    preset="paper", family="paper", epochs=100, batch_frames=2048, batch_pairs=0, open_batches=1,
+    accumulate=24, rate_embedding=1e-5, rate_blocks=2e-5, rate_readout=5e-5, weight_decay=1e-4, warmup=0.2,
+    final_rate=0.0, clip_norm=0.01, ema=0.0, loss="standardised", energy_weight=(1.0, 0.75), forces_weight=(0.0, 0.5),
     stress_weight=(0.0, 0.0), ramp=(0.5, 1.0), patience=100,
 )  # fmt: skip
 PRESETS = {"md": FitSettings(), "paper": PAPER}
@@ -105,6 +120,8 @@ PRESETS = {"md": FitSettings(), "paper": PAPER}
 
 def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     """A preset with changes by name; `model.NAME` is a hyper-parameter of the network.
+
+    Bounds of a batch replace the preset's: where one is given, those that are not are 0.
 
     Raises:
         SettingsError: an unknown preset or name, or a value of the wrong type or out of range.
@@ -120,7 +137,8 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     check_types(FitSettings, own)
     family = FAMILIES.get(own.get("family", PRESETS[preset].family))
     brought = family[0].fit_settings if family and preset == "md" else {}
-    settings = replace(PRESETS[preset], **{**brought, **own})
+    bounds = dict.fromkeys(BOUNDS, 0) if own.keys() & set(BOUNDS) else {}
+    settings = replace(PRESETS[preset], **{**brought, **bounds, **own})
     network = FAMILIES[settings.family][1]
     hyperparameters = {f.name for f in fields(network)}
     unknown = sorted(set(model) - hyperparameters)
@@ -151,7 +169,7 @@ def with_changes_to(earlier: dict[str, Any], preset: str | None, changes: dict[s
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     model = {f"model.{name}": value for name, value in settings.get("model", {}).items()}
-    return {**{k: v for k, v in settings.items() if k != "model"}, **model}
+    return {**EARLIER, **{k: v for k, v in settings.items() if k != "model"}, **model}
 
 
 def differences(old: dict[str, Any], new: FitSettings) -> list[str]:

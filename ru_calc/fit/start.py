@@ -11,6 +11,7 @@ from ru_calc.errors import SettingsError
 from ru_calc.files import check_folder
 from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.fit.trainer import read_state
+from ru_calc.modelfile import complete
 from ru_calc.storage import load_model
 
 SETTINGS, STATE = "settings.json", "state.safetensors"
@@ -67,7 +68,8 @@ def stored_fit(folder: Path) -> StoredFit:
         raise SettingsError(f"{folder} holds no fit to resume; leave out --resume")
     try:
         found = json.loads(path.read_text())
-        settings = {**found["settings"], "model": dict(found["settings"]["model"])}
+        family = found["settings"].get("family", FitSettings.family)
+        settings = {**found["settings"], "model": complete(family, found["settings"]["model"])}
         return StoredFit(settings, str(found["data"]), found["init_from"], found.get("licence", NO_LICENCE))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise SettingsError(f"{path} is damaged ({problem!r}); start the fit anew in another folder") from problem

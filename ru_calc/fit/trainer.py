@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,9 +20,11 @@ from ru_calc.derivatives import differentiate
 from ru_calc.errors import RuCalcError
 from ru_calc.files import whole_file
 from ru_calc.fit.batches import PackedFrames
+from ru_calc.fit.flat import flatten
 from ru_calc.fit.losses import LabelStatistics, loss_terms
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.tracking import ErrorSums
+from ru_calc.operators import forms_for
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.predictor import Prediction
 
@@ -50,6 +53,7 @@ class Trainer:
         settings: how.
         train, validation: frames to fit and to judge by.
         statistics: of the training labels.
+        plain: differentiate plain torch twice instead of the operators of `ru_calc.operators`; the same to rounding.
     """
 
     def __init__(
@@ -59,15 +63,23 @@ class Trainer:
         train: PackedFrames,
         validation: PackedFrames,
         statistics: LabelStatistics,
+        plain: bool = False,
     ) -> None:
         self.potential, self.settings, self.train, self.validation = potential, settings, train, validation
+        self._leaves = list(potential.parameters())
         self.statistics, self.progress = statistics, Progress()
+        self.forms = None if plain else forms_for(train.device)
         self.averaged = build_potential(potential.family, potential.hyperparameters())
         self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
+        groups = part_rates(potential, settings)
+        averages = [group["params"] for group in part_rates(self.averaged, settings)]
+        if potential.conservative:  # otherwise there are weights without a gradient, which must stay alone
+            for group in groups:
+                group["params"] = [flatten(group["params"])]
+            averages = [[flatten(members)] for members in averages]
         self.averaged.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            part_rates(potential, settings), weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+        self._averages = [member.detach() for members in averages for member in members]
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
@@ -123,7 +135,7 @@ class Trainer:
         """
         batch, targets = self.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
-        prediction = differentiate(self.potential, batch, want, training=True)
+        prediction = differentiate(self.potential, batch, want, training=True, forms=self.forms)
         terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
         if not torch.isfinite(loss):
@@ -131,7 +143,8 @@ class Trainer:
                 f"the loss is {float(loss)} in epoch {self.progress.epoch + 1}, frames {frames[:5].tolist()} …; lower "
                 "the learning rate or look at those frames"
             )
-        (loss / self.settings.accumulate).backward()
+        # Without `inputs`, the geometry would get a gradient too.
+        (loss / self.settings.accumulate).backward(inputs=self._leaves)
         sums.add(prediction, targets)
         if last_of_step:
             self._update(progress)
@@ -143,9 +156,8 @@ class Trainer:
         self._average(min(self.settings.ema, steps / (steps + 10)))
 
     def _average(self, decay: float) -> None:
-        for average, value in zip(
-            self.averaged.state_dict().values(), self.potential.state_dict().values(), strict=True
-        ):
+        torch._foreach_lerp_(self._averages, [value.detach() for value in self._parameters], 1 - decay)
+        for average, value in zip(self.averaged.buffers(), self.potential.buffers(), strict=True):
             if average.is_floating_point():
                 average.lerp_(value, 1 - decay)
             else:
@@ -157,7 +169,7 @@ class Trainer:
         if not self.settings.ema:
             self._average(0.0)
         sums = ErrorSums()
-        for _, targets, prediction in predictions(self.averaged, self.validation, self.settings):
+        for _, targets, prediction in predictions(self.averaged, self.validation, self.settings, self.forms):
             terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
             totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
             frames_done += len(targets.counts)
@@ -173,7 +185,7 @@ class Trainer:
             # A pathway whose term has no weight yet has neither moments nor gradient.
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{k}.{name}": value for name, value in moments.items()}
-            if parameter.grad is not None:
+            if parameter.grad is not None and parameter.grad.any():
                 tensors[f"gradient.{k}"] = parameter.grad
         tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         with whole_file(path) as temporary:
@@ -191,10 +203,15 @@ class Trainer:
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, number, key = name.split(".")
-                self.optimizer.state[self._parameters[int(number)]][key] = value.cpu() if key == "step" else value
+                k = int(number)
+                if k >= len(self._parameters) or key != "step" and value.shape != self._parameters[k].shape:
+                    raise RuCalcError(f"{path} was written by another version of ru-calc; start the fit anew")
+                self.optimizer.state[self._parameters[k]][key] = value.cpu() if key == "step" else value
         for k, parameter in enumerate(self._parameters):
             if f"gradient.{k}" in tensors:
-                parameter.grad = tensors[f"gradient.{k}"]
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                parameter.grad.copy_(tensors[f"gradient.{k}"])
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[Progress, dict[str, Tensor]]:
@@ -226,9 +243,11 @@ def move(
     """
     for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
         group["lr"] = peak * rate_factor(progress, settings)
-    nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
     optimizer.step()
-    optimizer.zero_grad()
+    flat = {id(parameter) for parameter in parameters} != {id(parameter) for parameter in network.parameters()}
+    optimizer.zero_grad(set_to_none=not flat)
 
 
 def rate_factor(progress: float, settings: FitSettings) -> float:
@@ -249,11 +268,13 @@ def part_rates(potential: Potential, settings: FitSettings) -> list[dict[str, An
     return [{"params": members, "lr": rates[part]} for part, members in parts.items() if members]
 
 
-def predictions(potential: Potential, frames: PackedFrames, settings: FitSettings) -> Any:
-    """(batch, targets, prediction) over a set in order, in evaluation mode."""
+def predictions(
+    potential: Potential, frames: PackedFrames, settings: FitSettings, forms: ModuleType | None = None
+) -> Any:
+    """(batch, targets, prediction) over a set in order, in evaluation mode; `forms`: see `differentiate`."""
     potential.eval()
     for indices in frames.batches(settings):
         batch, targets = frames.gather(indices)
-        result = differentiate(potential, batch, settings.labels)
+        result = differentiate(potential, batch, settings.labels, forms=forms)
         detached = {k: None if v is None else v.detach() for k, v in result.__dict__.items()}
         yield batch, targets, Prediction(**detached)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,7 +57,7 @@ def table(g: PairGeometry, order: int, e: Tensor | None, a: Tensor, h: Tensor) -
 def density(g: PairGeometry, on: Sphere, u: Tensor | None, table: Tensor) -> Tensor:
     """(n, h, k) Σ_j R(r_ij) Y(r̂_ij) from table (rows, k); with u (p, 3) its change where each r_ij moves along u_ij."""
     out = table.new_zeros(g.n_atoms, len(on.parity), table.shape[1])
-    _call("density", table, *_pairs(g, table)[0:], *_sphere(g, on), u, table, out)
+    _call("density", table, *_pairs(g, table), *_sphere(g, on), u, table, out)
     return out
 
 
@@ -85,7 +84,7 @@ def invariants(plan: InvariantPlan, a: Tensor, m: Tensor) -> Tensor:
 
 def invariants_reverse(plan: InvariantPlan, a: Tensor, m: Tensor, f_bar: Tensor) -> tuple[Tensor, Tensor]:
     """Adjoints of a and m."""
-    out = torch.empty_like(a), torch.empty_like(m)
+    out = a.new_empty(a.shape), m.new_empty(m.shape)
     _call("invariants_reverse", a, *_plan(plan), a, m, f_bar, *out)
     return out
 
@@ -94,59 +93,59 @@ def invariants_second(
     plan: InvariantPlan, a: Tensor, m: Tensor, f_bar: Tensor, p: Tensor, q: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Adjoints of f_bar, a and m where p and q are those of what `invariants_reverse` gave."""
-    out = torch.empty_like(f_bar), torch.empty_like(a), torch.empty_like(m)
+    out = f_bar.new_empty(f_bar.shape), a.new_empty(a.shape), m.new_empty(m.shape)
     _call("invariants_second", a, *_plan(plan), a, m, f_bar, p, q, *out)
     return out
 
 
 def activation(kind: str, x: Tensor) -> Tensor:
     """f(x), `silu` or `asinh`."""
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)
     _call("activation", x, ACTIVATIONS.index(kind), x, None, None, out)
     return out
 
 
 def activation_reverse(kind: str, x: Tensor, g: Tensor) -> Tensor:
     """g f'(x)"""
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)
     _call("activation", x, ACTIVATIONS.index(kind), x, g, None, out)
     return out
 
 
 def activation_second(kind: str, x: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """c f'(x) and c g f''(x)"""
-    out = torch.empty_like(x), torch.empty_like(x)
+    out = x.new_empty(x.shape), x.new_empty(x.shape)
     _call("activation", x, ACTIVATIONS.index(kind), x, g, c, *out)
     return out
 
 
 def norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """(x − mean) / √(variance + eps) of each row of x (n, c), and the last factor (n,)."""
-    out = torch.empty_like(x), x.new_empty(len(x))
+    out = x.new_empty(x.shape), x.new_empty(len(x))
     _call("norm", x, x.shape[1], eps, x, *out)
     return out
 
 
 def norm_reverse(y: Tensor, scale: Tensor, g: Tensor) -> Tensor:
     """Adjoint of x from that of y (n, c), with what `norm` gave."""
-    out = torch.empty_like(y)
+    out = y.new_empty(y.shape)
     _call("norm_reverse", y, y.shape[1], y, scale, g, None, out)
     return out
 
 
 def norm_second(y: Tensor, scale: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Adjoints of g and x where c is that of what `norm_reverse` gave."""
-    out = torch.empty_like(y), torch.empty_like(y)
+    out = y.new_empty(y.shape), y.new_empty(y.shape)
     _call("norm_reverse", y, y.shape[1], y, scale, g, c, *out)
     return out
 
 
 def _pairs(g: PairGeometry, table: Tensor) -> tuple[Any, ...]:
-    return g.n_atoms, len(table), table.shape[1], g.first, g.second, g.interval, g.weights
+    return g.n_atoms, *table.shape, *g.arrays
 
 
-def _sphere(g: PairGeometry, on: Sphere) -> tuple[Tensor, ...]:
-    return on.values, on.slopes, g.units, on.parity
+def _sphere(g: PairGeometry, on: Sphere) -> tuple[Any, ...]:
+    return *on.arrays, g.units, on.parity
 
 
 def _plan(plan: InvariantPlan) -> tuple[Any, ...]:
@@ -156,11 +155,5 @@ def _plan(plan: InvariantPlan) -> tuple[Any, ...]:
 def _call(name: str, like: Tensor, *arguments: Any) -> None:
     module = kernels.fastest()
     assert module is not None  # whoever chose this form has looked
-    getattr(module, name)(8 * like.element_size(), *map(_plain, arguments))
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    array: np.ndarray = value.detach().contiguous().numpy()
-    return array
+    plain = [value.detach().contiguous().numpy() if isinstance(value, Tensor) else value for value in arguments]
+    getattr(module, name)(8 * like.element_size(), *plain)

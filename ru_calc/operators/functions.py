@@ -1,9 +1,9 @@
-"""The operators as autograd functions that may be differentiated twice, whatever computes them.
+"""Sums over pairs as autograd functions that may be differentiated twice, whatever computes them.
 
 One form, T_d(a, h, e) = Σ_ij e_ij ⟨W^(d)(r_ij), a_i ⊙ h_j + a_j ⊙ h_i⟩ with W(r) = b(r)·C, has three derivatives: by a
 a node output, by e an edge output, by C a table output.  Each is linear in the others' arguments, so their derivatives
 are these three again, with d + 1 where the distance is differentiated.  The density of the angular embedding has a set
-of its own.  The second derivative by geometry of the density goes through its plain form: no fit needs it.
+of its own; its second derivative by geometry goes through its plain form, since no fit needs it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ from torch.autograd.function import Function, once_differentiable
 
 from ru_calc.operators import plain
 from ru_calc.operators.geometry import PairGeometry, Sphere
-from ru_calc.operators.plans import InvariantPlan
 
 
 def wanted(ctx: Any, place: int) -> bool:
-    """Whether this backward pass has a use for the gradient of input `place`.
+    """Whether this backward pass has a use for the gradient of tensor `place` of `ctx.saved_tensors`.
 
     `needs_input_grad` alone would have forces pay for the gradients of tables, which only a loss needs.
     """
-    if not ctx.needs_input_grad[place]:
+    tensors = ctx.saved_tensors
+    if tensors[place] is None or not ctx.needs_input_grad[2 + place]:
         return False
+    # Of the inputs, torch counts the tensors only.
+    return executes(ctx, sum(tensor is not None for tensor in tensors[:place]))
+
+
+def executes(ctx: Any, place: int) -> bool:
+    """Whether this backward pass goes on to where the tensor `place` among the inputs came from."""
     following = ctx.next_functions[place][0]
     try:
         return following is not None and torch._C._will_engine_execute_node(following)
@@ -45,10 +51,10 @@ class Node(Function):
     @staticmethod
     def backward(ctx, bar):
         (e, h, table, distances), g, order = ctx.saved_tensors, ctx.g, ctx.order
-        e_bar = Edge.apply(g, order, bar, h, table, distances) if wanted(ctx, 2) else None
-        h_bar = Node.apply(g, order, e, bar, table, distances) if wanted(ctx, 3) else None
-        table_bar = Table.apply(g, order, e, bar, h, distances) if wanted(ctx, 4) else None
-        slope = _times(e, Edge.apply(g, order + 1, bar, h, table, distances)) if wanted(ctx, 5) else None
+        e_bar = Edge.apply(g, order, bar, h, table, distances) if wanted(ctx, 0) else None
+        h_bar = Node.apply(g, order, e, bar, table, distances) if wanted(ctx, 1) else None
+        table_bar = Table.apply(g, order, e, bar, h, distances) if wanted(ctx, 2) else None
+        slope = _times(e, Edge.apply(g, order + 1, bar, h, table, distances)) if wanted(ctx, 3) else None
         return None, None, e_bar, h_bar, table_bar, slope
 
 
@@ -64,10 +70,10 @@ class Edge(Function):
     @staticmethod
     def backward(ctx, bar):
         (a, h, table, distances), g, order = ctx.saved_tensors, ctx.g, ctx.order
-        a_bar = Node.apply(g, order, bar, h, table, distances) if wanted(ctx, 2) else None
-        h_bar = Node.apply(g, order, bar, a, table, distances) if wanted(ctx, 3) else None
-        table_bar = Table.apply(g, order, bar, a, h, distances) if wanted(ctx, 4) else None
-        slope = bar * Edge.apply(g, order + 1, a, h, table, distances) if wanted(ctx, 5) else None
+        a_bar = Node.apply(g, order, bar, h, table, distances) if wanted(ctx, 0) else None
+        h_bar = Node.apply(g, order, bar, a, table, distances) if wanted(ctx, 1) else None
+        table_bar = Table.apply(g, order, bar, a, h, distances) if wanted(ctx, 2) else None
+        slope = bar * Edge.apply(g, order + 1, a, h, table, distances) if wanted(ctx, 3) else None
         return None, None, a_bar, h_bar, table_bar, slope
 
 
@@ -83,10 +89,10 @@ class Table(Function):
     @staticmethod
     def backward(ctx, bar):
         (e, a, h, distances), g, order = ctx.saved_tensors, ctx.g, ctx.order
-        e_bar = Edge.apply(g, order, a, h, bar, distances) if wanted(ctx, 2) else None
-        a_bar = Node.apply(g, order, e, h, bar, distances) if wanted(ctx, 3) else None
-        h_bar = Node.apply(g, order, e, a, bar, distances) if wanted(ctx, 4) else None
-        slope = _times(e, Edge.apply(g, order + 1, a, h, bar, distances)) if wanted(ctx, 5) else None
+        e_bar = Edge.apply(g, order, a, h, bar, distances) if wanted(ctx, 0) else None
+        a_bar = Node.apply(g, order, e, h, bar, distances) if wanted(ctx, 1) else None
+        h_bar = Node.apply(g, order, e, a, bar, distances) if wanted(ctx, 2) else None
+        slope = _times(e, Edge.apply(g, order + 1, a, h, bar, distances)) if wanted(ctx, 3) else None
         return None, None, e_bar, a_bar, h_bar, slope
 
 
@@ -106,8 +112,8 @@ class Density(Function):
     @staticmethod
     def backward(ctx, bar):
         (table, vectors), g, on = ctx.saved_tensors, ctx.g, ctx.on
-        table_bar = DensityTable.apply(g, on, bar, vectors) if wanted(ctx, 2) else None
-        slopes = DensitySlopes.apply(g, on, bar, table, vectors) if wanted(ctx, 3) else None
+        table_bar = DensityTable.apply(g, on, bar, vectors) if wanted(ctx, 0) else None
+        slopes = DensitySlopes.apply(g, on, bar, table, vectors) if wanted(ctx, 1) else None
         return None, None, table_bar, slopes
 
 
@@ -124,9 +130,9 @@ class DensitySlopes(Function):
     @once_differentiable
     def backward(ctx, u):
         (bar, table, vectors), g, on = ctx.saved_tensors, ctx.g, ctx.on
-        bar_bar = g.forms.density(g, on, u, table) if wanted(ctx, 2) else None
-        table_bar = g.forms.density_table(g, on, u, bar) if wanted(ctx, 3) else None
-        bend = plain.density_bend(g, on.l_max, bar, table, vectors, u) if wanted(ctx, 4) else None
+        bar_bar = g.forms.density(g, on, u, table) if wanted(ctx, 0) else None
+        table_bar = g.forms.density_table(g, on, u, bar) if wanted(ctx, 1) else None
+        bend = plain.density_bend(g, on.l_max, bar, table, vectors, u) if wanted(ctx, 2) else None
         return None, None, bar_bar, table_bar, bend
 
 
@@ -142,97 +148,6 @@ class DensityTable(Function):
     @staticmethod
     def backward(ctx, table):
         (bar, vectors), g, on = ctx.saved_tensors, ctx.g, ctx.on
-        bar_bar = Density.apply(g, on, table, vectors) if wanted(ctx, 2) else None
-        slopes = DensitySlopes.apply(g, on, bar, table, vectors) if wanted(ctx, 3) else None
+        bar_bar = Density.apply(g, on, table, vectors) if wanted(ctx, 0) else None
+        slopes = DensitySlopes.apply(g, on, bar, table, vectors) if wanted(ctx, 1) else None
         return None, None, bar_bar, slopes
-
-
-class Invariants(Function):
-    """Invariants (n, features) of a density (n, h, k) and its mixings (n, h, k + 2 triple); see `InvariantPlan`."""
-
-    @staticmethod
-    def forward(ctx, forms: Any, plan: InvariantPlan, a, m):
-        ctx.forms, ctx.plan = forms, plan
-        ctx.save_for_backward(a, m)
-        return forms.invariants(plan, a, m)
-
-    @staticmethod
-    def backward(ctx, bar):
-        return None, None, *InvariantsReverse.apply(ctx.forms, ctx.plan, *ctx.saved_tensors, bar)
-
-
-class InvariantsReverse(Function):
-    """Adjoints of density and mixings."""
-
-    @staticmethod
-    def forward(ctx, forms: Any, plan: InvariantPlan, a, m, bar):
-        ctx.forms, ctx.plan = forms, plan
-        ctx.save_for_backward(a, m, bar)
-        return forms.invariants_reverse(plan, a, m, bar)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, p, q):
-        bar, a, m = ctx.forms.invariants_second(ctx.plan, *ctx.saved_tensors, p, q)
-        return None, None, a, m, bar
-
-
-class Activation(Function):
-    """`silu` or `asinh` of each number."""
-
-    @staticmethod
-    def forward(ctx, forms: Any, kind: str, x):
-        ctx.forms, ctx.kind = forms, kind
-        ctx.save_for_backward(x)
-        return forms.activation(kind, x)
-
-    @staticmethod
-    def backward(ctx, g):
-        return None, None, ActivationReverse.apply(ctx.forms, ctx.kind, *ctx.saved_tensors, g)
-
-
-class ActivationReverse(Function):
-    """g f'(x)"""
-
-    @staticmethod
-    def forward(ctx, forms: Any, kind: str, x, g):
-        ctx.forms, ctx.kind = forms, kind
-        ctx.save_for_backward(x, g)
-        return forms.activation_reverse(kind, x, g)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, c):
-        g, x = ctx.forms.activation_second(ctx.kind, *ctx.saved_tensors, c)
-        return None, None, x, g
-
-
-class Norm(Function):
-    """(x − mean) / √(variance + eps) of each row of x (n, c)."""
-
-    @staticmethod
-    def forward(ctx, forms: Any, eps: float, x):
-        ctx.forms = forms
-        y, scale = forms.norm(x, eps)
-        ctx.save_for_backward(x, y.clone(), scale)
-        return y
-
-    @staticmethod
-    def backward(ctx, g):
-        return None, None, NormReverse.apply(ctx.forms, *ctx.saved_tensors, g)
-
-
-class NormReverse(Function):
-    """Adjoint of x from that of the rows brought to mean 0 and spread 1."""
-
-    @staticmethod
-    def forward(ctx, forms: Any, x, y, scale, g):
-        ctx.forms = forms
-        ctx.save_for_backward(y, scale, g)
-        return forms.norm_reverse(y, scale, g)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, c):
-        g, x = ctx.forms.norm_second(*ctx.saved_tensors, c)
-        return None, x, None, None, g

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,11 @@ class PairGeometry:
         vectors = vectors.detach().contiguous()
         return cls(n_atoms, first, second, vectors, grid, *forms.pair_weights(vectors, grid), forms)
 
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """`first`, `second`, `interval`, `weights`, on the CPU."""
+        return tuple(tensor.numpy() for tensor in (self.first, self.second, self.interval, self.weights))
+
     def sphere(self, l_max: int) -> Sphere:
         """The spherical harmonics of the pairs up to `l_max`."""
         if l_max not in self._spheres:
@@ -91,6 +97,11 @@ class Sphere:
     values: Tensor
     slopes: Tensor
     parity: Tensor
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """`values` and `slopes`, on the CPU."""
+        return self.values.numpy(), self.slopes.numpy()
 
     @classmethod
     def of(cls, vectors: Tensor, l_max: int, harmonics: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> Sphere:

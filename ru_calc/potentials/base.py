@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -103,11 +103,14 @@ class AnchoredPotential(Potential):
     def atomic_energies(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV."""
         # One atom without neighbours is carried along: its energy is the zero of the scale.
-        wide = Pairs(pairs.n_atoms + 1, pairs.first, pairs.second, pairs.vectors)
+        wide = replace(pairs, n_atoms=pairs.n_atoms + 1)
         network = self.network(wide)
-        half_core = 0.5 * self.core(wide.distances)
-        core = pairs.sum_over_neighbors(half_core, half_core)
-        return network[:-1] - network[-1] + core + float(self.settings.atom_energy_eV)
+        energies = network[:-1] - network[-1] + float(self.settings.atom_energy_eV)
+        close = torch.nonzero(wide.distances.detach() < self.settings.core_outer_A).squeeze(1)
+        if not len(close):
+            return energies
+        half_core = 0.5 * self.core(wide.distances[close])
+        return energies.index_add(0, pairs.first[close], half_core).index_add(0, pairs.second[close], half_core)
 
 
 class DescriptorPotential(AnchoredPotential):

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ru_calc.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
-from ru_calc.harmonics import harmonic_coefficients
+from ru_calc.operators.chains import Linear, Norm, Pointwise, Stage, plain_chain, run_chain
+from ru_calc.operators.plain import Constant, SphericalHarmonics, smooth_step
 from ru_calc.potentials.pairs import Pairs
-
-
-class Constant:
-    """A fixed array, handed out in the dtype and on the device of whatever it meets.
-
-    It is exact in float64 even in a module that has been float32 in between, which a buffer would not be.
-    """
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = np.array(values)
-        self._made: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-
-    def like(self, other: Tensor) -> Tensor:
-        """The array as a tensor like `other`."""
-        key = (other.dtype, other.device)
-        if key not in self._made:
-            self._made[key] = torch.from_numpy(self.values).to(other.device, other.dtype)
-        return self._made[key]
-
-
-def smooth_step(u: Tensor) -> Tensor:
-    """1 − 10u³ + 15u⁴ − 6u⁵ on [0, 1]: from 1 to 0, slope and curvature vanish at both ends; constant outside.
-
-    Evaluated as w³ (10 − 15w + 6w²) with w = 1 − u, which keeps its digits where it vanishes.
-    """
-    w = (1.0 - u).clamp(0.0, 1.0)
-    return w * w * w * (10.0 + w * (-15.0 + 6.0 * w))
-
-
-def envelope(distances: Tensor, cutoff_A: float, switch_A: float) -> Tensor:
-    """1 up to `cutoff_A − switch_A`, then `smooth_step` to 0 at `cutoff_A`: (p,) from (p,) distances in Å."""
-    return smooth_step((distances - (cutoff_A - switch_A)) / switch_A)
 
 
 class GaussianBasis(nn.Module):
@@ -85,30 +56,6 @@ class ZBLCore(nn.Module):
             * fade
             / distances
         )
-
-
-class SphericalHarmonics(nn.Module):
-    """Real spherical harmonics with Σ_m Y_lm² = 2l + 1, columns l = 0 … l_max, m = −l … l.
-
-    Y_(l+1) is the part of degree l + 1 in the products of Y_1 and Y_l, hence Y_l times the direction times constants:
-    polynomials in x, y, z, with nothing singular at the poles.
-    """
-
-    def __init__(self, l_max: int) -> None:
-        super().__init__()
-        self.l_max = l_max
-        self.raising = [
-            Constant(harmonic_coefficients(degree).reshape(2 * degree + 3, -1).T) for degree in range(1, l_max)
-        ]
-
-    def forward(self, directions: Tensor) -> Tensor:
-        """(p, (l_max + 1)²) from unit vectors (p, 3)."""
-        cyclic = directions[:, [1, 2, 0]]
-        columns = [torch.ones_like(cyclic[:, :1]), 3**0.5 * cyclic][: self.l_max + 1]
-        for raising in self.raising:
-            products = cyclic[:, :, None] * columns[-1][:, None, :]
-            columns.append(products.flatten(1) @ raising.like(directions))
-        return torch.cat(columns, dim=1)
 
 
 class AtomicDensity(nn.Module):
@@ -163,3 +110,36 @@ def dense(*widths: int) -> nn.Sequential:
     for k, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers += [nn.SiLU()] * (k > 0) + [nn.Linear(fan_in, fan_out)]
     return nn.Sequential(*layers)
+
+
+def run_layers(layers: Iterable[nn.Module | str], x: Tensor, forms: ModuleType | None = None) -> Tensor:
+    """What layers in a row make of x (n, c).
+
+    Args:
+        layers: linear ones, layer normalisations, `nn.SiLU`, or the name of an activation: `silu`, `asinh`.
+        forms: see `Pairs`.
+    """
+    stages: list[Stage] = []
+    weights: list[Tensor] = []
+    for layer in layers:
+        if isinstance(layer, nn.Identity):
+            continue
+        stages.append(_stage(layer))
+        if not isinstance(layer, str):
+            weights += layer.parameters()
+    if forms is not None:
+        return run_chain(forms, tuple(stages), x, weights)
+    return plain_chain(stages)(x, *weights)[0]
+
+
+def _stage(layer: nn.Module | str) -> Stage:
+    match layer:
+        case nn.Linear():
+            return Linear()
+        case nn.LayerNorm():
+            return Norm(layer.eps)
+        case nn.SiLU():
+            return Pointwise("silu")
+        case str():
+            return Pointwise(layer)
+    raise TypeError(f"{layer} is no stage of a chain")

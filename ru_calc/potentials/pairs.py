@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ru_calc.operators.geometry import PairGeometry, RadialGrid
+from ru_calc.operators.plain import spline_basis
 
 
 @dataclass(frozen=True)
@@ -17,12 +22,14 @@ class Pairs:
         n_atoms: number of atoms in all frames together.
         first, second: (p,) int64 indices of the two atoms.
         vectors: (p, 3) r_second − r_first in Å; derivatives flow through them.
+        forms: what computes the operators of `ru_calc.operators`, see `operators.forms_for`; None is plain torch.
     """
 
     n_atoms: int
     first: Tensor
     second: Tensor
     vectors: Tensor
+    forms: ModuleType | None = None
 
     @cached_property
     def distances(self) -> Tensor:
@@ -52,6 +59,22 @@ class Pairs:
         table = torch.full((self.n_atoms * width,), len(center), dtype=torch.int64, device=center.device)
         table[place] = order
         return table.view(self.n_atoms, width)
+
+    @cached_property
+    def _splines(self) -> dict[RadialGrid, Any]:
+        return {}
+
+    def geometry(self, grid: RadialGrid) -> PairGeometry:
+        """What the operators read of the pairs; needs `forms`."""
+        if grid not in self._splines:
+            self._splines[grid] = PairGeometry.of(self.n_atoms, self.first, self.second, self.vectors, grid, self.forms)
+        return self._splines[grid]
+
+    def spline_basis(self, grid: RadialGrid) -> Tensor:
+        """(p, rows) B-splines under the envelope at the distances, in plain torch."""
+        if grid not in self._splines:
+            self._splines[grid] = spline_basis(self.distances, grid)
+        return self._splines[grid]
 
     def sum_over_neighbors(self, to_first: Tensor, to_second: Tensor) -> Tensor:
         """(n_atoms, c) sums of what each pair gives to its two ends, each (p, c)."""

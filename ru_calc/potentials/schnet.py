@@ -26,22 +26,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from ru_calc.constants import NORM_EPS
-from ru_calc.harmonics import triple_couplings
+from ru_calc.errors import SettingsError
+from ru_calc.operators.chains import Invariants
+from ru_calc.operators.geometry import RadialGrid
+from ru_calc.operators.plain import plain_invariants
+from ru_calc.operators.plans import InvariantPlan
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
-from ru_calc.potentials.layers import (
-    AtomicDensity,
-    Constant,
-    GaussianBasis,
-    dense,
-    envelope,
-)
+from ru_calc.potentials.layers import AtomicDensity, dense, run_layers
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.potentials.radial import RadialFunctions
+
+LEAST_INTERVALS = 16
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class SchNetSettings(AnchoredSettings):
         angular_radial, l_max: radial functions and highest degree of the angular embedding.
         triple: radial channels of the third-order invariants; 0 leaves them out.
         layer_norm: normalise inside each block.
+        spline_intervals: of the tables that filters and radial functions are read from; 0 evaluates their networks at
+            every pair.
     """
 
     channels: int = 128
@@ -69,13 +70,19 @@ class SchNetSettings(AnchoredSettings):
     l_max: int = 4
     triple: int = 16
     layer_norm: bool = True
+    spline_intervals: int = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "readout", tuple(self.readout))
         self.check_least(
-            channels=2, n_radial=2, filter_hidden=2, angular_radial=2, l_max=1, blocks=0, triple=0, readout=1
-        )
+            channels=2, n_radial=2, filter_hidden=2, angular_radial=2, l_max=1, blocks=0, triple=0, readout=1,
+            spline_intervals=0,
+        )  # fmt: skip
+        if 0 < self.spline_intervals < LEAST_INTERVALS:
+            raise SettingsError(
+                f"spline_intervals is {self.spline_intervals}; it must be 0 (no tables) or at least {LEAST_INTERVALS}"
+            )
 
 
 class AngularEmbedding(nn.Module):
@@ -88,38 +95,31 @@ class AngularEmbedding(nn.Module):
 
     def __init__(self, settings: SchNetSettings) -> None:
         super().__init__()
-        n, l_max, self.triple = settings.angular_radial, settings.l_max, settings.triple
+        n, l_max, triple = settings.angular_radial, settings.l_max, settings.triple
+        self.plan = InvariantPlan(n, l_max, triple)
         self.density = AtomicDensity(l_max)
         self.radial = nn.Linear(settings.n_radial, n, bias=False)
         self.mix = nn.Parameter(torch.randn(n, n) / n**0.5)
-        degree = self.density.degree
-        self.by_degree = Constant((degree == np.arange(l_max + 1)[:, None]) / (2.0 * degree + 1.0))
-        n_invariants = n * (2 * l_max + 3)
-        if self.triple:
-            self.mix_once = nn.Parameter(torch.randn(n, self.triple) / n**0.5)
-            self.mix_twice = nn.Parameter(torch.randn(n, self.triple) / n**0.5)
-            couplings = [rows for _, rows in triple_couplings(l_max)]
-            index = torch.from_numpy(np.concatenate(couplings)[:, :3].T.astype(np.int64))
-            self.coupled = nn.Buffer(index, persistent=False)
-            self.couple = Constant(block_diag(*[rows[:, 3] for rows in couplings]))
-            n_invariants += self.triple * len(couplings)
-        self.dense = dense(n_invariants, settings.channels, settings.channels)
+        if triple:
+            self.mix_once = nn.Parameter(torch.randn(n, triple) / n**0.5)
+            self.mix_twice = nn.Parameter(torch.randn(n, triple) / n**0.5)
+        self.dense = dense(self.plan.features, settings.channels, settings.channels)
 
-    def forward(self, pairs: Pairs, radial_basis: Tensor) -> Tensor:
-        """(n_atoms, channels) from the pairs and their Gaussians under the envelope (p, n_radial)."""
-        return self.dense(torch.asinh(self.invariants(self.density(pairs, self.radial(radial_basis)))))
+    @property
+    def layers(self) -> list[nn.Module | str]:
+        """From the invariants to the features."""
+        return ["asinh", *self.dense]
 
-    def invariants(self, density: Tensor) -> Tensor:
-        """(n_atoms, n_invariants) from the density."""
-        _, atoms, n = density.shape
-        products = torch.cat([density.square(), density * (density @ self.mix)], dim=2)
-        parts = [density[0], *(self.by_degree.like(density) @ products.flatten(1)).view(-1, atoms, 2 * n).unbind(0)]
-        if self.triple:
-            once, twice = density @ self.mix_once, density @ self.mix_twice
-            a, b, c = self.coupled
-            terms = once.index_select(0, a) * twice.index_select(0, b) * twice.index_select(0, c)
-            parts += (self.couple.like(density) @ terms.flatten(1)).view(-1, atoms, self.triple).unbind(0)
-        return torch.cat(parts, dim=1)
+    def forward(self, pairs: Pairs, radial: RadialFunctions) -> Tensor:
+        """(n_atoms, channels)."""
+        density = radial.density(self.radial, pairs, self.density)
+        mixings = [self.mix, self.mix_once, self.mix_twice] if self.plan.triple else [self.mix]
+        mixing = torch.cat(mixings, dim=1)
+        if pairs.forms is None:
+            features = plain_invariants(self.plan, density, density @ mixing)
+        else:
+            features, _ = Invariants.apply(pairs.forms, self.plan, density, mixing)
+        return run_layers(self.layers, features, pairs.forms)
 
 
 class InteractionBlock(nn.Module):
@@ -134,14 +134,10 @@ class InteractionBlock(nn.Module):
         self.norm = nn.LayerNorm(width, eps=NORM_EPS) if settings.layer_norm else nn.Identity()
         self.dense2 = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, pairs: Pairs, gaussians: Tensor, fade: Tensor) -> Tensor:
-        """(n_atoms, channels) new features; `gaussians` (p, n_radial), `fade` (p,) the envelope."""
-        filters = self.filter(gaussians) * fade[:, None]
-        h = self.incoming(x)
-        messages = pairs.sum_over_neighbors(
-            filters * h.index_select(0, pairs.second), filters * h.index_select(0, pairs.first)
-        )
-        return x + self.dense2(nn.functional.silu(self.norm(self.dense1(messages))))
+    def forward(self, x: Tensor, pairs: Pairs, radial: RadialFunctions) -> Tensor:
+        """(n_atoms, channels) new features."""
+        messages = radial.messages(self.filter, pairs, self.incoming(x))
+        return x + run_layers([self.dense1, self.norm, "silu", self.dense2], messages, pairs.forms)
 
 
 class SchNet(AnchoredPotential):
@@ -156,7 +152,8 @@ class SchNet(AnchoredPotential):
     def __init__(self, settings: SchNetSettings | None = None) -> None:
         settings = settings or SchNetSettings()
         super().__init__(settings)
-        self.radial_basis = GaussianBasis(settings.n_radial, settings.core_inner_A, settings.cutoff_A)
+        grid = RadialGrid(settings.cutoff_A, settings.switch_A, settings.spline_intervals)
+        self.radial = RadialFunctions(settings.n_radial, settings.core_inner_A, grid)
         if settings.angular:
             self.embedding: nn.Module = AngularEmbedding(settings)
         else:
@@ -166,12 +163,10 @@ class SchNet(AnchoredPotential):
 
     def network(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV, without core and zero."""
-        gaussians = self.radial_basis(pairs.distances)
-        fade = envelope(pairs.distances, self.settings.cutoff_A, self.settings.switch_A)
         if isinstance(self.embedding, AngularEmbedding):
-            x = self.embedding(pairs, gaussians * fade[:, None])
+            x = self.embedding(pairs, self.radial)
         else:
             x = self.embedding.weight.expand(pairs.n_atoms, -1)
         for block in self.blocks:
-            x = block(x, pairs, gaussians, fade)
-        return self.energy(x).squeeze(1)
+            x = block(x, pairs, self.radial)
+        return run_layers(self.energy, x, pairs.forms).squeeze(1)

@@ -6,7 +6,7 @@ After J. S. Smith, O. Isayev, A. E. Roitberg, Chem. Sci. 8, 3192 (2017), equatio
     G_z,q = 2^(1−ζ) Σ_{j<k} (1 + cos(θ_jik − θ_z))^ζ exp(−η_a ((r_ij + r_ik)/2 − R_q)²) f_a(r_ij) f_a(r_ik)
 
 Differs from the paper in:
-- f_c and f_a are `layers.envelope` unless told otherwise: the paper's cosine has a curvature at the cutoff;
+- f_c and f_a are `plain.envelope` unless told otherwise: the paper's cosine has a curvature at the cutoff;
 - cos θ is scaled by 0.95, as TorchANI does, so that sin θ = √(1 − (0.95 cos θ)²) has a slope where three atoms lie in
   a line; TorchANI's further factor 1/4 on the radial functions is left out.
 """
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
+from ru_calc.operators.plain import Constant, envelope
 from ru_calc.potentials.base import AnchoredSettings
-from ru_calc.potentials.layers import Constant, envelope
 from ru_calc.potentials.pairs import Pairs
 
 COSINE_SCALE = 0.95
@@ -110,7 +110,7 @@ class SymmetryFunctions(nn.Module):
 
     Args:
         settings: ranges, shells, angles and exponents.
-        cutoff: f_c(r, range) → (p,) for both kinds; the default is `layers.envelope`.
+        cutoff: f_c(r, range) → (p,) for both kinds; the default is `plain.envelope`.
     """
 
     def __init__(self, settings: SymmetrySettings, cutoff: Cutoff | None = None) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
-from ru_calc.fit.settings import with_changes
+from ru_calc.dataset import read_dataset
+from ru_calc.errors import SettingsError
+from ru_calc.fit.batches import PackedFrames
+from ru_calc.fit.pair_cache import PairCache
+from ru_calc.fit.settings import FitSettings, differences, with_changes, with_changes_to
 from ru_calc.potentials import FAMILIES
 
 
@@ -23,3 +31,63 @@ def test_what_the_user_says_comes_before_the_family() -> None:
 
 def test_the_papers_preset_takes_nothing_from_a_family() -> None:
     assert with_changes("paper", {"family": "ani"}).rate_readout == with_changes("paper", {}).rate_readout
+
+
+def stored_before(*absent: str, **changes) -> dict:
+    """Settings as a run folder of before some of them existed has them."""
+    settings = json.loads(json.dumps(asdict(with_changes("md", changes))))
+    return {name: value for name, value in settings.items() if name not in absent}
+
+
+def test_settings_of_a_fit_that_is_older_than_some_of_them_mean_what_was_done_then() -> None:
+    stored = stored_before("batch_pairs", "open_batches", "split_seed", batch_atoms=64)
+    again = with_changes_to(stored, None, {})
+    assert (again.batch_atoms, again.batch_pairs, again.open_batches, again.split_seed) == (64, 0, 1, -1)
+    assert differences(stored, again) == []
+    assert differences(stored, with_changes_to(stored, None, {"open_batches": 16})) == ["open_batches: 1 → 16"]
+
+
+def test_settings_that_are_stored_whole_are_kept() -> None:
+    stored = stored_before(batch_pairs=500, open_batches=3, split_seed=7)
+    again = with_changes_to(stored, None, {})
+    assert (again.batch_pairs, again.open_batches, again.split_seed) == (500, 3, 7)
+    assert differences(stored, again) == []
+
+
+def test_a_bound_that_is_given_replaces_the_presets() -> None:
+    assert FitSettings().batch_pairs > 0
+    for name, value in (("batch_atoms", 250), ("batch_frames", 3)):
+        settings = with_changes("md", {name: value})
+        assert settings.batch_pairs == 0 and getattr(settings, name) == value
+    both = with_changes("md", {"batch_atoms": 250, "batch_pairs": 900})
+    assert (both.batch_atoms, both.batch_pairs) == (250, 900)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_pairs": 0}, "batch_frames, batch_atoms, batch_pairs are all 0"),
+        ({"batch_pairs": -1}, "batch_pairs is -1; it must be at least 0"),
+        ({"open_batches": 0}, "open_batches is 0; it must be at least 1"),
+        ({"split_seed": -2}, "split_seed is -2; it must be at least -1"),
+    ],
+)
+def test_bounds_out_of_range_are_refused(change: dict, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        with_changes("md", change)
+
+
+def test_the_papers_preset_batches_as_the_paper_says() -> None:
+    settings = with_changes("paper", {})
+    assert (settings.batch_frames, settings.batch_atoms, settings.batch_pairs) == (2048, 0, 0)
+    assert settings.open_batches == 1
+
+
+def test_the_default_batches_of_the_shipped_set_hold_some_50_atoms_and_850_pairs(tmp_path: Path) -> None:
+    dataset = read_dataset("distilled")
+    sample = dataset.select(range(0, len(dataset), 4))
+    frames = PackedFrames(sample, 5.0, cache=PairCache(tmp_path))
+    batches = frames.batches(with_changes("md", {}), 0)
+    atoms, pairs = ([values[batch].sum() for batch in batches] for values in (frames.counts, frames.pair_counts))
+    assert sum(atoms) / len(atoms) == pytest.approx(50, rel=0.04)
+    assert sum(pairs) / len(pairs) == pytest.approx(850, rel=0.04)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ru_calc.harmonics import legendre_harmonics, triple_couplings
-from ru_calc.potentials.layers import GaussianBasis, SphericalHarmonics, Standardizer, ZBLCore, envelope, smooth_step
+from ru_calc.operators.plain import SphericalHarmonics, envelope, smooth_step
+from ru_calc.potentials.layers import GaussianBasis, Standardizer, ZBLCore
 
 
 def directions(n: int = 7) -> torch.Tensor:

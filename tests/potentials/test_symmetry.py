@@ -13,8 +13,8 @@ from conftest import hcp_cell
 
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import find_pairs
+from ru_calc.operators.plain import envelope
 from ru_calc.potentials import Pairs
-from ru_calc.potentials.layers import envelope
 from ru_calc.potentials.symmetry import COSINE_SCALE, TILE, SymmetryFunctions, SymmetrySettings, Triples
 from ru_calc.structures import Structures
 

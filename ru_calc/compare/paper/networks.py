@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.compare.paper.settings import STEPWISE
+from ru_calc.operators.plain import envelope
 from ru_calc.potentials.kan import KANLayer
-from ru_calc.potentials.layers import GaussianBasis, envelope
+from ru_calc.potentials.layers import GaussianBasis
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.paper import PaperBlock, PaperSettings, pathway
 

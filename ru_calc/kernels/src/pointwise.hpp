@@ -5,9 +5,12 @@
 
 namespace ru {
 
-// f[coupling] += weight · O[a] B[b] B[c]
+// f[coupling] += O[a] Σ weight · B[b] B[c], the sum over a range of `terms`.
+struct TripleSum {
+    int coupling, a, begin, end;
+};
 template <class T> struct Triple {
-    int coupling, a, b, c;
+    int b, c;
     T weight;
 };
 
@@ -15,7 +18,14 @@ template <class T> struct Triple {
 // holds MA, and O and B of the couplings, for each (l, m).
 template <class T> struct Invariants {
     int n, l_max, triple, couplings;
-    std::vector<Triple<T>> triples;
+    std::vector<TripleSum> sums;
+    std::vector<Triple<T>> terms;
+
+    void add_term(int coupling, int a, Triple<T> term) {
+        const int end = int(terms.size());
+        if (sums.empty() || sums.back().coupling != coupling || sums.back().a != a) sums.push_back({coupling, a, end, end});
+        terms.push_back(term), sums.back().end = end + 1;
+    }
 
     int harmonics() const { return (l_max + 1) * (l_max + 1); }
     int mixed() const { return n + 2 * triple; }
@@ -41,10 +51,11 @@ template <class T> struct Invariants {
             const T *once = m + n + c, *twice = once + triple;
             T* out = f + n * (2 * l_max + 3) + c;
             for (int k = 0; k < couplings; ++k) write<T, V>(out + k * triple, V{});
-            for (const auto& t : triples) {
-                T* into = out + t.coupling * triple;
-                write<T, V>(into, read<T, V>(into) + t.weight * read<T, V>(once + t.a * wide) *
-                                                         read<T, V>(twice + t.b * wide) * read<T, V>(twice + t.c * wide));
+            for (const auto& s : sums) {
+                V product{};
+                for (int k = s.begin; k < s.end; ++k)
+                    product += terms[k].weight * read<T, V>(twice + terms[k].b * wide) * read<T, V>(twice + terms[k].c * wide);
+                add<V>(out + s.coupling * triple, product * read<T, V>(once + s.a * wide));
             }
         });
     }
@@ -72,12 +83,17 @@ template <class T> struct Invariants {
             T *once_bar = m_bar + n + c, *twice_bar = once_bar + triple;
             for (int k = 0; k < harmonics(); ++k)
                 write<T, V>(once_bar + k * wide, V{}), write<T, V>(twice_bar + k * wide, V{});
-            for (const auto& t : triples) {
-                const V g = t.weight * read<T, V>(bar + t.coupling * triple), o = read<T, V>(once + t.a * wide);
-                const V b = read<T, V>(twice + t.b * wide), d = read<T, V>(twice + t.c * wide);
-                add<V>(once_bar + t.a * wide, g * b * d);
-                add<V>(twice_bar + t.b * wide, g * o * d);
-                add<V>(twice_bar + t.c * wide, g * o * b);
+            for (const auto& s : sums) {
+                const V g = read<T, V>(bar + s.coupling * triple), go = g * read<T, V>(once + s.a * wide);
+                V product{};
+                for (int k = s.begin; k < s.end; ++k) {
+                    const Triple<T>& t = terms[k];
+                    const V b = read<T, V>(twice + t.b * wide), d = read<T, V>(twice + t.c * wide), weighted = t.weight * go;
+                    product += t.weight * b * d;
+                    add<V>(twice_bar + t.b * wide, weighted * d);
+                    add<V>(twice_bar + t.c * wide, weighted * b);
+                }
+                add<V>(once_bar + s.a * wide, g * product);
             }
         });
     }
@@ -111,16 +127,20 @@ template <class T> struct Invariants {
             for (int k = 0; k < couplings; ++k) write<T, V>(out + k * triple, V{});
             for (int k = 0; k < harmonics(); ++k)
                 write<T, V>(once_out + k * wide, V{}), write<T, V>(twice_out + k * wide, V{});
-            for (const auto& t : triples) {
-                const V g = t.weight * read<T, V>(bar + t.coupling * triple);
-                const V o = read<T, V>(once + t.a * wide), ot = read<T, V>(once_to + t.a * wide);
-                const V b = read<T, V>(twice + t.b * wide), bt = read<T, V>(twice_to + t.b * wide);
-                const V d = read<T, V>(twice + t.c * wide), dt = read<T, V>(twice_to + t.c * wide);
-                const V bd = bt * d + b * dt;
-                add<V>(out + t.coupling * triple, t.weight * (ot * b * d + o * bd));
-                add<V>(once_out + t.a * wide, g * bd);
-                add<V>(twice_out + t.b * wide, g * (ot * d + o * dt));
-                add<V>(twice_out + t.c * wide, g * (ot * b + o * bt));
+            for (const auto& s : sums) {
+                const V g = read<T, V>(bar + s.coupling * triple);
+                const V o = read<T, V>(once + s.a * wide), ot = read<T, V>(once_to + s.a * wide), go = g * o, got = g * ot;
+                V product{}, change{};
+                for (int k = s.begin; k < s.end; ++k) {
+                    const Triple<T>& t = terms[k];
+                    const V b = read<T, V>(twice + t.b * wide), bt = read<T, V>(twice_to + t.b * wide);
+                    const V d = read<T, V>(twice + t.c * wide), dt = read<T, V>(twice_to + t.c * wide);
+                    product += t.weight * b * d, change += t.weight * (bt * d + b * dt);
+                    add<V>(twice_out + t.b * wide, t.weight * (got * d + go * dt));
+                    add<V>(twice_out + t.c * wide, t.weight * (got * b + go * bt));
+                }
+                add<V>(out + s.coupling * triple, ot * product + o * change);
+                add<V>(once_out + s.a * wide, g * change);
             }
         });
     }

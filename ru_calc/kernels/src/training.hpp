@@ -174,31 +174,40 @@ template <class T> struct Raising {
     T weight;
 };
 
-// Y (n, harmonics) of the directions of vectors (n, 3), and their derivatives by the vectors (n, 3, harmonics).
+// Y (n, harmonics) of the directions of vectors (n, 3), and their derivatives by the vectors (n, 3, harmonics); several
+// pairs at once, one in each lane.
 template <class T>
 void pair_harmonics(int64_t n, const T* vectors, int l_max, const std::vector<Raising<T>>& raising, T* y, T* dy) {
+    using V = Vec<T>;
+    constexpr int L = lanes<T>;
     const int count = (l_max + 1) * (l_max + 1);
     constexpr int cyclic[3] = {1, 2, 0};
-    std::vector<T> tangent(3 * size_t(count));
-    for (int64_t p = 0; p < n; ++p) {
-        const T* v = vectors + 3 * p;
-        const T r = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
-        T d[3], dd[3][3];  // direction by axis, and its derivative by the component
-        for (int k = 0; k < 3; ++k) d[k] = v[cyclic[k]] / r;
+    std::vector<V> out(4 * size_t(count));  // Y, and its derivatives by x, y, z
+    for (int64_t p = 0; p < n; p += L) {
+        const int here = int(std::min<int64_t>(L, n - p));
+        V v[3], d[3], dd[3][3];  // vector; direction by axis, and its derivative by the component
+        for (int a = 0; a < 3; ++a)
+            for (int k = 0; k < L; ++k) v[a][k] = vectors[3 * (p + std::min(k, here - 1)) + a];
+        const V inverse = T(1) / square_root<T>(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+        for (int k = 0; k < 3; ++k) d[k] = v[cyclic[k]] * inverse;
         for (int k = 0; k < 3; ++k)
-            for (int a = 0; a < 3; ++a) dd[k][a] = ((cyclic[k] == a) - d[k] * v[a] / r) / r;
-        T *out = y + p * count, *slopes = dy + 3 * p * count;
-        std::fill(out, out + count, T(0)), std::fill(slopes, slopes + 3 * count, T(0));
-        out[0] = T(1);
+            for (int a = 0; a < 3; ++a) dd[k][a] = (T(cyclic[k] == a) - d[k] * v[a] * inverse) * inverse;
+        std::fill(out.begin(), out.end(), V{});
+        V *value = out.data(), *slopes = value + count;
+        value[0] = splat<T>(1);
         for (int k = 0; k < 3 && l_max > 0; ++k) {
-            out[1 + k] = T(1.7320508075688772) * d[k];
+            value[1 + k] = T(1.7320508075688772) * d[k];
             for (int a = 0; a < 3; ++a) slopes[a * count + 1 + k] = T(1.7320508075688772) * dd[k][a];
         }
         for (const auto& term : raising) {
-            const T weighted = term.weight * d[term.axis], in = term.weight * out[term.in];
-            out[term.out] += weighted * out[term.in];
+            const V weighted = term.weight * d[term.axis], in = term.weight * value[term.in];
+            value[term.out] += weighted * value[term.in];
             for (int a = 0; a < 3; ++a)
                 slopes[a * count + term.out] += weighted * slopes[a * count + term.in] + in * dd[term.axis][a];
+        }
+        for (int k = 0; k < here; ++k) {
+            for (int q = 0; q < count; ++q) y[(p + k) * count + q] = value[q][k];
+            for (int q = 0; q < 3 * count; ++q) dy[3 * (p + k) * count + q] = slopes[q][k];
         }
     }
 }

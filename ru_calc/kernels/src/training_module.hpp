@@ -5,6 +5,8 @@
 
 namespace {
 
+constexpr int64_t kMostDegrees = 32, kMostChannels = 4096;  // sizes of an atom's invariants fit an int
+
 // The arguments of one call, read from left to right.
 class Arguments {
   public:
@@ -18,6 +20,11 @@ class Arguments {
         const int64_t value = PyLong_AsLongLong(item());
         if (value == -1 && PyErr_Occurred()) throw PythonError();
         return ++at_, value;
+    }
+    int64_t count(int64_t least = 0, int64_t most = int64_t(1) << 28) {
+        const int64_t value = integer();
+        if (value < least || value > most) throw std::runtime_error("a size is out of range");
+        return value;
     }
     double number() {
         const double value = PyFloat_AsDouble(item());
@@ -61,7 +68,7 @@ template <class T> PairList<T> pair_list(Arguments& from, int64_t atoms, int64_t
     pairs.weights = from.array<T>(pairs.n * kWeights);
     for (int64_t p = 0; p < pairs.n; ++p)
         if (uint64_t(pairs.first[p]) >= uint64_t(atoms) || uint64_t(pairs.second[p]) >= uint64_t(atoms) ||
-            pairs.interval[p] < 0 || pairs.interval[p] + kSplines > rows)
+            pairs.interval[p] < 0 || pairs.interval[p] > rows - kSplines)
             throw std::runtime_error("a pair names an atom or an interval that is not there");
     return pairs;
 }
@@ -85,7 +92,7 @@ int spline_order(Arguments& from) {
 
 template <class T> void call_weights(Arguments& from) {
     const double cutoff = from.number(), fade = from.number();
-    const int64_t intervals = from.integer();
+    const int64_t intervals = from.count(1);
     const T* vectors = from.array<T>(-1);
     const int64_t n = from.last() / 3;
     auto* interval = from.array<int64_t>(n, true);
@@ -94,7 +101,7 @@ template <class T> void call_weights(Arguments& from) {
 }
 
 template <class T> void call_harmonics(Arguments& from) {
-    const int l_max = int(from.integer()), count = (l_max + 1) * (l_max + 1);
+    const int l_max = int(from.count(0, kMostDegrees)), count = (l_max + 1) * (l_max + 1);
     const double* rows = from.array<double>(-1);
     std::vector<Raising<T>> raising;
     for (int64_t k = 0; k + 4 <= from.last(); k += 4) {
@@ -111,7 +118,7 @@ template <class T> void call_harmonics(Arguments& from) {
 
 template <class T> void call_node(Arguments& from) {
     const int order = spline_order(from);
-    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
     const PairList<T> pairs = pair_list<T>(from, atoms, rows);
     const T* e = from.optional<T>(pairs.n);
     const T *h = from.array<T>(atoms * width), *table = from.array<T>(rows * width);
@@ -120,7 +127,7 @@ template <class T> void call_node(Arguments& from) {
 
 template <class T> void call_edge(Arguments& from) {
     const int order = spline_order(from);
-    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
     const PairList<T> pairs = pair_list<T>(from, atoms, rows);
     const T *a = from.array<T>(atoms * width), *h = from.array<T>(atoms * width), *table = from.array<T>(rows * width);
     edge_sums<T>(pairs, order, a, h, table, int(width), from.array<T>(pairs.n, true));
@@ -128,7 +135,7 @@ template <class T> void call_edge(Arguments& from) {
 
 template <class T> void call_table(Arguments& from) {
     const int order = spline_order(from);
-    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
     const PairList<T> pairs = pair_list<T>(from, atoms, rows);
     const T* e = from.optional<T>(pairs.n);
     const T *a = from.array<T>(atoms * width), *h = from.array<T>(atoms * width);
@@ -137,7 +144,7 @@ template <class T> void call_table(Arguments& from) {
 
 // Without u the density itself, with u its change.
 template <class T> void call_density(Arguments& from) {
-    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
     const PairList<T> pairs = pair_list<T>(from, atoms, rows);
     const Sphere<T> on = sphere<T>(from, pairs.n);
     const T *u = from.optional<T>(3 * pairs.n), *table = from.array<T>(rows * width);
@@ -147,7 +154,7 @@ template <class T> void call_density(Arguments& from) {
 }
 
 template <class T> void call_density_slopes(Arguments& from) {
-    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
     const PairList<T> pairs = pair_list<T>(from, atoms, rows);
     const Sphere<T> on = sphere<T>(from, pairs.n);
     const T *bar = from.array<T>(atoms * on.harmonics * width), *table = from.array<T>(rows * width);
@@ -155,7 +162,7 @@ template <class T> void call_density_slopes(Arguments& from) {
 }
 
 template <class T> void call_density_table(Arguments& from) {
-    const int64_t atoms = from.integer(), rows = from.integer(), width = from.integer();
+    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
     const PairList<T> pairs = pair_list<T>(from, atoms, rows);
     const Sphere<T> on = sphere<T>(from, pairs.n);
     const T *u = from.optional<T>(3 * pairs.n), *bar = from.array<T>(atoms * on.harmonics * width);
@@ -166,15 +173,14 @@ template <class T> void call_density_table(Arguments& from) {
 
 template <class T> Invariants<T> invariants_of(Arguments& from) {
     Invariants<T> made{};
-    made.n = int(from.integer()), made.l_max = int(from.integer()), made.triple = int(from.integer());
-    made.couplings = int(from.integer());
+    made.n = int(from.count(0, kMostChannels)), made.l_max = int(from.count(0, kMostDegrees));
+    made.triple = int(from.count(0, kMostChannels)), made.couplings = int(from.count(0, kMostChannels));
     const double* rows = from.array<double>(-1);
     for (int64_t k = 0; k + 5 <= from.last(); k += 5) {
-        const Triple<T> t{int(rows[k]), int(rows[k + 1]), int(rows[k + 2]), int(rows[k + 3]), T(rows[k + 4])};
-        if (std::min({t.coupling, t.a, t.b, t.c}) < 0 || t.coupling >= made.couplings ||
-            std::max({t.a, t.b, t.c}) >= made.harmonics())
+        const int coupling = int(rows[k]), a = int(rows[k + 1]), b = int(rows[k + 2]), c = int(rows[k + 3]);
+        if (std::min({coupling, a, b, c}) < 0 || coupling >= made.couplings || std::max({a, b, c}) >= made.harmonics())
             throw std::runtime_error("a coupling leads out of the harmonics");
-        made.triples.push_back(t);
+        made.add_term(coupling, a, {b, c, T(rows[k + 4])});
     }
     return made;
 }
@@ -213,7 +219,7 @@ template <class T> void call_activation(Arguments& from) {
 }
 
 template <class T> void call_norm(Arguments& from) {
-    const int64_t width = from.integer();
+    const int64_t width = from.count(1);
     const double eps = from.number();
     const T* x = from.array<T>(-1);
     const int64_t rows = from.last() / width;
@@ -223,7 +229,7 @@ template <class T> void call_norm(Arguments& from) {
 
 // y, scale, g -> x̄; with c as well: the adjoints of g and x
 template <class T> void call_norm_reverse(Arguments& from) {
-    const int64_t width = from.integer();
+    const int64_t width = from.count(1);
     const T* y = from.array<T>(-1);
     const int64_t n = from.last(), rows = n / width;
     const T *scale = from.array<T>(rows), *g = from.array<T>(n), *c = from.optional<T>(n);
