@@ -204,7 +204,7 @@ class Trainer:
             if name.startswith("optimizer."):
                 _, number, key = name.split(".")
                 k = int(number)
-                if k >= len(self._parameters) or key != "step" and value.shape != self._parameters[k].shape:
+                if k >= len(self._parameters) or (key != "step" and value.shape != self._parameters[k].shape):
                     raise RuCalcError(f"{path} was written by another version of ru-calc; start the fit anew")
                 self.optimizer.state[self._parameters[k]][key] = value.cpu() if key == "step" else value
         for k, parameter in enumerate(self._parameters):

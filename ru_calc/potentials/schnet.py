@@ -31,8 +31,10 @@ from torch import Tensor, nn
 
 from ru_calc.constants import NORM_EPS
 from ru_calc.errors import SettingsError
+from ru_calc.operators import compiled
 from ru_calc.operators.chains import Invariants
 from ru_calc.operators.geometry import RadialGrid
+from ru_calc.operators.network import NetworkPlan, network_energies
 from ru_calc.operators.plain import plain_invariants
 from ru_calc.operators.plans import InvariantPlan
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
@@ -106,6 +108,11 @@ class AngularEmbedding(nn.Module):
         self.dense = dense(self.plan.features, settings.channels, settings.channels)
 
     @property
+    def mixing(self) -> Tensor:
+        """(n, n + 2 triple) all mixings of the radial index."""
+        return torch.cat([self.mix, self.mix_once, self.mix_twice], dim=1) if self.plan.triple else self.mix
+
+    @property
     def layers(self) -> list[nn.Module | str]:
         """From the invariants to the features."""
         return ["asinh", *self.dense]
@@ -113,12 +120,10 @@ class AngularEmbedding(nn.Module):
     def forward(self, pairs: Pairs, radial: RadialFunctions) -> Tensor:
         """(n_atoms, channels)."""
         density = radial.density(self.radial, pairs, self.density)
-        mixings = [self.mix, self.mix_once, self.mix_twice] if self.plan.triple else [self.mix]
-        mixing = torch.cat(mixings, dim=1)
         if pairs.forms is None:
-            features = plain_invariants(self.plan, density, density @ mixing)
+            features = plain_invariants(self.plan, density, density @ self.mixing)
         else:
-            features, _ = Invariants.apply(pairs.forms, self.plan, density, mixing)
+            features, _ = Invariants.apply(pairs.forms, self.plan, density, self.mixing)
         return run_layers(self.layers, features, pairs.forms)
 
 
@@ -163,6 +168,8 @@ class SchNet(AnchoredPotential):
 
     def network(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV, without core and zero."""
+        if pairs.forms is compiled and self.radial.grid.intervals:
+            return network_energies(self.plan, pairs.geometry(self.radial.grid), pairs.vectors, self._weights(pairs))
         if isinstance(self.embedding, AngularEmbedding):
             x = self.embedding(pairs, self.radial)
         else:
@@ -170,3 +177,24 @@ class SchNet(AnchoredPotential):
         for block in self.blocks:
             x = block(x, pairs, self.radial)
         return run_layers(self.energy, x, pairs.forms).squeeze(1)
+
+    @property
+    def plan(self) -> NetworkPlan:
+        """The shape of the network, for the compiled passes."""
+        s = self.settings
+        invariants = self.embedding.plan if isinstance(self.embedding, AngularEmbedding) else None
+        return NetworkPlan(s.channels, s.blocks, s.readout, NORM_EPS if s.layer_norm else None, invariants)
+
+    def _weights(self, pairs: Pairs) -> list[Tensor]:
+        """What `network_energies` takes, tables included."""
+        weights: list[Tensor] = []
+        if isinstance(self.embedding, AngularEmbedding):
+            table = self.radial.table(self.embedding.radial, pairs.vectors)
+            weights += [table, self.embedding.mixing, *self.embedding.dense.parameters()]
+        else:
+            weights.append(self.embedding.weight[0])
+        for block in self.blocks:
+            weights += [self.radial.table(block.filter, pairs.vectors), block.incoming.weight]
+            for layer in (block.dense1, block.norm, block.dense2):
+                weights += layer.parameters()
+        return [*weights, *self.energy.parameters()]

@@ -13,7 +13,15 @@ from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.fit import report as fit_report
 from ru_calc.fit import run as fit_run
-from ru_calc.fit.committee import check_committee, committee_size, report, run_committee, settings_of, spread_of_forces
+from ru_calc.fit.committee import (
+    check_committee,
+    committee_size,
+    judged,
+    report,
+    run_committee,
+    settings_of,
+    spread_of_forces,
+)
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer
@@ -160,7 +168,11 @@ def test_a_killed_committee_goes_on_to_the_result_of_an_unbroken_one(whole, tmp_
         "run_epoch",
         lambda trainer, report: (epochs.append(trainer.settings.seed), original(trainer, report))[1],
     )
-    again = run_committee(job(tmp_path / "run", seed=4), 3, resume=True, say=quiet)
+    lines: list[str] = []
+    again = run_committee(job(tmp_path / "run", seed=4), 3, resume=True, say=lines.append)
+    assert [line for line in lines if "done before" in line] == [
+        f"member_{k}: done before" for k in range(1, of_member)
+    ]
     assert len(epochs) == 2 * (3 - of_member + 1) - at_epoch, "members that are whole are not fitted again"
     assert again == result
     for k in (1, 2, 3):
@@ -221,3 +233,15 @@ def test_data_without_a_label_are_refused_before_anything_is_written(tmp_path):
 def test_without_test_frames_the_validation_frames_judge(tmp_path):
     result = run_committee(job(tmp_path / "run", split=[0.7, 0.3, 0.0], epochs=1), 2, say=quiet)
     assert result["part"] == "validation" and result["mean"]["frames"] > 0
+
+
+def test_the_best_weights_are_judged_not_the_last(tmp_path):
+    ruinous = {f"rate_{part}": 0.3 for part in ("embedding", "blocks", "readout")}
+    result = run_committee(job(tmp_path / "run", epochs=4, ema=0.0, warmup=0.9, **ruinous), 2, say=quiet)
+    test = DATA.select(json.loads((tmp_path / "run" / "split.json").read_text())["test"])
+    means = [
+        judged([tmp_path / "run" / f"member_{k}" / f"{which}.safetensors" for k in (1, 2)], test)["mean"]
+        for which in ("best", "last")
+    ]
+    assert result["mean"]["forces_RMSE_meV_per_A"] == means[0]["forces_RMSE_meV_per_A"]
+    assert means[0]["forces_RMSE_meV_per_A"] != means[1]["forces_RMSE_meV_per_A"]

@@ -1,7 +1,7 @@
 // The Python functions of training.hpp and pointwise.hpp.  Each takes 32 or 64 (bits of its numbers) first, then arrays,
 // and fills or adds to the last ones.  Sizes and indices are checked: nothing here leaves its arrays.
 #pragma once
-#include "pointwise.hpp"
+#include "tape.hpp"
 
 namespace {
 
@@ -16,6 +16,10 @@ class Arguments {
 
     bool none() const { return item() == Py_None; }
     void skip() { ++at_; }
+    PyObject* object() {
+        PyObject* found = item();
+        return ++at_, found;
+    }
     int64_t integer() {
         const int64_t value = PyLong_AsLongLong(item());
         if (value == -1 && PyErr_Occurred()) throw PythonError();
@@ -238,6 +242,70 @@ template <class T> void call_norm_reverse(Arguments& from) {
     else norm_second<T>(rows, int(width), y, scale, g, c, out, from.array<T>(n, true));
 }
 
+template <class T> constexpr const char* kTape = sizeof(T) == 4 ? "ru_calc.tape32" : "ru_calc.tape64";
+
+template <class T> PyObject* new_tape(Arguments& from) {
+    Shape shape{};
+    shape.channels = int(from.count(1, kMostChannels)), shape.blocks = int(from.count(0, kMostDegrees));
+    shape.radial = int(from.count(0, kMostChannels)), shape.rows = int(from.count(kSplines));
+    shape.angular = from.integer() != 0, shape.norm = from.integer() != 0, shape.eps = from.number();
+    const int64_t* widths = from.array<int64_t>(-1);
+    for (int64_t k = 0; k < from.last(); ++k) {
+        if (widths[k] < 1 || widths[k] > kMostChannels) throw std::runtime_error("a size is out of range");
+        shape.readout.push_back(widths[k]);
+    }
+    return capsule(new Tape<T>(shape, invariants_of<T>(from)), kTape<T>);
+}
+
+// atoms, then the pairs and their sphere
+template <class T> Surroundings<T> surroundings(const Tape<T>& tape, Arguments& from) {
+    Surroundings<T> at{};
+    at.atoms = from.count();
+    at.pairs = pair_list<T>(from, at.atoms, tape.rows());
+    at.sphere = sphere<T>(from, at.pairs.n), at.units = at.sphere.units;
+    if (at.sphere.harmonics != tape.harmonics()) throw std::runtime_error("the harmonics are not those of the network");
+    return at;
+}
+
+template <class T> void read_weights(Tape<T>& tape, Arguments& from, bool bars) {
+    tape.weights([&](Weight<T>& weight, int64_t size) { weight.value = from.array<T>(size); });
+    tape.weights([&](Weight<T>& weight, int64_t size) { weight.bar = bars ? from.array<T>(size, true) : nullptr; });
+}
+
+// The four passes of tape.hpp: tape, surroundings, weights, for the last two their gradients, then the arrays of the pass.
+template <class T> PyObject* run_tape(Arguments& from, int pass) {
+    auto& tape = *open<Tape<T>>(from.object(), kTape<T>);
+    const Surroundings<T> at = surroundings<T>(tape, from);
+    tape.check(at, pass);
+    read_weights<T>(tape, from, pass > 1);
+    const int64_t slopes = 3 * at.pairs.n;
+    if (pass == 0) tape.forward(at, from.array<T>(at.atoms, true));
+    if (pass == 1) {
+        const T* bar = from.array<T>(at.atoms);
+        tape.reverse(at, bar, from.array<T>(slopes, true));
+    }
+    if (pass == 2) {
+        const T* u = from.array<T>(slopes);
+        tape.second(at, u, from.array<T>(at.atoms, true));
+    }
+    if (pass == 3) tape.finish(at, from.array<T>(at.atoms));
+    Py_RETURN_NONE;
+}
+
+PyObject* make_tape(PyObject*, PyObject* args) {
+    return guarded([&] {
+        Arguments from(args);
+        return from.integer() == 32 ? new_tape<float>(from) : new_tape<double>(from);
+    });
+}
+
+template <int Pass> PyObject* tape_pass(PyObject*, PyObject* args) {
+    return guarded([&] {
+        Arguments from(args);
+        return from.integer() == 32 ? run_tape<float>(from, Pass) : run_tape<double>(from, Pass);
+    });
+}
+
 template <void (*Single)(Arguments&), void (*Double)(Arguments&)> PyObject* in_bits(PyObject*, PyObject* args) {
     return guarded([&]() -> PyObject* {
         Arguments from(args);
@@ -250,6 +318,7 @@ template <void (*Single)(Arguments&), void (*Double)(Arguments&)> PyObject* in_b
 #define RU_TRAINING(name, call) {name, in_bits<call<float>, call<double>>, METH_VARARGS, "See training_module.hpp."}
 #define RU_INVARIANTS(name, d) \
     {name, in_bits<call_invariants<float, d>, call_invariants<double, d>>, METH_VARARGS, "See training_module.hpp."}
+#define RU_PASS(name, pass) {name, tape_pass<pass>, METH_VARARGS, "See training_module.hpp."}
 #define RU_TRAINING_METHODS                                                                                       \
     RU_TRAINING("pair_weights", call_weights), RU_TRAINING("pair_harmonics", call_harmonics),                     \
         RU_TRAINING("node", call_node), RU_TRAINING("edge", call_edge), RU_TRAINING("table", call_table),         \
@@ -257,6 +326,7 @@ template <void (*Single)(Arguments&), void (*Double)(Arguments&)> PyObject* in_b
         RU_TRAINING("density_table", call_density_table), RU_INVARIANTS("invariants", 0),                         \
         RU_INVARIANTS("invariants_reverse", 1), RU_INVARIANTS("invariants_second", 2),                            \
         RU_TRAINING("activation", call_activation), RU_TRAINING("norm", call_norm),                               \
-        RU_TRAINING("norm_reverse", call_norm_reverse)
+        RU_TRAINING("norm_reverse", call_norm_reverse), {"tape", make_tape, METH_VARARGS, "See tape.hpp."},       \
+        RU_PASS("tape_forward", 0), RU_PASS("tape_reverse", 1), RU_PASS("tape_second", 2), RU_PASS("tape_finish", 3)
 
 }  // namespace
