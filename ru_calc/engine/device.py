@@ -116,9 +116,7 @@ class DeviceEngine:
         self.kernels = chosen_kernels(kernels, self.device.type)
         packing = Packing(settings, weights)
         self.intervals = (
-            packing.intervals
-            or intervals
-            or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+            packing.intervals or intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
         )
         self._model = DeviceModel(packing.arrays(self.intervals), getattr(torch, dtype), self.device)
         self._passes = Passes(self._model, _operators(self.kernels))

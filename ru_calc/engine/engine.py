@@ -85,9 +85,7 @@ class Engine:
         packing = Packing(settings, weights)
         self.dtype, self.threads, self._bits = dtype, int(threads), BITS[dtype]
         self.intervals = (
-            packing.intervals
-            or intervals
-            or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
+            packing.intervals or intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
         )
         self._cutoff_A, self._directed = packing.cutoff_A, packing.angular
         self._model = self._kernel.model(packing.arrays(self.intervals), self._bits)

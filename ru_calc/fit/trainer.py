@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import time
@@ -79,6 +80,7 @@ class Trainer:
             averages = [[flatten(members)] for members in averages]
         self.averaged.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+        self._buffers = list(zip(self.averaged.buffers(), potential.buffers(), strict=True))
         self._averages = [member.detach() for members in averages for member in members]
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -99,11 +101,13 @@ class Trainer:
         batches = self.train.batches(self.settings, epoch)
         sums = ErrorSums()
         self.potential.train()
+        gc.freeze()  # or every collection of the garbage of a few batches would walk through all of torch
         for k, frames in enumerate(batches):
             last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
             self.step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
             report(1)
         loss, errors = self.validate()
+        gc.unfreeze()
         improved = loss < self.progress.best_loss
         self.progress.epoch = epoch + 1
         if improved:
@@ -150,14 +154,14 @@ class Trainer:
             self._update(progress)
 
     def _update(self, progress: float) -> None:
-        move(self.potential, self.optimizer, self.peak_rates, progress, self.settings)
+        move(self.optimizer, self.peak_rates, progress, self.settings)
         # Early averages forget quickly, or they would still hold the random start.
         steps = float(max(moments["step"] for moments in self.optimizer.state.values()))
         self._average(min(self.settings.ema, steps / (steps + 10)))
 
     def _average(self, decay: float) -> None:
         torch._foreach_lerp_(self._averages, [value.detach() for value in self._parameters], 1 - decay)
-        for average, value in zip(self.averaged.buffers(), self.potential.buffers(), strict=True):
+        for average, value in self._buffers:
             if average.is_floating_point():
                 average.lerp_(value, 1 - decay)
             else:
@@ -229,7 +233,6 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[Progress
 
 
 def move(
-    network: nn.Module,
     optimizer: torch.optim.Optimizer,
     peak_rates: Sequence[float],
     progress: float,
@@ -246,8 +249,7 @@ def move(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
     optimizer.step()
-    flat = {id(parameter) for parameter in parameters} != {id(parameter) for parameter in network.parameters()}
-    optimizer.zero_grad(set_to_none=not flat)
+    optimizer.zero_grad(set_to_none=False)  # they may be views of one vector
 
 
 def rate_factor(progress: float, settings: FitSettings) -> float:
@@ -265,6 +267,8 @@ def part_rates(potential: Potential, settings: FitSettings) -> list[dict[str, An
         head = name.split(".")[0]
         parts[head if head in parts else "readout"].append(parameter)
     rates = {"embedding": settings.rate_embedding, "blocks": settings.rate_blocks, "readout": settings.rate_readout}
+    if len(set(rates.values())) == 1:
+        parts = {"embedding": [parameter for members in parts.values() for parameter in members]}
     return [{"params": members, "lr": rates[part]} for part, members in parts.items() if members]
 
 

@@ -24,6 +24,7 @@ Differs from the paper in:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -190,11 +191,19 @@ class SchNet(AnchoredPotential):
         weights: list[Tensor] = []
         if isinstance(self.embedding, AngularEmbedding):
             table = self.radial.table(self.embedding.radial, pairs.vectors)
-            weights += [table, self.embedding.mixing, *self.embedding.dense.parameters()]
+            weights += [table, self.embedding.mixing, *_matrices(self.embedding.dense)]
         else:
             weights.append(self.embedding.weight[0])
         for block in self.blocks:
             weights += [self.radial.table(block.filter, pairs.vectors), block.incoming.weight]
-            for layer in (block.dense1, block.norm, block.dense2):
-                weights += layer.parameters()
-        return [*weights, *self.energy.parameters()]
+            weights += _matrices((block.dense1, block.norm, block.dense2))
+        return weights + _matrices(self.energy)
+
+
+def _matrices(layers: Iterable[nn.Module]) -> list[Tensor]:
+    return [
+        weight
+        for layer in layers
+        if isinstance(layer, nn.Linear | nn.LayerNorm)
+        for weight in (layer.weight, layer.bias)
+    ]

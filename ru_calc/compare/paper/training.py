@@ -128,7 +128,7 @@ class Training:
             raise RuCalcError(f"the loss is {value} in epoch {self.progress.epoch + 1}; look at the labels")
         (loss / self.accumulate).backward()
         if self.counts.batches % self.accumulate == 0:
-            move(self.network, self.optimizer, self.peak_rates, progress, self.settings)
+            move(self.optimizer, self.peak_rates, progress, self.settings)
             self.counts.steps += 1
         return value
 
