@@ -1,4 +1,4 @@
-"""The operators' sums and pointwise functions on the CPU, by the compiled module; see kernels/src/training.hpp.
+"""The operators' sums on the CPU, by the compiled module; see kernels/src/training.hpp.
 
 The same names are in `torch_forms` for every device.  No derivative flows through any of them; `functions` adds that.
 """
@@ -13,7 +13,6 @@ from torch import Tensor
 from ru_calc import kernels
 from ru_calc.harmonics import raising_terms
 from ru_calc.operators.geometry import ORDERS, SPLINES, PairGeometry, RadialGrid, Sphere
-from ru_calc.operators.plans import ACTIVATIONS, InvariantPlan
 
 
 def pair_weights(vectors: Tensor, grid: RadialGrid) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,81 +74,12 @@ def density_table(g: PairGeometry, on: Sphere, u: Tensor | None, bar: Tensor) ->
     return out
 
 
-def invariants(plan: InvariantPlan, a: Tensor, m: Tensor) -> Tensor:
-    """(n, features) from density a (n, h, k) and its mixings m (n, h, k + 2 triple); see `InvariantPlan`."""
-    out = a.new_empty(len(a), plan.features)
-    _call("invariants", a, *_plan(plan), a, m, out)
-    return out
-
-
-def invariants_reverse(plan: InvariantPlan, a: Tensor, m: Tensor, f_bar: Tensor) -> tuple[Tensor, Tensor]:
-    """Adjoints of a and m."""
-    out = a.new_empty(a.shape), m.new_empty(m.shape)
-    _call("invariants_reverse", a, *_plan(plan), a, m, f_bar, *out)
-    return out
-
-
-def invariants_second(
-    plan: InvariantPlan, a: Tensor, m: Tensor, f_bar: Tensor, p: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Adjoints of f_bar, a and m where p and q are those of what `invariants_reverse` gave."""
-    out = f_bar.new_empty(f_bar.shape), a.new_empty(a.shape), m.new_empty(m.shape)
-    _call("invariants_second", a, *_plan(plan), a, m, f_bar, p, q, *out)
-    return out
-
-
-def activation(kind: str, x: Tensor) -> Tensor:
-    """f(x), `silu` or `asinh`."""
-    out = x.new_empty(x.shape)
-    _call("activation", x, ACTIVATIONS.index(kind), x, None, None, out)
-    return out
-
-
-def activation_reverse(kind: str, x: Tensor, g: Tensor) -> Tensor:
-    """g f'(x)"""
-    out = x.new_empty(x.shape)
-    _call("activation", x, ACTIVATIONS.index(kind), x, g, None, out)
-    return out
-
-
-def activation_second(kind: str, x: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """c f'(x) and c g f''(x)"""
-    out = x.new_empty(x.shape), x.new_empty(x.shape)
-    _call("activation", x, ACTIVATIONS.index(kind), x, g, c, *out)
-    return out
-
-
-def norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(x − mean) / √(variance + eps) of each row of x (n, c), and the last factor (n,)."""
-    out = x.new_empty(x.shape), x.new_empty(len(x))
-    _call("norm", x, x.shape[1], eps, x, *out)
-    return out
-
-
-def norm_reverse(y: Tensor, scale: Tensor, g: Tensor) -> Tensor:
-    """Adjoint of x from that of y (n, c), with what `norm` gave."""
-    out = y.new_empty(y.shape)
-    _call("norm_reverse", y, y.shape[1], y, scale, g, None, out)
-    return out
-
-
-def norm_second(y: Tensor, scale: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Adjoints of g and x where c is that of what `norm_reverse` gave."""
-    out = y.new_empty(y.shape), y.new_empty(y.shape)
-    _call("norm_reverse", y, y.shape[1], y, scale, g, c, *out)
-    return out
-
-
 def _pairs(g: PairGeometry, table: Tensor) -> tuple[Any, ...]:
     return g.n_atoms, *table.shape, *g.arrays
 
 
 def _sphere(g: PairGeometry, on: Sphere) -> tuple[Any, ...]:
     return *on.arrays, g.units, on.parity
-
-
-def _plan(plan: InvariantPlan) -> tuple[Any, ...]:
-    return plan.radial, plan.l_max, plan.triple, plan.couplings, plan.terms
 
 
 def _call(name: str, like: Tensor, *arguments: Any) -> None:

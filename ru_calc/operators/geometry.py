@@ -68,7 +68,8 @@ class PairGeometry:
     ) -> PairGeometry:
         """From atoms and vectors of the pairs."""
         vectors = vectors.detach().contiguous()
-        return cls(n_atoms, first, second, vectors, grid, *forms.pair_weights(vectors, grid), forms)
+        interval, weights, units = forms.pair_weights(vectors, grid)
+        return cls(n_atoms, first, second, vectors, grid, interval, weights, units, forms)
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:

@@ -52,7 +52,8 @@ def network_energies(plan: NetworkPlan, geometry: PairGeometry, vectors: Tensor,
         vectors: (p, 3) in Å, through which derivatives flow.
         weights: table of the radial functions (rows, k), mixing (k, k + 2 triple), dense layers of the embedding, or
             the one starting vector (c,) without angles; for each block table (rows, c), `incoming` (c, c), first dense
-            layer, scale and offset of the norm, second dense layer; then the readout.  A dense layer is matrix and bias.
+            layer, scale and offset of the norm, second dense layer; then the readout.  A dense layer is a matrix and a
+            bias.
     """
     return NetworkEnergies.apply(Tape(plan, geometry), vectors, *weights)[0]
 
@@ -80,8 +81,8 @@ class Tape:
         plan, it, rows = self.plan, self.plan.invariants or InvariantPlan(0, 0, 0), self.geometry.grid.rows
         self._tape = self._module.tape(
             self._bits, plan.channels, plan.blocks, it.radial, rows, plan.invariants is not None,
-            plan.norm_eps is not None, plan.norm_eps or 0.0, np.array(plan.readout, dtype=np.int64), it.radial, it.l_max,
-            it.triple, it.couplings, it.terms,
+            plan.norm_eps is not None, plan.norm_eps or 0.0, np.array(plan.readout, dtype=np.int64), it.radial,
+            it.l_max, it.triple, it.couplings, it.terms,
         )  # fmt: skip
         out = weights[0].new_empty(self.geometry.n_atoms)
         self._run("forward", out.numpy())

@@ -8,8 +8,6 @@ import numpy as np
 
 from ru_calc.harmonics import triple_couplings, triple_terms
 
-ACTIVATIONS = ("silu", "asinh")
-
 
 @dataclass(frozen=True)
 class InvariantPlan:

@@ -1,4 +1,4 @@
-"""The operators' sums and pointwise functions in plain torch, on any device; `compiled` says what each computes.
+"""The operators' sums in plain torch, on any device; `compiled` says what each computes.
 
 The sums of pairs into atoms and tables repeat bit by bit on the CPU; on a GPU they add in any order.
 """
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ru_calc.harmonics import harmonic_coefficients
 from ru_calc.operators.geometry import ORDERS, SPLINES, PairGeometry, RadialGrid, Sphere
-from ru_calc.operators.plans import InvariantPlan
 
 LARGEST = 2**24  # numbers of an array in between; more pairs are taken in turns
 
@@ -127,79 +126,6 @@ def density_table(g: PairGeometry, on: Sphere, u: Tensor | None, bar: Tensor) ->
     return out
 
 
-def invariants(plan: InvariantPlan, a: Tensor, m: Tensor) -> Tensor:
-    """See `compiled`."""
-    mixed, once, twice = m.split([plan.radial, plan.triple, plan.triple], dim=2)
-    parts = [a[:, 0]]
-    for degree in range(plan.l_max + 1):
-        these = slice(degree**2, (degree + 1) ** 2)
-        x, y = a[:, these] / (2 * degree + 1), mixed[:, these]
-        parts += [(x * a[:, these]).sum(dim=1), (x * y).sum(dim=1)]
-    if plan.triple:
-        terms = torch.from_numpy(plan.terms).to(a.device)
-        coupling, of_a, of_b, of_c = terms[:, :4].T.long()
-        gaunt = a.new_zeros(plan.couplings, len(terms))
-        gaunt[coupling, torch.arange(len(terms), device=a.device)] = terms[:, 4].to(a.dtype)
-        products = once.index_select(1, of_a) * twice.index_select(1, of_b) * twice.index_select(1, of_c)
-        parts.append(torch.einsum("kt,ntc->nkc", gaunt, products).flatten(1))
-    return torch.cat(parts, dim=1)
-
-
-def invariants_reverse(plan: InvariantPlan, a: Tensor, m: Tensor, f_bar: Tensor) -> tuple[Tensor, Tensor]:
-    """See `compiled`."""
-    with torch.enable_grad():
-        a, m = (x.detach().requires_grad_() for x in (a, m))
-        a_bar, m_bar = torch.autograd.grad(invariants(plan, a, m), (a, m), f_bar.detach())
-    return a_bar, m_bar
-
-
-def invariants_second(
-    plan: InvariantPlan, a: Tensor, m: Tensor, f_bar: Tensor, p: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See `compiled`."""
-    with torch.enable_grad():
-        f_bar, a, m = (x.detach().requires_grad_() for x in (f_bar, a, m))
-        bars = torch.autograd.grad(invariants(plan, a, m), (a, m), f_bar, create_graph=True)
-        f_out, a_out, m_out = torch.autograd.grad(bars, (f_bar, a, m), (p.detach(), q.detach()))
-    return f_out, a_out, m_out
-
-
-def activation(kind: str, x: Tensor) -> Tensor:
-    """See `compiled`."""
-    return F.silu(x) if kind == "silu" else x.asinh()
-
-
-def activation_reverse(kind: str, x: Tensor, g: Tensor) -> Tensor:
-    """See `compiled`."""
-    return g * _slope_and_bend(kind, x)[0]
-
-
-def activation_second(kind: str, x: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """See `compiled`."""
-    slope, bend = _slope_and_bend(kind, x)
-    return c * slope, c * g * bend
-
-
-def norm(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """See `compiled`."""
-    y = x - x.mean(dim=1, keepdim=True)
-    scale = (y.square().mean(dim=1) + eps).rsqrt()
-    return y * scale[:, None], scale
-
-
-def norm_reverse(y: Tensor, scale: Tensor, g: Tensor) -> Tensor:
-    """See `compiled`."""
-    return scale[:, None] * (g - _mean(g) - y * _mean(g * y))
-
-
-def norm_second(y: Tensor, scale: Tensor, g: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """See `compiled`."""
-    g_part, c_part = g - _mean(g), c - _mean(c)
-    a, b = _mean(g * y), _mean(c * y)
-    bend = (_mean(g_part * c_part) - 3.0 * a * b) * y + b * g_part + a * c_part
-    return norm_reverse(y, scale, c), -scale.square()[:, None] * bend
-
-
 def _turns(g: PairGeometry, width: int, terms: int = SPLINES) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Some of the pairs at a time, with their atoms."""
     step = max(1, LARGEST // max(1, width * max(terms, SPLINES)))
@@ -226,16 +152,3 @@ def _into_rows(out: Tensor, g: PairGeometry, part: slice, values: Tensor) -> Non
 def _moved(g: PairGeometry, on: Sphere, u: Tensor, part: slice) -> tuple[Tensor, Tensor]:
     """Changes (p,) of the distances and (p, h) of the harmonics where vectors move along u."""
     return (u[part] * g.units[part]).sum(dim=1), torch.einsum("pa,pah->ph", u[part], on.slopes[part])
-
-
-def _slope_and_bend(kind: str, x: Tensor) -> tuple[Tensor, Tensor]:
-    """f'(x) and f''(x)"""
-    if kind == "silu":
-        s = x.sigmoid()
-        return s * (1.0 + x * (1.0 - s)), s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s))
-    slope = (x.square() + 1.0).rsqrt()
-    return slope, -x * slope**3
-
-
-def _mean(x: Tensor) -> Tensor:
-    return x.mean(dim=1, keepdim=True)

@@ -19,26 +19,15 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ru_calc.operators.geometry import ORDERS, SPLINES, PairGeometry
 from ru_calc.operators.torch_forms import (
-    activation,
-    activation_reverse,
-    activation_second,
     density,
     density_slopes,
     density_table,
-    invariants,
-    invariants_reverse,
-    invariants_second,
-    norm,
-    norm_reverse,
-    norm_second,
     pair_harmonics,
     pair_weights,
 )  # fmt: skip
 
 __all__ = [
-    "activation", "activation_reverse", "activation_second", "density", "density_slopes", "density_table", "edge",
-    "invariants", "invariants_reverse", "invariants_second", "node", "norm", "norm_reverse", "norm_second",
-    "pair_harmonics", "pair_weights", "table",
+    "density", "density_slopes", "density_table", "edge", "node", "pair_harmonics", "pair_weights", "table",
 ]  # fmt: skip
 
 # Pairs at a time and warps of a program.  Never timed.

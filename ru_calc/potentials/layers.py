@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ru_calc.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
-from ru_calc.operators.chains import Linear, Norm, Pointwise, Stage, plain_chain, run_chain
 from ru_calc.operators.plain import Constant, SphericalHarmonics, smooth_step
 from ru_calc.potentials.pairs import Pairs
 
@@ -110,36 +107,3 @@ def dense(*widths: int) -> nn.Sequential:
     for k, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers += [nn.SiLU()] * (k > 0) + [nn.Linear(fan_in, fan_out)]
     return nn.Sequential(*layers)
-
-
-def run_layers(layers: Iterable[nn.Module | str], x: Tensor, forms: ModuleType | None = None) -> Tensor:
-    """What layers in a row make of x (n, c).
-
-    Args:
-        layers: linear ones, layer normalisations, `nn.SiLU`, or the name of an activation: `silu`, `asinh`.
-        forms: see `Pairs`.
-    """
-    stages: list[Stage] = []
-    weights: list[Tensor] = []
-    for layer in layers:
-        if isinstance(layer, nn.Identity):
-            continue
-        stages.append(_stage(layer))
-        if not isinstance(layer, str):
-            weights += layer.parameters()
-    if forms is not None:
-        return run_chain(forms, tuple(stages), x, weights)
-    return plain_chain(stages)(x, *weights)[0]
-
-
-def _stage(layer: nn.Module | str) -> Stage:
-    match layer:
-        case nn.Linear():
-            return Linear()
-        case nn.LayerNorm():
-            return Norm(layer.eps)
-        case nn.SiLU():
-            return Pointwise("silu")
-        case str():
-            return Pointwise(layer)
-    raise TypeError(f"{layer} is no stage of a chain")

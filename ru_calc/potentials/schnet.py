@@ -33,13 +33,12 @@ from torch import Tensor, nn
 from ru_calc.constants import NORM_EPS
 from ru_calc.errors import SettingsError
 from ru_calc.operators import compiled
-from ru_calc.operators.chains import Invariants
 from ru_calc.operators.geometry import RadialGrid
 from ru_calc.operators.network import NetworkPlan, network_energies
 from ru_calc.operators.plain import plain_invariants
 from ru_calc.operators.plans import InvariantPlan
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
-from ru_calc.potentials.layers import AtomicDensity, dense, run_layers
+from ru_calc.potentials.layers import AtomicDensity, dense
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.radial import RadialFunctions
 
@@ -73,7 +72,7 @@ class SchNetSettings(AnchoredSettings):
     l_max: int = 4
     triple: int = 16
     layer_norm: bool = True
-    spline_intervals: int = 128
+    spline_intervals: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,19 +112,10 @@ class AngularEmbedding(nn.Module):
         """(n, n + 2 triple) all mixings of the radial index."""
         return torch.cat([self.mix, self.mix_once, self.mix_twice], dim=1) if self.plan.triple else self.mix
 
-    @property
-    def layers(self) -> list[nn.Module | str]:
-        """From the invariants to the features."""
-        return ["asinh", *self.dense]
-
     def forward(self, pairs: Pairs, radial: RadialFunctions) -> Tensor:
         """(n_atoms, channels)."""
         density = radial.density(self.radial, pairs, self.density)
-        if pairs.forms is None:
-            features = plain_invariants(self.plan, density, density @ self.mixing)
-        else:
-            features, _ = Invariants.apply(pairs.forms, self.plan, density, self.mixing)
-        return run_layers(self.layers, features, pairs.forms)
+        return self.dense(torch.asinh(plain_invariants(self.plan, density, density @ self.mixing)))
 
 
 class InteractionBlock(nn.Module):
@@ -143,7 +133,7 @@ class InteractionBlock(nn.Module):
     def forward(self, x: Tensor, pairs: Pairs, radial: RadialFunctions) -> Tensor:
         """(n_atoms, channels) new features."""
         messages = radial.messages(self.filter, pairs, self.incoming(x))
-        return x + run_layers([self.dense1, self.norm, "silu", self.dense2], messages, pairs.forms)
+        return x + self.dense2(nn.functional.silu(self.norm(self.dense1(messages))))
 
 
 class SchNet(AnchoredPotential):
@@ -177,7 +167,7 @@ class SchNet(AnchoredPotential):
             x = self.embedding.weight.expand(pairs.n_atoms, -1)
         for block in self.blocks:
             x = block(x, pairs, self.radial)
-        return run_layers(self.energy, x, pairs.forms).squeeze(1)
+        return self.energy(x).squeeze(1)
 
     @property
     def plan(self) -> NetworkPlan:

@@ -24,7 +24,7 @@ ONE_AT_A_TIME: dict[str, tuple[Any, ...]] = {
     "model.switch_A": (0.8, 2.0),
     "model.n_radial": (12, 32),
     "model.filter_hidden": (32, 128),
-    "model.spline_intervals": (48, 64, 256),
+    "model.spline_intervals": (32, 128, 256),
     "model.angular_radial": (8, 24),
     "model.l_max": (2, 3, 5),
     "model.triple": (0, 8, 24),
@@ -42,6 +42,9 @@ HALVED_AND_DOUBLED = {
     "rates": ("rate_embedding", "rate_blocks", "rate_readout"),
 }
 TOGETHER: Trials = {
+    "batch-and-rates-double": {
+        "batch_pairs": 1560, "rate_embedding": 2e-3, "rate_blocks": 2e-3, "rate_readout": 2e-3,
+    },
     "plain": {"model.angular": False, "model.blocks": 3},
     "small": {"model.channels": 64, "model.l_max": 3, "model.readout": [32]},
     "smaller": {

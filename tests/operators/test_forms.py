@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +22,9 @@ if DEVICE.type == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, which nothing else has done by now
 
 from ru_calc import kernels  # noqa: E402
-from ru_calc.harmonics import triple_couplings  # noqa: E402
 from ru_calc.operators import compiled, torch_forms  # noqa: E402
 from ru_calc.operators.geometry import ORDERS, SPLINES, PairGeometry, RadialGrid, Sphere  # noqa: E402
 from ru_calc.operators.plain import SphericalHarmonics  # noqa: E402
-from ru_calc.operators.plans import InvariantPlan  # noqa: E402
 from ru_calc.splines import spline_values  # noqa: E402
 
 triton_forms: ModuleType | None
@@ -43,7 +41,6 @@ DTYPES = [torch.float64, torch.float32]
 WIDTHS = [1, 3, 20, 128, 130]
 NEAR = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the largest number
 GRID = RadialGrid(cutoff_A=3.3, switch_A=0.9, intervals=6)
-PLANS = [InvariantPlan(4, 3, 3), InvariantPlan(5, 2, 0), InvariantPlan(20, 4, 17), InvariantPlan(1, 0, 1)]
 REFUSALS = (RuntimeError, TypeError, ValueError, BufferError)
 
 
@@ -321,74 +318,6 @@ def test_harmonics_and_their_slopes(form: Form, dtype: torch.dtype, l_max: int) 
     assert_near(form.module.pair_harmonics(-vectors, l_max)[0], y * on.parity, dtype)
 
 
-def written_out(plan: InvariantPlan, a: Tensor, m: Tensor) -> Tensor:
-    """Invariants term by term, of all triples of harmonics in any order."""
-    once, twice = m[:, :, plan.radial : plan.radial + plan.triple], m[:, :, plan.radial + plan.triple :]
-    parts = [a[:, 0]]
-    for degree in range(plan.l_max + 1):
-        rows = range(degree**2, (degree + 1) ** 2)
-        parts.append(sum(a[:, k] * a[:, k] for k in rows) / len(rows))
-        parts.append(sum(a[:, k] * m[:, k, : plan.radial] for k in rows) / len(rows))
-    for _, terms in triple_couplings(plan.l_max) if plan.triple else ():
-        parts.append(sum(w * once[:, int(i)] * twice[:, int(j)] * twice[:, int(k)] for i, j, k, w in terms))
-    return torch.cat(parts, dim=1)
-
-
-def derivatives(function: Callable[..., Tensor], inputs: list[Tensor], bar: Tensor, adjoints: list[Tensor]) -> tuple:
-    """Value, adjoints of the inputs, and adjoints of `bar` and of the inputs from those of the inputs' adjoints."""
-    inputs, bar = [x.detach().double().requires_grad_() for x in inputs], bar.double().requires_grad_()
-    value = function(*inputs)
-    first = torch.autograd.grad(value, inputs, bar, create_graph=True)
-    second = torch.autograd.grad(first, [bar, *inputs], [x.double() for x in adjoints])
-    return value, first, second
-
-
-@pytest.mark.parametrize("atoms", [0, 3])
-@pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_invariants(form: Form, dtype: torch.dtype, plan: InvariantPlan, atoms: int) -> None:
-    h, mixed, run = (plan.l_max + 1) ** 2, plan.radial + 2 * plan.triple, form.module
-    a, p = (form.random(dtype, atoms, h, plan.radial, seed=k) for k in (0, 1))
-    m, q = (form.random(dtype, atoms, h, mixed, seed=k) for k in (2, 3))
-    bar = form.random(dtype, atoms, plan.features)
-    value, first, second = derivatives(lambda *x: written_out(plan, *x), [a, m], bar, [p, q])
-    assert_near(run.invariants(plan, a, m), value, dtype)
-    assert_near(run.invariants_reverse(plan, a, m, bar), first, dtype)
-    assert_near(run.invariants_second(plan, a, m, bar, p, q), second, dtype)
-
-
-ACTIVATIONS = {"silu": lambda x: x / (1.0 + torch.exp(-x)), "asinh": torch.asinh}
-
-
-@pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_activations(form: Form, dtype: torch.dtype, kind: str) -> None:
-    run = form.module
-    x = torch.cat([torch.linspace(-30, 30, 31), torch.tensor([0.0, 1e-9, -1e-9, 1e-3, 80.0, -80.0])]).to(
-        form.device, dtype
-    )
-    for here in (x, x[:0], x[:36].view(4, 9), x[:36].view(4, 9).T):
-        g, c = (form.random(dtype, *here.shape, seed=k) for k in (0, 1))
-        value, (first,), second = derivatives(ACTIVATIONS[kind], [here], g, [c])
-        assert_near(run.activation(kind, here).contiguous(), value, dtype)
-        assert_near(run.activation_reverse(kind, here, g).contiguous(), first, dtype)
-        assert_near(tuple(x.contiguous() for x in run.activation_second(kind, here, g, c)), second, dtype)
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_norm(form: Form, dtype: torch.dtype, width: int) -> None:
-    x, g, c = (form.random(dtype, 7, width, seed=k) for k in range(3))
-    x[2], eps = 0.5, 1e-2  # a row without spread
-
-    def norm(x: Tensor) -> Tensor:
-        return (x - x.mean(dim=1, keepdim=True)) / (x.var(dim=1, keepdim=True, correction=0) + eps).sqrt()
-
-    value, (first,), second = derivatives(norm, [x], g, [c])
-    y, scale = form.module.norm(x, eps)
-    assert_near(y, value, dtype)
-    assert_near(scale, (x.double().var(dim=1, correction=0) + eps).rsqrt(), dtype)
-    assert_near(form.module.norm_reverse(y, scale, g), first, dtype)
-    assert_near(form.module.norm_second(y, scale, g, c), second, dtype)
-
-
 @NO_TRITON
 def test_triton_has_every_function() -> None:
     def functions(module: Any) -> dict[str, Any]:
@@ -467,7 +396,7 @@ def test_a_missing_argument_is_refused(compiled_form: Form) -> None:
 
 def test_compiled_operators_refuse_tensors_that_do_not_fit(compiled_form: Form) -> None:
     g = geometry(compiled_form, torch.float64)
-    on, plan, e = g.sphere(2), InvariantPlan(4, 3, 3), torch.ones(23).double()
+    on, e = g.sphere(2), torch.ones(23).double()
     good, table = compiled_form.random(torch.float64, 7, 3), compiled_form.random(torch.float64, GRID.rows, 3)
     bar = compiled_form.random(torch.float64, 7, 9, 3)
     for h in (good[:6], good[:, :2], good.float(), good.half(), good.bfloat16(), good.long(), good.int(), good.bool()):
@@ -488,17 +417,10 @@ def test_compiled_operators_refuse_tensors_that_do_not_fit(compiled_form: Form) 
         lambda: compiled.density(replace(g, n_atoms=4), on, None, table),
         lambda: compiled.density_slopes(g, on, bar[:6], table),
         lambda: compiled.density_table(g, on, None, bar[:, :8]),
-        lambda: compiled.invariants(plan, torch.ones(2, 16, 4), torch.ones(2, 16, 9)),
-        lambda: compiled.invariants_reverse(plan, torch.ones(2, 16, 4), torch.ones(2, 16, 10), torch.ones(2, 30)),
-        lambda: compiled.invariants(InvariantPlan(4, -3, 0), torch.ones(2, 4, 4), torch.ones(2, 4, 4)),
         lambda: compiled.pair_harmonics(g.vectors, -1),
         lambda: kernels.fastest().pair_harmonics(64, 2**16 - 1, np.zeros(0), *3 * [np.zeros(0)]),
         lambda: compiled.pair_weights(g.vectors, RadialGrid(3.3, 0.9, 0)),
         lambda: compiled.pair_weights(g.vectors.half(), GRID),
-        lambda: compiled.activation_reverse("silu", good, good[:6]),
-        lambda: compiled.activation("silu", good.half()),
-        lambda: compiled.norm(good[:, :0], 1e-5),
-        lambda: compiled.norm_reverse(good, good[:6, 0], good),
     ):
         with pytest.raises(REFUSALS):
             call()

@@ -1,4 +1,4 @@
-// The Python functions of training.hpp and pointwise.hpp.  Each takes 32 or 64 (bits of its numbers) first, then arrays,
+// The Python functions of training.hpp and tape.hpp.  Each takes 32 or 64 (bits of its numbers) first, then arrays,
 // and fills or adds to the last ones.  Sizes and indices are checked: nothing here leaves its arrays.
 #pragma once
 #include "tape.hpp"
@@ -189,59 +189,6 @@ template <class T> Invariants<T> invariants_of(Arguments& from) {
     return made;
 }
 
-// (a, m) -> f; with f_bar: a_bar and m_bar; with p and q as well: f_out, a_out, m_out
-template <class T, int Derivative> void call_invariants(Arguments& from) {
-    const Invariants<T> it = invariants_of<T>(from);
-    const int64_t wide = it.harmonics() * it.n, mixed = it.harmonics() * it.mixed(), features = it.features();
-    const T* a = from.array<T>(-1);
-    const int64_t atoms = wide ? from.last() / wide : 0;
-    const T* m = from.array<T>(atoms * mixed);
-    const T* f_bar = Derivative > 0 ? from.array<T>(atoms * features) : nullptr;
-    const T* p = Derivative > 1 ? from.array<T>(atoms * wide) : nullptr;
-    const T* q = Derivative > 1 ? from.array<T>(atoms * mixed) : nullptr;
-    T* f = Derivative != 1 ? from.array<T>(atoms * features, true) : nullptr;
-    T* a_out = Derivative > 0 ? from.array<T>(atoms * wide, true) : nullptr;
-    T* m_out = Derivative > 0 ? from.array<T>(atoms * mixed, true) : nullptr;
-    for (int64_t i = 0; i < atoms; ++i) {
-        const int64_t w = i * wide, x = i * mixed, k = i * features;
-        if constexpr (Derivative == 0) it.forward(a + w, m + x, f + k);
-        if constexpr (Derivative == 1) it.reverse(a + w, m + x, f_bar + k, a_out + w, m_out + x);
-        if constexpr (Derivative == 2) it.second(a + w, m + x, f_bar + k, p + w, q + x, f + k, a_out + w, m_out + x);
-    }
-}
-
-// x -> y; with g: g f'(x); with c as well: c f'(x) and c g f''(x)
-template <class T> void call_activation(Arguments& from) {
-    const auto kind = from.integer() ? Activation::asinh : Activation::silu;
-    const T* x = from.array<T>(-1);
-    const int64_t n = from.last();
-    const T *g = from.optional<T>(n), *c = from.optional<T>(n);
-    T* out = from.array<T>(n, true);
-    if (!g) activate<T>(kind, n, x, out);
-    else if (!c) activate_reverse<T>(kind, n, x, g, out);
-    else activate_second<T>(kind, n, x, g, c, out, from.array<T>(n, true));
-}
-
-template <class T> void call_norm(Arguments& from) {
-    const int64_t width = from.count(1);
-    const double eps = from.number();
-    const T* x = from.array<T>(-1);
-    const int64_t rows = from.last() / width;
-    T* y = from.array<T>(rows * width, true);
-    norm_rows<T>(rows, int(width), eps, x, y, from.array<T>(rows, true));
-}
-
-// y, scale, g -> x̄; with c as well: the adjoints of g and x
-template <class T> void call_norm_reverse(Arguments& from) {
-    const int64_t width = from.count(1);
-    const T* y = from.array<T>(-1);
-    const int64_t n = from.last(), rows = n / width;
-    const T *scale = from.array<T>(rows), *g = from.array<T>(n), *c = from.optional<T>(n);
-    T* out = from.array<T>(n, true);
-    if (!c) norm_reverse<T>(rows, int(width), y, scale, g, out);
-    else norm_second<T>(rows, int(width), y, scale, g, c, out, from.array<T>(n, true));
-}
-
 template <class T> constexpr const char* kTape = sizeof(T) == 4 ? "ru_calc.tape32" : "ru_calc.tape64";
 
 template <class T> PyObject* new_tape(Arguments& from) {
@@ -316,17 +263,12 @@ template <void (*Single)(Arguments&), void (*Double)(Arguments&)> PyObject* in_b
 }
 
 #define RU_TRAINING(name, call) {name, in_bits<call<float>, call<double>>, METH_VARARGS, "See training_module.hpp."}
-#define RU_INVARIANTS(name, d) \
-    {name, in_bits<call_invariants<float, d>, call_invariants<double, d>>, METH_VARARGS, "See training_module.hpp."}
 #define RU_PASS(name, pass) {name, tape_pass<pass>, METH_VARARGS, "See training_module.hpp."}
-#define RU_TRAINING_METHODS                                                                                       \
-    RU_TRAINING("pair_weights", call_weights), RU_TRAINING("pair_harmonics", call_harmonics),                     \
-        RU_TRAINING("node", call_node), RU_TRAINING("edge", call_edge), RU_TRAINING("table", call_table),         \
-        RU_TRAINING("density", call_density), RU_TRAINING("density_slopes", call_density_slopes),                 \
-        RU_TRAINING("density_table", call_density_table), RU_INVARIANTS("invariants", 0),                         \
-        RU_INVARIANTS("invariants_reverse", 1), RU_INVARIANTS("invariants_second", 2),                            \
-        RU_TRAINING("activation", call_activation), RU_TRAINING("norm", call_norm),                               \
-        RU_TRAINING("norm_reverse", call_norm_reverse), {"tape", make_tape, METH_VARARGS, "See tape.hpp."},       \
+#define RU_TRAINING_METHODS                                                                                   \
+    RU_TRAINING("pair_weights", call_weights), RU_TRAINING("pair_harmonics", call_harmonics),                 \
+        RU_TRAINING("node", call_node), RU_TRAINING("edge", call_edge), RU_TRAINING("table", call_table),     \
+        RU_TRAINING("density", call_density), RU_TRAINING("density_slopes", call_density_slopes),             \
+        RU_TRAINING("density_table", call_density_table), {"tape", make_tape, METH_VARARGS, "See tape.hpp."}, \
         RU_PASS("tape_forward", 0), RU_PASS("tape_reverse", 1), RU_PASS("tape_second", 2), RU_PASS("tape_finish", 3)
 
 }  // namespace
