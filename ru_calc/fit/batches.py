@@ -57,9 +57,10 @@ class PackedFrames:
         self.volumes = np.nan_to_num(structures.volumes, nan=1.0)
         self.pair_counts = np.bincount(pairs.frames, minlength=len(structures))
         self.pair_offsets = np.concatenate([[0], np.cumsum(self.pair_counts)])
-        self.vectors = pairs.vectors(structures)
+        self.vectors = self._real(pairs.vectors(structures))
         start = self.offsets[pairs.frames]
         self.first, self.second = pairs.first - start, pairs.second - start
+        self.forces, self.stress = self._real(dataset.forces), self._real(dataset.stress)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -67,12 +68,12 @@ class PackedFrames:
     def gather(self, frames: np.ndarray) -> tuple[Batch, Targets]:
         """The frames with these indices as one batch, and their labels."""
         counts, pair_counts = self.counts[frames], self.pair_counts[frames]
-        atoms = np.concatenate([np.arange(self.offsets[k], self.offsets[k + 1]) for k in frames])
-        pairs = np.concatenate([np.arange(self.pair_offsets[k], self.pair_offsets[k + 1]) for k in frames])
+        atoms = self._index(_ranges(self.offsets[frames], counts))
+        pairs = _ranges(self.pair_offsets[frames], pair_counts)
         start = np.repeat(np.concatenate([[0], np.cumsum(counts)[:-1]]), pair_counts)
         atom_frames = self._index(np.repeat(np.arange(len(frames)), counts))
         batch = Batch(
-            vectors=self._real(self.vectors[pairs]),
+            vectors=self.vectors.index_select(0, self._index(pairs)),
             first=self._index(self.first[pairs] + start),
             second=self._index(self.second[pairs] + start),
             pair_frames=self._index(np.repeat(np.arange(len(frames)), pair_counts)),
@@ -82,8 +83,8 @@ class PackedFrames:
         labels = self.dataset
         targets = Targets(
             energy=torch.from_numpy(labels.energy[frames]).to(self.device),
-            forces=self._real(labels.forces[atoms]),
-            stress=self._real(labels.stress[frames]),
+            forces=self.forces.index_select(0, atoms),
+            stress=self.stress.index_select(0, self._index(frames)),
             counts=self._real(counts),
             weight=self._real(labels.weight[frames]),
             atom_frames=atom_frames,
@@ -105,10 +106,16 @@ class PackedFrames:
         return batches
 
     def _index(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array.astype(np.int64)).to(self.device)
+        return torch.from_numpy(array.astype(np.int64, copy=False)).to(self.device)
 
     def _real(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array, dtype=float)).to(self.device, self.dtype)
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """start, start + 1, … of each range, one after another."""
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
 
 
 @dataclass

@@ -247,9 +247,18 @@ def move(
     for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
         group["lr"] = peak * rate_factor(progress, settings)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+    clip(parameters, settings.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)  # they may be views of one vector
+
+
+def clip(parameters: Sequence[nn.Parameter], most: float) -> None:
+    """Shortens the gradients so that their norm, taken together, is at most `most`."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    if norm > most:
+        torch._foreach_mul_(gradients, most / norm)
 
 
 def rate_factor(progress: float, settings: FitSettings) -> float:
