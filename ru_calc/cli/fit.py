@@ -70,7 +70,7 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
     """Settings, start and licence of a new fit."""
     from ru_calc.errors import SettingsError
     from ru_calc.fit.settings import with_changes
-    from ru_calc.fit.start import NO_LICENCE
+    from ru_calc.fit.start import NO_LICENCE, TABLES
     from ru_calc.storage import load_model
 
     changes = _changes(options)
@@ -81,7 +81,9 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
                 f"{options['init_from']} is of family {start.family} and cannot start a fit of family "
                 f"{changes['family']}; leave out --family, or --init-from"
             )
-        changes = {"family": start.family} | {f"model.{k}": v for k, v in start.hyperparameters().items()} | changes
+        # A network that was trained without tables goes on with them: a step costs a quarter.
+        own = {k: v for k, v in start.hyperparameters().items() if k not in TABLES or v}
+        changes = {"family": start.family} | {f"model.{k}": v for k, v in own.items()} | changes
     settings = with_changes(options["preset"] or "md", changes)
     return {"settings": settings, "init_from": options["init_from"], "licence": options["licence"] or NO_LICENCE}
 

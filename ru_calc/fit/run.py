@@ -23,7 +23,7 @@ from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, check_start
+from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, TABLES, check_start
 from ru_calc.fit.trainer import Trainer
 from ru_calc.neighbors import find_pairs
 from ru_calc.plots import learning_curves
@@ -155,18 +155,35 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
         for part in (train_set, job.dataset.select(split["validation"]))
     ]
     potential.to(device=job.device, dtype=dtype)
-    return Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set), job.plain)
+    trainer = Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set), job.plain)
+    if trainer.forms is None and not job.plain and settings.model.get("spline_intervals"):
+        say(
+            "the compiled operators are not there (no C++20 compiler at installation): plain torch fits the same "
+            "network, some four times slower"
+        )
+    return trainer
 
 
 def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
     if job.init_from is not None:
-        return load_model(job.init_from).potential.requires_grad_(True)
+        return _with_tables(load_model(job.init_from).potential, job.settings).requires_grad_(True)
     hyperparameters = dict(job.settings.model)
     if hyperparameters.get("atom_energy_eV") == 0.0:
         hyperparameters["atom_energy_eV"] = atom_energy(job.dataset, say)
     potential = build_potential(job.settings.family, hyperparameters)
     potential.prepare(train_set)
     return potential
+
+
+def _with_tables(start: Potential, settings: FitSettings) -> Potential:
+    """The same weights, read from tables as fine as the settings say."""
+    own = start.hyperparameters()
+    wanted = own | {name: settings.model[name] for name in TABLES if name in own and name in settings.model}
+    if wanted == own:
+        return start
+    made = build_potential(start.family, wanted).double()
+    made.load_state_dict(start.state_dict())
+    return made
 
 
 def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:

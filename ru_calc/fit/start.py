@@ -14,6 +14,7 @@ from ru_calc.fit.trainer import read_state
 from ru_calc.modelfile import complete
 from ru_calc.storage import load_model
 
+TABLES = ("spline_intervals",)  # hyper-parameters that the weights do not depend on
 SETTINGS, STATE = "settings.json", "state.safetensors"
 NO_LICENCE = "not stated"
 
@@ -97,7 +98,8 @@ def _check_network(init_from: str, settings: FitSettings) -> None:
     start = load_model(init_from).potential
     same = {"family": settings.family, **settings.model}
     found = {"family": start.family, **start.hyperparameters()}
-    odd = [n for n in found if n != "atom_energy_eV" and n in same and _plain(found[n]) != _plain(same[n])]
+    free = ("atom_energy_eV", *TABLES)
+    odd = [n for n in found if n not in free and n in same and _plain(found[n]) != _plain(same[n])]
     if odd:
         raise SettingsError(
             f"{init_from} has {odd[0]} = {found[odd[0]]}, the settings say {same[odd[0]]}; keep the model's"
