@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from ru_calc.dataset import Dataset
 from ru_calc.derivatives import Reference
@@ -190,7 +191,7 @@ def spread_of_forces(forces: np.ndarray, labels: np.ndarray) -> dict[str, float]
         "error_rms_meV_per_A": rms[1] * factor,
         "ratio": rms[1] / rms[0] if rms[0] > 0 else float("nan"),
         "correlation": _correlation(spread, error),
-        "rank_correlation": _correlation(_ranks(spread), _ranks(error)),
+        "rank_correlation": _correlation(rankdata(spread), rankdata(error)),
     }
 
 
@@ -198,13 +199,6 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """(n,) mean rank of each value among all; equal values share theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
 
 
 def report(result: Mapping[str, Any]) -> str:
