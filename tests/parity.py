@@ -30,6 +30,7 @@ MODELS: dict[str, dict] = {
     "angular, one block, linear": dict(blocks=1, readout=(), triple=0),
     "angular, no norm": dict(layer_norm=False, l_max=2),
     "angular, no blocks": dict(blocks=0),
+    "angular, lowest degree": dict(l_max=1),  # without couplings
     "no angles": dict(angular=False),
     "no angles, three blocks, no norm": dict(angular=False, blocks=3, layer_norm=False, readout=(8, 6)),
     "no angles, one block, linear": dict(angular=False, blocks=1, readout=()),

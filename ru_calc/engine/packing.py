@@ -189,4 +189,5 @@ def _padded(array: np.ndarray, *shape: int) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    return float(value) if np.ndim(value) == 0 else np.ascontiguousarray(value, dtype=np.float64)
+    # A copy: some of these arrays are cached, and whoever is given them may change them.
+    return float(value) if np.ndim(value) == 0 else np.array(value, dtype=np.float64, order="C")

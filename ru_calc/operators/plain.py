@@ -112,7 +112,7 @@ def plain_invariants(plan: InvariantPlan, a: Tensor, m: Tensor) -> Tensor:
     a, m = a.transpose(0, 1), m.transpose(0, 1)
     products = torch.cat([a.square(), a * m[:, :, :k]], dim=2)
     parts = [a[0], *(_sums_by_degree(plan.l_max).like(a) @ products.flatten(1)).view(-1, n, 2 * k).unbind(0)]
-    if triple:
+    if plan.couplings:
         once, twice = m[:, :, k : k + triple], m[:, :, k + triple :]
         index, sums = _couplings(plan.l_max)
         first, second, third = torch.from_numpy(index.values).to(a.device)

@@ -41,7 +41,7 @@ def test_widths_are_filled_up_with_zeros(name: str) -> None:
 
 def test_tables_hold_the_radial_functions_of_the_network() -> None:
     potential, made = model("angular"), packing("angular")
-    gaussians = potential.radial_basis(torch.from_numpy(DISTANCES))
+    gaussians = potential.radial.gaussians(torch.from_numpy(DISTANCES))
     with torch.no_grad():
         expected = {
             "angular_table": potential.embedding.radial(gaussians),
@@ -60,7 +60,7 @@ def test_where_all_atoms_start_alike_the_first_dense_layer_is_in_the_first_table
     potential, made = model(name), packing(name)
     block = potential.blocks[0]
     with torch.no_grad():
-        filters = block.filter(potential.radial_basis(torch.from_numpy(DISTANCES)))
+        filters = block.filter(potential.radial.gaussians(torch.from_numpy(DISTANCES)))
         expected = block.dense1(filters * block.incoming(potential.embedding.weight[0])) - block.dense1.bias
     arrays = made.arrays(1024)
     assert "source_0_in" not in arrays and "source_1_in" in arrays

@@ -29,13 +29,11 @@ template <class T> struct Layer {
     Weight<T> first, second;  // matrix and bias; scale and offset
     double eps = 0;
     Matrix<T> matrix;
-    std::vector<T> x, kept, scale, g, z_bar;  // input; of the norm: its rows and factors; adjoint of the output; z̄
+    Rows<T> x, kept, scale, g, z_bar;  // input; of the norm: its rows and factors; adjoint of the output; z̄
 
     bool linear() const { return kind == Kind::linear; }
     Activation activation() const { return kind == Kind::silu ? Activation::silu : Activation::asinh; }
 };
-
-template <class T> using Rows = std::vector<T>;
 
 // Layers in a row; see the top for the four passes.
 template <class T> struct Chain {
@@ -48,14 +46,15 @@ template <class T> struct Chain {
         n = atoms;
         for (auto& layer : layers) {
             layer.x = std::move(x);
-            x.assign(n * layer.out, T(0));
+            x = Rows<T>(n * layer.out);
             switch (layer.kind) {
                 case Kind::linear:
                     layer.matrix.set(layer.first.value, layer.out, layer.in);
-                    if (layer.second.value)
+                    if (layer.second.value) {
                         for (int64_t i = 0; i < n; ++i)
                             std::copy(layer.second.value, layer.second.value + layer.out, x.data() + i * layer.out);
-                    layer.matrix.apply(n, layer.x.data(), x.data());
+                        layer.matrix.template apply<true>(n, layer.x.data(), x.data());
+                    } else layer.matrix.apply(n, layer.x.data(), x.data());
                     break;
                 case Kind::norm:
                     layer.kept.resize(n * layer.in), layer.scale.resize(n);
@@ -92,7 +91,7 @@ template <class T> struct Chain {
                     const Rows<T> scaled = by_columns(layer.g, layer);
                     norm_second<T>(n, layer.in, layer.kept.data(), layer.scale.data(), scaled.data(), t.data(), out.data(),
                                    layer.z_bar.data());
-                    for (int64_t i = 0; i < n * layer.in; ++i) layer.first.bar[i % layer.in] += layer.g[i] * out[i];
+                    add_products(n, layer.in, layer.g.data(), out.data(), layer.first.bar);
                     out = by_columns(out, layer);
                     break;
                 }
@@ -110,7 +109,7 @@ template <class T> struct Chain {
     Rows<T> finish(Rows<T> g) {
         for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
             if (layer->kind == Kind::norm)
-                for (int64_t i = 0; i < n * layer->in; ++i) layer->first.bar[i % layer->in] += g[i] * layer->kept[i];
+                add_products(n, layer->in, g.data(), layer->kept.data(), layer->first.bar);
             if (layer->linear()) add_outer<T>(n, layer->out, layer->in, g.data(), layer->x.data(), layer->first.bar);
             if (layer->second.bar) add_rows<T>(n, layer->out, g.data(), layer->second.bar);
             g = adjoint(*layer, g);
@@ -121,6 +120,11 @@ template <class T> struct Chain {
     }
 
   private:
+    static void add_products(int64_t n, int width, const T* a, const T* b, T* sums) {
+        for (int64_t i = 0; i < n; ++i, a += width, b += width)
+            for (int k = 0; k < width; ++k) sums[k] += a[k] * b[k];
+    }
+
     Rows<T> by_columns(const Rows<T>& rows, const Layer<T>& layer) const {
         Rows<T> made(rows.size());
         for (size_t i = 0; i < rows.size(); i += layer.in)
@@ -218,7 +222,7 @@ template <class T> class Tape {
             for (int64_t i = 0; i < at.atoms; ++i) std::copy(start_.value, start_.value + c, x.data() + i * c);
         for (auto& block : blocks_) {
             block.h = block.incoming.forward(at.atoms, x);
-            Rows<T> m(at.atoms * c);
+            Rows<T> m = zeros<T>(at.atoms * c);
             node_sums<T>(at.pairs, 0, nullptr, block.h.data(), block.table.value, c, m.data());
             add(x, block.chain.forward(at.atoms, std::move(m)));
         }
@@ -229,7 +233,7 @@ template <class T> class Tape {
     // slopes (pairs, 3) += ∂(Σ bar E)/∂r_ij
     void reverse(const Surroundings<T>& at, const T* bar, T* slopes) {
         const int c = shape_.channels;
-        Rows<T> x = readout_.reverse(Rows<T>(bar, bar + at.atoms)), along(at.pairs.n);
+        Rows<T> x = readout_.reverse(Rows<T>(bar, bar + at.atoms)), along = zeros<T>(at.pairs.n);
         for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
             block->m_bar = block->chain.reverse(x);
             block->h_bar.assign(at.atoms * c, T(0)), block->h_second.clear();
@@ -241,7 +245,7 @@ template <class T> class Tape {
             for (int a = 0; a < 3; ++a) slopes[3 * p + a] += along[p] * at.units[3 * p + a];
         if (!shape_.angular) return;
         features_bar_ = embedding_.reverse(std::move(x));
-        density_bar_.assign(density_.size(), T(0)), mixed_bar_.assign(mixed_.size(), T(0));
+        density_bar_.resize(density_.size()), mixed_bar_.resize(mixed_.size());
         each_atom(at.atoms, [&](int64_t w, int64_t m, int64_t k) {
             invariants_.reverse(&density_[w], &mixed_[m], &features_bar_[k], &density_bar_[w], &mixed_bar_[m]);
         });
@@ -252,12 +256,12 @@ template <class T> class Tape {
     // u (pairs, 3) the adjoint of the slopes; bar (atoms) becomes that of what `reverse` took.
     void second(const Surroundings<T>& at, const T* u, T* bar) {
         const int c = shape_.channels;
-        Rows<T> t = shape_.angular ? embed_second(at, u) : Rows<T>(at.atoms * c), along(at.pairs.n);
+        Rows<T> t = shape_.angular ? embed_second(at, u) : zeros<T>(at.atoms * c), along = zeros<T>(at.pairs.n);
         for (int64_t p = 0; p < at.pairs.n; ++p)
             for (int a = 0; a < 3; ++a) along[p] += u[3 * p + a] * at.units[3 * p + a];
         for (auto& block : blocks_) {
             const Rows<T> by_h_bar = block.incoming.second(t);
-            Rows<T> by_m_bar(at.atoms * c);
+            Rows<T> by_m_bar = zeros<T>(at.atoms * c);
             const T *h = block.h.data(), *m_bar = block.m_bar.data(), *table = block.table.value;
             node_sums<T>(at.pairs, 0, nullptr, by_h_bar.data(), table, c, by_m_bar.data());
             node_sums<T>(at.pairs, 1, along.data(), h, table, c, by_m_bar.data());
@@ -277,8 +281,7 @@ template <class T> class Tape {
         Rows<T> x = readout_.finish(Rows<T>(bar, bar + at.atoms));
         for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
             const Rows<T> m_bar = block->chain.finish(x);
-            Rows<T> h_bar(at.atoms * c);
-            if (!block->h_second.empty()) h_bar = std::move(block->h_second);
+            Rows<T> h_bar = block->h_second.empty() ? zeros<T>(at.atoms * c) : std::move(block->h_second);
             block->h_second.clear();
             node_sums<T>(at.pairs, 0, nullptr, m_bar.data(), block->table.value, c, h_bar.data());
             table_sums<T>(at.pairs, 0, nullptr, m_bar.data(), block->h.data(), c, block->table.bar);
@@ -309,14 +312,14 @@ template <class T> class Tape {
     // density_bar += mixed_bar Mᵀ; M is stored (n × mixed), as the other matrices' transposes are.
     void unmix(int64_t atoms, const Rows<T>& mixed_bar, Rows<T>& density_bar) {
         const int64_t rows = atoms * invariants_.harmonics();
-        mixing_.layers[0].matrix.apply(rows, mixed_bar.data(), density_bar.data());
+        mixing_.layers[0].matrix.template apply<true>(rows, mixed_bar.data(), density_bar.data());
     }
 
     Rows<T> embed(const Surroundings<T>& at) {
         const int64_t rows = at.atoms * invariants_.harmonics();
         auto& mixing = mixing_.layers[0];
         mixing.matrix.set(mixing.first.value, invariants_.n, invariants_.mixed());
-        density_.assign(rows * invariants_.n, T(0)), mixed_.assign(rows * invariants_.mixed(), T(0));
+        density_.assign(rows * invariants_.n, T(0)), mixed_.resize(rows * invariants_.mixed());
         density_sums<T, false>(at.pairs, at.sphere, nullptr, radial_.value, shape_.radial, density_.data());
         mixing.matrix.back(rows, density_.data(), mixed_.data());
         Rows<T> features(at.atoms * invariants_.features());
@@ -328,7 +331,7 @@ template <class T> class Tape {
     Rows<T> embed_second(const Surroundings<T>& at, const T* u) {
         const int64_t rows = at.atoms * invariants_.harmonics();
         auto& mixing = mixing_.layers[0];
-        Rows<T> t(density_.size()), q(mixed_.size()), by_features(features_bar_.size());
+        Rows<T> t = zeros<T>(density_.size()), q(mixed_.size()), by_features(features_bar_.size());
         density_sums<T, true>(at.pairs, at.sphere, u, radial_.value, shape_.radial, t.data());
         density_table<T, true>(at.pairs, at.sphere, u, density_bar_.data(), shape_.radial, radial_.bar);
         mixing.matrix.back(rows, t.data(), q.data());
