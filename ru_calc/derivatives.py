@@ -86,7 +86,8 @@ def differentiate(
             energies = potential.atomic_energies(pairs)
         slope = None
         if slopes:
-            (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=training)
+            # Without blocks and angles, and with no atoms within a core, energies do not depend on vectors.
+            (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=training, materialize_grads=True)
         energy, by_slope, stress = Assembly.apply(batch, energies, slope, "forces" in want, "stress" in want)
     return Prediction(energy, energies, by_slope if slopes else forces, stress if slopes else None)
 

@@ -47,6 +47,14 @@ def small_model(seed: int = 0, **changes) -> SchNet:
         return SchNet(small_settings(**changes)).double()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neighbour lists are kept in a folder of this session, not in the user's, also by commands that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RU_CALC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
     """A file of a small model."""

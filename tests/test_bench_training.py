@@ -40,6 +40,7 @@ from ru_calc.dataset import read_dataset
 from ru_calc.dataset.hdf5 import write_dataset
 from ru_calc.errors import SettingsError
 from ru_calc.fit.trainer import Trainer
+from ru_calc.potentials.schnet import SchNetSettings
 from ru_calc.speed import Times
 
 needs_schnetpack = pytest.mark.skipif(find_spec("schnetpack") is None, reason="schnetpack is not installed")
@@ -115,7 +116,7 @@ def test_each_network_is_fitted_on_three_paths_and_plain_schnet_has_a_peer(setti
 def test_without_changes_the_networks_are_those_that_fit_makes():
     found = entries(TrainingSettings())
     assert found[0].settings.model["channels"] == found[3].settings.model["channels"] == 128
-    assert found[0].settings.model["spline_intervals"] == 128
+    assert found[0].settings.model["spline_intervals"] == SchNetSettings().spline_intervals
 
 
 @pytest.mark.parametrize("change", [{"batches": 0}, {"rounds": 0}])

@@ -36,7 +36,20 @@ from ru_calc.potentials import FAMILIES, Pairs, Potential, build_potential
 from ru_calc.structures import Structures
 
 FRAMES = frames()
-CONSERVATIVE = [name for name, (potential, _) in FAMILIES.items() if potential.conservative]
+# Families, and what stands beside them: other settings of one, by which much of it runs another way.
+OTHER_SETTINGS: dict[str, tuple[str, dict[str, object]]] = {"schnet from tables": ("schnet", {"spline_intervals": 32})}
+KINDS = {**{name: (name, {}) for name in FAMILIES}, **OTHER_SETTINGS}
+CONSERVATIVE = [kind for kind, (name, _) in KINDS.items() if FAMILIES[name][0].conservative]
+
+
+def made(kind: str, **changes: object) -> Potential:
+    name, settings = KINDS[kind]
+    return small_potential(name, **settings, **changes)
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -45,13 +58,13 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def evaluate(family: str) -> Evaluate:
-    return evaluator(small_potential(family))
+def evaluate(kind: str) -> Evaluate:
+    return evaluator(made(kind))
 
 
 @pytest.fixture(scope="module", params=CONSERVATIVE)
 def conservative(request: pytest.FixtureRequest) -> Evaluate:
-    return evaluator(small_potential(request.param))
+    return evaluator(made(request.param))
 
 
 def test_a_family_names_itself_and_its_settings(family: str) -> None:
@@ -63,10 +76,10 @@ def test_a_family_names_itself_and_its_settings(family: str) -> None:
         settings().cutoff_A = 1.0
 
 
-def test_hyperparameters_are_plain_and_build_an_equal_module(family: str) -> None:
-    model = small_potential(family)
+def test_hyperparameters_are_plain_and_build_an_equal_module(kind: str) -> None:
+    model = made(kind)
     plain = json.loads(json.dumps(model.hyperparameters()))
-    twin = build_potential(family, plain).double().eval()
+    twin = build_potential(model.family, plain).double().eval()
     twin.load_state_dict(model.state_dict())
     assert twin.settings == model.settings
     assert_same(evaluator(twin)(FRAMES["hcp"]), evaluator(model)(FRAMES["hcp"]))
@@ -79,8 +92,8 @@ def test_unknown_families_and_hyperparameters_are_refused(family: str) -> None:
         build_potential(family, {"nonesuch": 1})
 
 
-def test_a_model_pickles_and_copies(family: str) -> None:
-    model = small_potential(family)
+def test_a_model_pickles_and_copies(kind: str) -> None:
+    model = made(kind)
     expected = evaluator(model)(FRAMES["hcp"])
     assert_same(evaluator(pickle.loads(pickle.dumps(model)))(FRAMES["hcp"]), expected)
     assert_same(evaluator(copy.deepcopy(model))(FRAMES["hcp"]), expected)
@@ -116,21 +129,21 @@ def test_every_kind_of_frame_is_served(evaluate: Evaluate) -> None:
         assert prediction.energy[0] == pytest.approx(prediction.energies.sum(), abs=1e-10)
 
 
-def test_float32_agrees(family: str, evaluate: Evaluate) -> None:
+def test_float32_agrees(kind: str, evaluate: Evaluate) -> None:
     for name in ("hcp", "dimer"):
-        assert_same(evaluator(small_potential(family), "float32")(FRAMES[name]), evaluate(FRAMES[name]), "float32")
+        assert_same(evaluator(made(kind), "float32")(FRAMES[name]), evaluate(FRAMES[name]), "float32")
 
 
-def test_pairs_beyond_the_cutoff_change_nothing(family: str) -> None:
-    model, structures = small_potential(family), Structures.from_atoms(FRAMES["hcp"])
+def test_pairs_beyond_the_cutoff_change_nothing(kind: str) -> None:
+    model, structures = made(kind), Structures.from_atoms(FRAMES["hcp"])
     near, wide = (find_pairs(structures, model.cutoff_A + extra) for extra in (0.0, 0.8))
     assert len(wide) > len(near)
     reference = Reference(model)
     assert_same(reference.predict(structures, wide), reference.predict(structures, near))
 
 
-def test_a_family_that_is_not_conservative_predicts_no_stress(family: str, evaluate: Evaluate) -> None:
-    assert (evaluate(FRAMES["hcp"]).stress is None) == (family not in CONSERVATIVE)
+def test_a_family_that_is_not_conservative_predicts_no_stress(kind: str, evaluate: Evaluate) -> None:
+    assert (evaluate(FRAMES["hcp"]).stress is None) == (kind not in CONSERVATIVE)
 
 
 # What only a conservative family promises
@@ -153,9 +166,9 @@ def test_dynamics_conserves_energy(conservative: Evaluate) -> None:
     check_energy_is_conserved(conservative, FRAMES["hcp"])
 
 
-@pytest.mark.parametrize("family", CONSERVATIVE)
-def test_a_lone_atom_has_its_own_energy(family: str) -> None:
-    model = small_potential(family, atom_energy_eV=-1.75)
+@pytest.mark.parametrize("kind", CONSERVATIVE)
+def test_a_lone_atom_has_its_own_energy(kind: str) -> None:
+    model = made(kind, atom_energy_eV=-1.75)
     assert evaluator(model)(FRAMES["lone"]).energy[0] == pytest.approx(-1.75, abs=1e-12)
 
 

@@ -27,7 +27,7 @@ from checks import (
     small_potential,
 )
 
-from ru_calc.derivatives import Batch, Reference, differentiate
+from ru_calc.derivatives import Assembly, Batch, Reference, differentiate
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials import Pairs, Potential
@@ -376,3 +376,63 @@ def test_training_keeps_the_graph_of_forces_and_stress() -> None:
     weight = model.blocks[0].filter[0].weight
     assert weight.grad is not None
     assert weight.grad.abs().max() > 0
+
+
+# Energies, forces and stress from slopes
+
+
+def batch_and_slopes() -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    structures = Structures.from_atoms([FRAMES["two atoms"], FRAMES["one atom"]])
+    batch = Batch.from_structures(structures, find_pairs(structures, 3.3), torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    energies, slopes = (
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((3,), batch.vectors.shape)
+    )
+    return batch, energies, slopes
+
+
+@pytest.mark.parametrize(("forces", "stress"), [(True, True), (True, False), (False, True), (False, False)])
+def test_the_assembly_has_the_derivatives_of_finite_differences(forces: bool, stress: bool) -> None:
+    batch, energies, slopes = batch_and_slopes()
+
+    def assembled(energies: torch.Tensor, slopes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(part for part in Assembly.apply(batch, energies, slopes, forces, stress) if part is not None)
+
+    assert len(assembled(energies, slopes)) == 1 + forces + stress
+    assert torch.autograd.gradcheck(assembled, (energies, slopes))
+
+
+def test_the_assembly_sums_pair_by_pair() -> None:
+    batch, energies, slopes = batch_and_slopes()
+    energy, forces, stress = Assembly.apply(batch, energies, slopes, True, True)
+    expected_forces, virial = torch.zeros(3, 3).double(), torch.zeros(2, 3, 3).double()
+    for i, j, frame, vector, slope in zip(
+        batch.first, batch.second, batch.pair_frames, batch.vectors, slopes.detach(), strict=True
+    ):
+        expected_forces[i] += slope
+        expected_forces[j] -= slope
+        virial[frame] += torch.outer(vector, slope) / batch.volumes[frame]
+    virial = 0.5 * (virial + virial.mT)
+    torch.testing.assert_close(energy, torch.stack([energies[:2].sum(), energies[2]]))
+    torch.testing.assert_close(forces, expected_forces)
+    for column, (a, b) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        torch.testing.assert_close(stress[:, column], virial[:, a, b])
+
+
+def test_energies_alone_need_no_slopes() -> None:
+    batch, energies, _ = batch_and_slopes()
+    energy, forces, stress = Assembly.apply(batch, energies, None, True, True)
+    assert forces is None and stress is None
+    energy[1].backward()
+    assert energies.grad.tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_energies_that_no_position_enters_have_no_forces(training: bool) -> None:
+    model = small_potential(angular=False, blocks=0)
+    structures = Structures.from_atoms(FRAMES["hcp"])
+    batch = Batch.from_structures(structures, find_pairs(structures, 5.0), torch.float64)
+    for frozen in (False, True):
+        prediction = differentiate(model.requires_grad_(not frozen), batch, WANTED, training)
+        assert not prediction.forces.any() and not prediction.stress.any()

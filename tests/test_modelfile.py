@@ -23,6 +23,8 @@ from ru_calc.modelfile import (
     read_header,
     read_model_file,
 )
+from ru_calc.potentials.schnet import SchNetSettings
+from ru_calc.storage import load_model, save_model
 
 
 def test_a_file_says_what_it_is_and_holds_its_weights(model_file: Path) -> None:
@@ -110,6 +112,32 @@ def test_a_header_of_another_version_is_refused(model_file: Path) -> None:
     rewritten(model_file, lambda header, _: header.update(version=2))
     with pytest.raises(ModelError, match="version 2; this version reads 'ru-calc/model' version 1"):
         read_model_file(model_file)
+
+
+# Files from before something was a choice
+
+
+def test_a_header_without_tables_is_of_a_network_without_tables(model_file: Path) -> None:
+    """Whatever a new fit would take."""
+    assert SchNetSettings().spline_intervals > 0
+    rewritten(model_file, lambda header, _: header["hyperparameters"].pop("spline_intervals"))
+    assert read_header(model_file)["hyperparameters"]["spline_intervals"] == 0
+    stored = load_model(model_file)
+    assert stored.potential.settings.spline_intervals == 0
+    read_model_file(model_file).check_golden(Reference(stored.potential).predict(golden_structures()).energy)
+
+
+def test_a_header_with_tables_keeps_them(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.safetensors", small_model(spline_intervals=32), {})
+    stored = load_model(tmp_path / "m.safetensors")
+    assert stored.potential.settings.spline_intervals == 32
+    read_model_file(stored.path).check_golden(Reference(stored.potential).predict(golden_structures()).energy)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_shipped_models_have_their_golden_energies(name: str) -> None:
+    energies = Reference(load_model(name).potential).predict(golden_structures()).energy
+    read_model_file(name).check_golden(energies)
 
 
 # Golden predictions

@@ -67,7 +67,7 @@ def invariants_reverse(
 def _triples_reverse(angular: Angular, factors: Tensor, sums: Tensor, f_bar: Tensor) -> list[Tensor]:
     once, twice = factors.split(angular.triple, dim=2)
     b, c = angular.products
-    bar = angular.couple.T @ f_bar.view(-1, angular.couplings, angular.triple)
+    bar = angular.couple.T @ f_bar.view(len(f_bar), angular.couplings, angular.triple)
     products = angular.group_sums.T @ (bar * once.index_select(1, angular.group_factor))
     by_b, by_c = products * twice.index_select(1, c), products * twice.index_select(1, b)
     return [angular.spread_a @ (bar * sums), angular.spread_b @ by_b + angular.spread_c @ by_c]

@@ -107,7 +107,7 @@ class AnchoredPotential(Potential):
         network = self.network(wide)
         energies = network[:-1] - network[-1] + float(self.settings.atom_energy_eV)
         close = torch.nonzero(wide.distances.detach() < self.settings.core_outer_A).squeeze(1)
-        if not len(close):
+        if not len(close) and energies.requires_grad:  # without blocks and angles, only the core depends on vectors
             return energies
         half_core = 0.5 * self.core(wide.distances[close])
         return energies.index_add(0, pairs.first[close], half_core).index_add(0, pairs.second[close], half_core)

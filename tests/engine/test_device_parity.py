@@ -68,7 +68,7 @@ def test_more_neighbours_than_a_tile_holds(name: str) -> None:
 
 
 @pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
-@pytest.mark.parametrize("name", [*NAMES, "odd widths", "default"])
+@pytest.mark.parametrize("name", [*NAMES, "odd widths", "splines", "default"])
 def test_with_the_same_tables_it_is_the_compiled_engine(name: str) -> None:
     batch = list(ORDINARY.values())
     assert_near(device_engine(name).predict(batch), engine(name).predict(batch))

@@ -7,7 +7,7 @@ from labelled import lj_frames
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import Targets
-from ru_calc.fit.losses import LabelStatistics, loss_terms
+from ru_calc.fit.losses import HUBER_DELTA, LabelStatistics, MeanMeasure, loss_terms
 from ru_calc.predictor import Prediction
 
 STATISTICS = LabelStatistics(-9.0, 0.5, 2.0, 0.1)
@@ -92,3 +92,49 @@ def test_statistics_are_those_of_the_labels():
     per_atom = dataset.energy / dataset.structures.counts
     assert found.energy_min_eV == np.nanmin(per_atom)
     assert found.forces_rms_eV_per_A == pytest.approx(np.sqrt(np.nanmean(dataset.forces**2)))
+
+
+# The measure by itself
+
+
+def errors() -> tuple[torch.Tensor, torch.Tensor]:
+    """On both sides of where Huber's measure bends, some without a label; and weights."""
+    made = torch.linspace(-5.0, 5.0, 24, dtype=torch.float64).reshape(8, 3)
+    made[2, 1] = made[5] = float("nan")
+    return made.requires_grad_(), torch.linspace(0.5, 2.0, 8, dtype=torch.float64)
+
+
+def plain_measure(delta, error, weight):
+    """The same with torch's own loss functions."""
+    labelled = torch.isfinite(error)
+    zero, error = torch.zeros_like(error), torch.where(labelled, error, 0.0)
+    each = error.square() if delta == float("inf") else torch.nn.functional.huber_loss(error, zero, "none", delta)
+    share = labelled * weight[:, None]
+    return (each * share).sum() / share.sum()
+
+
+@pytest.mark.parametrize("delta", [HUBER_DELTA, float("inf")])
+def test_the_measure_and_its_slope_are_torchs(delta):
+    error, weight = errors()
+    found, expected = MeanMeasure.apply(delta, error, weight), plain_measure(delta, error, weight)
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
+    (slope,), (truth,) = (torch.autograd.grad(3.0 * value, error) for value in (found, expected))
+    torch.testing.assert_close(slope, truth.nan_to_num(), rtol=1e-14, atol=0)
+    assert (slope != 0).sum() == 20
+
+
+@pytest.mark.parametrize("delta", [HUBER_DELTA, float("inf")])
+def test_the_slope_of_the_measure_is_that_of_finite_differences(delta):
+    error, weight = errors()
+    labelled = torch.isfinite(error)
+    places = error.detach()[labelled].requires_grad_()
+    whole = torch.full_like(error, float("nan")).detach()
+    assert torch.autograd.gradcheck(
+        lambda x: MeanMeasure.apply(delta, whole.masked_scatter(labelled, x), weight), (places,)
+    )
+
+
+def test_nothing_labelled_costs_nothing():
+    error = torch.full((2, 3), float("nan"), requires_grad=True)
+    value = MeanMeasure.apply(HUBER_DELTA, error, torch.ones(2))
+    assert value.item() == 0 and not torch.autograd.grad(value, error)[0].any()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from labelled import lj_frames
 
+from ru_calc import kernels
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.fit.run import FitInput, atom_energy, run_fit
@@ -152,6 +153,23 @@ def test_fine_tuning_starts_from_the_given_weights(dataset, tmp_path):
         other = {**SMALL, "model.channels": 12}
         run_fit(FitInput(dataset, tmp_path / "x", with_changes("md", other), init_from=best), say=quiet)
     assert not (tmp_path / "x").exists()
+
+
+def test_fine_tuning_reads_tables_as_fine_as_its_settings_say(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run", epochs=1, **{"model.spline_intervals": 0}), say=quiet)
+    best = str(tmp_path / "run" / "best.safetensors")
+    assert load_model(best).potential.settings.spline_intervals == 0
+    tuned = replace(job(dataset, tmp_path / "tuned", epochs=1, **{"model.spline_intervals": 24}), init_from=best)
+    run_fit(tuned, say=quiet)
+    assert load_model(tmp_path / "tuned" / "best.safetensors").potential.settings.spline_intervals == 24
+
+
+@pytest.mark.parametrize(("plain", "says"), [(False, 1), (True, 0)])
+def test_a_fit_without_compiled_operators_says_so_unless_none_were_wanted(dataset, tmp_path, monkeypatch, plain, says):
+    monkeypatch.setattr(kernels, "fastest", lambda: None)
+    lines = []
+    run_fit(replace(job(dataset, tmp_path / "run", epochs=1), plain=plain), say=lines.append)
+    assert sum("the compiled operators are not there" in line for line in lines) == says
 
 
 def test_a_fit_stops_when_validation_gets_no_better(dataset, tmp_path):

@@ -124,9 +124,7 @@ def test_a_wrong_sign_is_noticed(forms: ModuleType, name: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["density", "density_table", "density_slopes"])
-def test_a_wrong_sign_of_the_density_is_noticed(
-    forms: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_sign_of_the_density_is_noticed(forms: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     of = {"density": test_of_the_densitys_table}.get(name, test_of_the_density)
     right = getattr(forms, name)
     monkeypatch.setattr(forms, name, lambda *arguments: -right(*arguments))

@@ -77,10 +77,19 @@ def test_settings_out_of_range_are_refused(wrong):
         SchNetSettings(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"l_max": 0}, {"blocks": -1}, {"triple": -1}, {"readout": (4, 0)}])
+@pytest.mark.parametrize(
+    "wrong", [{"l_max": 0}, {"blocks": -1}, {"triple": -1}, {"readout": (4, 0)}, {"spline_intervals": -1}]
+)
 def test_sizes_below_the_least_are_refused(wrong):
     with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is .* must be at least"):
         SchNetSettings(**wrong)
+
+
+@pytest.mark.parametrize("intervals", [1, 15])
+def test_tables_too_coarse_for_anything_are_refused(intervals):
+    with pytest.raises(SettingsError, match=rf"spline_intervals is {intervals}; .* 0 \(no tables\) or at least 16"):
+        SchNetSettings(spline_intervals=intervals)
+    assert [SchNetSettings(spline_intervals=n).spline_intervals for n in (0, 16)] == [0, 16]
 
 
 def test_unknown_family_and_hyperparameter_are_refused():
