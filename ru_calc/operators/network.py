@@ -97,18 +97,23 @@ class Tape:
 
     def second(self, bar: Tensor, u: Tensor) -> Tensor:
         """(n,) adjoint of `bar` from that of the slopes (p, 3); the weights' part is kept for `finish`."""
+        if self._gradients:  # of other slopes of the same pass
+            self._finish(self._gradients, torch.zeros_like(bar))
+        self._gradients = self._gradients or self._zeros()
         if self._reversed is not bar:
             self.reverse(bar)
         out = u.new_empty(self.geometry.n_atoms)
-        self._gradients = self._zeros()
         self._run("second", *map(_array, self._gradients), u.contiguous().numpy(), out.numpy())
         return out
 
     def finish(self, bar: Tensor) -> list[Tensor]:
         """Gradients by all weights from the adjoint of the outputs (n,), with what `second` gave."""
         gradients, self._gradients = self._gradients or self._zeros(), []
-        self._run("finish", *map(_array, gradients), bar.contiguous().numpy())
+        self._finish(gradients, bar)
         return gradients
+
+    def _finish(self, gradients: list[Tensor], bar: Tensor) -> None:
+        self._run("finish", *map(_array, gradients), bar.detach().contiguous().numpy())
 
     @property
     def _bits(self) -> int:
@@ -165,4 +170,7 @@ class NetworkSlopes(Function):
     def backward(ctx, u):
         if executes(ctx, 1):
             raise RuCalcError("second derivatives by positions are not here; differentiate without `forms`")
-        return None, ctx.tape.second(ctx.bar, u), None, u.new_zeros(())
+        tape, by_bar = ctx.tape, ctx.tape.second(ctx.bar, u)
+        if not executes(ctx, 2):  # nobody asks for the weights' part
+            tape.finish(torch.zeros_like(by_bar))
+        return None, by_bar, None, u.new_zeros(())

@@ -305,7 +305,6 @@ def test_one_pass_serves_one_backward_pass_after_another() -> None:
         assert_all_near(found, by_each_alone(weights)[k])
 
 
-@pytest.mark.xfail(strict=True, reason="the second overwrites what the first has left for the weights")
 def test_one_pass_serves_several_at_once() -> None:
     weights = tensors(SMALLEST)
     _, _, slopes = slopes_of_one_pass(weights)
@@ -313,7 +312,6 @@ def test_one_pass_serves_several_at_once() -> None:
     assert_all_near(found, [one + other for one, other in zip(*by_each_alone(weights), strict=True)])
 
 
-@pytest.mark.xfail(strict=True, reason="what was left for the weights is still there")
 def test_a_backward_pass_leaves_nothing_to_the_next() -> None:
     weights = tensors(SMALLEST)
     energies, bars, slopes = slopes_of_one_pass(weights)
@@ -426,7 +424,6 @@ def test_a_pass_refuses_what_does_not_fit(calls: dict[str, tuple], kernel: Modul
     assert tried > 100
 
 
-@pytest.mark.xfail(strict=True, reason="it crashes")
 @pytest.mark.parametrize("name", ["a_pass_after_one_that_failed", "another_number_of_radial_functions"])
 def test_a_tape_in_disorder_does_no_harm(name: str) -> None:
     """In a process of its own."""

@@ -198,8 +198,9 @@ template <class T> class Tape {
         constexpr int before[] = {0, 1, 2, 1};
         if (done_ < before[pass] || (pass && (atoms_ != at.atoms || pairs_ != at.pairs.n)))
             throw std::runtime_error("the passes of a tape are out of order");
-        done_ = pass == 0 ? 1 : pass == 1 ? 2 : done_, atoms_ = at.atoms, pairs_ = at.pairs.n;
+        if (pass == 0) done_ = 0, atoms_ = at.atoms, pairs_ = at.pairs.n;
     }
+    void passed(int pass) { done_ = pass == 0 ? 1 : pass == 1 ? 2 : done_; }
 
     // Calls f(weight, size) in the order in which Python gives them.
     template <class F> void weights(F f) {

@@ -201,7 +201,9 @@ template <class T> PyObject* new_tape(Arguments& from) {
         if (widths[k] < 1 || widths[k] > kMostChannels) throw std::runtime_error("a size is out of range");
         shape.readout.push_back(widths[k]);
     }
-    return capsule(new Tape<T>(shape, invariants_of<T>(from)), kTape<T>);
+    Invariants<T> invariants = invariants_of<T>(from);
+    if (shape.angular && shape.radial != invariants.n) throw std::runtime_error("the radial functions do not agree");
+    return capsule(new Tape<T>(shape, std::move(invariants)), kTape<T>);
 }
 
 // atoms, then the pairs and their sphere
@@ -236,6 +238,7 @@ template <class T> PyObject* run_tape(Arguments& from, int pass) {
         tape.second(at, u, from.array<T>(at.atoms, true));
     }
     if (pass == 3) tape.finish(at, from.array<T>(at.atoms));
+    tape.passed(pass);
     Py_RETURN_NONE;
 }
 
