@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ru_calc.cli.bench import WIDTH, machine_line, progress
-from ru_calc.cli.shared import use_threads
+from ru_calc.cli.shared import named_values, use_threads
 
 
 @click.command("bench-fit")
@@ -22,6 +22,10 @@ from ru_calc.cli.shared import use_threads
 @click.option(
     "--epoch/--no-epoch", default=True, show_default=True, help="Take a whole epoch of the first row, for its memory."
 )
+@click.option(
+    "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
+    help="A setting (or model.NAME) of every row, as of ru-calc fit; may be repeated.",
+)  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
 def command(json_file: Path | None, **options: Any) -> None:
     """CPU time of a training step on DATA: an HDF5 file, or the name of a shipped set (distilled).

@@ -10,6 +10,7 @@ import torch
 from ru_calc.dataset import split_by_group
 from ru_calc.fit.run import FitInput, start_trainer
 from ru_calc.fit.tracking import ErrorSums
+from ru_calc.fit.trainer import young_garbage
 from ru_calc.speed import timed
 
 WARM_UP = 2
@@ -42,8 +43,9 @@ class Rehearsal:
     def take(self, batches: Sequence[np.ndarray]) -> None:
         """One step of the optimiser for each batch, with the final weights of the loss."""
         self.trainer.potential.train()
-        for frames in batches:
-            self.trainer.step(frames, self._weights, ErrorSums(), 0.0, last_of_step=True)
+        with young_garbage():
+            for frames in batches:
+                self.trainer.step(frames, self._weights, ErrorSums(), 0.0, last_of_step=True)
 
 
 def epoch_cpu_s(job: FitInput, batches: int = 40) -> float:

@@ -6,7 +6,8 @@ import gc
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -101,13 +102,12 @@ class Trainer:
         batches = self.train.batches(self.settings, epoch)
         sums = ErrorSums()
         self.potential.train()
-        gc.freeze()  # or every collection of the garbage of a few batches would walk through all of torch
-        for k, frames in enumerate(batches):
-            last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
-            self.step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
-            report(1)
-        loss, errors = self.validate()
-        gc.unfreeze()
+        with young_garbage():
+            for k, frames in enumerate(batches):
+                last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
+                self.step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
+                report(1)
+            loss, errors = self.validate()
         improved = loss < self.progress.best_loss
         self.progress.epoch = epoch + 1
         if improved:
@@ -216,6 +216,16 @@ class Trainer:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 parameter.grad.copy_(tensors[f"gradient.{k}"])
+
+
+@contextmanager
+def young_garbage() -> Iterator[None]:
+    """Only what is made meanwhile is searched for garbage, not all of torch again after every few batches."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[Progress, dict[str, Tensor]]:
