@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 INSTRUCTION_SETS = ("avx512", "avx2", "base")
-CALLERS = ("engine/engine.py", "engine/packing.py", "operators/compiled.py", "operators/network.py")  # what must fit the compiled code
+# What must fit the compiled code.
+CALLERS = ("engine/engine.py", "engine/packing.py", "operators/compiled.py", "operators/network.py")
 
 
 @cache
