@@ -12,9 +12,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from ru_calc import kernels
-
-SOURCES = Path(kernels.__file__).parent / "src"
+ROOT = Path(__file__).parents[2]  # sources are not installed
+SOURCES = ROOT / "ru_calc" / "kernels" / "src"
 FILES = ("training.hpp", "pointwise.hpp", "products.hpp", "tape.hpp")
 COMPILER = shutil.which("g++")
 HEADERS = Path(sysconfig.get_paths()["include"])
