@@ -89,7 +89,7 @@ def differentiate(
             # Without blocks and angles, and with no atoms within a core, energies do not depend on vectors.
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=training, materialize_grads=True)
         energy, by_slope, stress = Assembly.apply(batch, energies, slope, "forces" in want, "stress" in want)
-    return Prediction(energy, energies, by_slope if slopes else forces, stress if slopes else None)
+    return Prediction(energy, energies, forces if by_slope is None else by_slope, stress)
 
 
 # (9, 6): from a matrix, row after row, to its symmetric part in Voigt order.

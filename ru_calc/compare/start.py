@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder, make_folder, write_json
+from ru_calc.files import check_folder, make_folder, read_stored, write_json
 
 PROTOCOL = "protocol.json"
 LICENCE = "that of the labels"
@@ -49,12 +49,12 @@ def stored(folder: Path) -> Stored | None:
     path = folder / PROTOCOL
     if not path.is_file():
         return None
-    try:
-        found = json.loads(path.read_text())
+
+    def make(found: dict[str, Any]) -> Stored:
         families, licence = tuple(found.get("families", ())), str(found.get("licence", LICENCE))
         return Stored(dict(found["settings"]), str(found["data"]), families, licence)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
+
+    return read_stored(path, make)
 
 
 def check_start(folder: Path, settings: Settings, resume: bool = False, data: str | None = None) -> None:

@@ -64,7 +64,6 @@ from ru_calc.engine.packing import Packing
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction
-from ru_calc.splines import refine
 from ru_calc.structures import FLATTEST_A3, Structures, as_structures
 
 KERNELS = ("auto", "triton", "torch")
@@ -115,9 +114,7 @@ class DeviceEngine:
         self.dtype, self.device = dtype, torch.device(device)
         self.kernels = chosen_kernels(kernels, self.device.type)
         packing = Packing(settings, weights)
-        self.intervals = (
-            packing.intervals or intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
-        )
+        self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
         self._model = DeviceModel(packing.arrays(self.intervals), getattr(torch, dtype), self.device)
         self._passes = Passes(self._model, _operators(self.kernels))
         self._plan: _Plan | None = None

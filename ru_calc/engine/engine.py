@@ -16,7 +16,6 @@ from ru_calc.engine.packing import Packing
 from ru_calc.errors import SettingsError
 from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
-from ru_calc.splines import refine
 from ru_calc.structures import Structures
 
 # Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite
@@ -84,9 +83,7 @@ class Engine:
         self._kernel = kernel
         packing = Packing(settings, weights)
         self.dtype, self.threads, self._bits = dtype, int(threads), BITS[dtype]
-        self.intervals = (
-            packing.intervals or intervals or refine(list(packing.functions.values()), packing.cutoff_A, BOUNDS[dtype])
-        )
+        self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
         self._cutoff_A, self._directed = packing.cutoff_A, packing.angular
         self._model = self._kernel.model(packing.arrays(self.intervals), self._bits)
         self._workspace = self._kernel.workspace(self._bits)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder
+from ru_calc.files import check_folder, read_stored
 from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.fit.trainer import read_state
 from ru_calc.modelfile import complete
@@ -67,13 +66,13 @@ def stored_fit(folder: Path) -> StoredFit:
     path = folder / SETTINGS
     if not path.is_file():
         raise SettingsError(f"{folder} holds no fit to resume; leave out --resume")
-    try:
-        found = json.loads(path.read_text())
+
+    def make(found: dict[str, Any]) -> StoredFit:
         family = found["settings"].get("family", FitSettings.family)
         settings = {**found["settings"], "model": complete(family, found["settings"]["model"])}
         return StoredFit(settings, str(found["data"]), found["init_from"], found.get("licence", NO_LICENCE))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start the fit anew in another folder") from problem
+
+    return read_stored(path, make, "the fit ")
 
 
 def epochs_done(folder: Path) -> int:

@@ -280,15 +280,16 @@ def rate_factor(progress: float, settings: FitSettings) -> float:
 
 
 def part_rates(potential: Potential, settings: FitSettings) -> list[dict[str, Any]]:
-    """AdamW's parameter groups: embedding, interaction blocks and the pathways that read out, each at its rate."""
+    """AdamW's parameter groups, one for each rate that embedding, interaction blocks or what reads out have."""
     parts: dict[str, list[nn.Parameter]] = {"embedding": [], "blocks": [], "readout": []}
     for name, parameter in potential.named_parameters():
         head = name.split(".")[0]
         parts[head if head in parts else "readout"].append(parameter)
     rates = {"embedding": settings.rate_embedding, "blocks": settings.rate_blocks, "readout": settings.rate_readout}
-    if len(set(rates.values())) == 1:
-        parts = {"embedding": [parameter for members in parts.values() for parameter in members]}
-    return [{"params": members, "lr": rates[part]} for part, members in parts.items() if members]
+    groups: dict[float, list[nn.Parameter]] = {}
+    for part, members in parts.items():
+        groups.setdefault(rates[part], []).extend(members)
+    return [{"params": members, "lr": rate} for rate, members in groups.items() if members]
 
 
 def predictions(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder
+from ru_calc.files import check_folder, read_stored
 from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.sweep.trials import Changes, Trials, built_in, check_trials, resolved
 
@@ -66,12 +65,12 @@ def stored(folder: Path) -> Plan | None:
     path = folder / PLAN
     if not path.is_file():
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+
+    def make(found: dict[str, Any]) -> Plan:
         trials = {str(name): dict(changes) for name, changes in found["trials"].items()}
         return Plan(dict(found["shared"]), trials, str(found["data"]), tuple(found["commands"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start anew in another folder") from problem
+
+    return read_stored(path, make)
 
 
 def plan_sweep(folder: Path, given: Mapping[str, Any], trials: Trials | None = None, resume: bool = False) -> Plan:

@@ -218,6 +218,14 @@ template <class T> struct Sphere {
     const T *y, *dy, *units, *parity;
 };
 
+// Where vector p moves along `to`: the change of its length, and in `turned` that of its harmonics.
+template <class T> inline T move(const Sphere<T>& on, int64_t p, const T* to, T* turned) {
+    const T *dy = on.dy + 3 * p * on.harmonics, *unit = on.units + 3 * p;
+    for (int k = 0; k < on.harmonics; ++k)
+        turned[k] = to[0] * dy[k] + to[1] * dy[on.harmonics + k] + to[2] * dy[2 * on.harmonics + k];
+    return to[0] * unit[0] + to[1] * unit[1] + to[2] * unit[2];
+}
+
 // d (atoms, harmonics, n) += R Y.  With u (pairs, 3): the change of that where r_ij moves along u_ij.
 template <class T, bool Tangent>
 void density_sums(const PairList<T>& pairs, const Sphere<T>& on, const T* u, const T* table, int n, T* d) {
@@ -229,10 +237,7 @@ void density_sums(const PairList<T>& pairs, const Sphere<T>& on, const T* u, con
             const T* y = on.y + p * on.harmonics;
             V value = filter<T, V>(rows, n, w), slope{};
             if constexpr (Tangent) {
-                const T *dy = on.dy + 3 * p * on.harmonics, *to = u + 3 * p, *unit = on.units + 3 * p;
-                slope = filter<T, V>(rows, n, w + kSplines) * (to[0] * unit[0] + to[1] * unit[1] + to[2] * unit[2]);
-                for (int k = 0; k < on.harmonics; ++k)
-                    turned[k] = to[0] * dy[k] + to[1] * dy[on.harmonics + k] + to[2] * dy[2 * on.harmonics + k];
+                slope = filter<T, V>(rows, n, w + kSplines) * move(on, p, u + 3 * p, turned.data());
             }
             T* di = d + pairs.first[p] * on.harmonics * n + c0;
             T* dj = d + pairs.second[p] * on.harmonics * n + c0;
@@ -288,10 +293,7 @@ void density_table(const PairList<T>& pairs, const Sphere<T>& on, const T* u, co
             T along = 0;
             const T* coefficients[2] = {on.y + p * on.harmonics, turned.data()};
             if constexpr (Tangent) {
-                const T *dy = on.dy + 3 * p * on.harmonics, *to = u + 3 * p, *unit = on.units + 3 * p;
-                along = to[0] * unit[0] + to[1] * unit[1] + to[2] * unit[2];
-                for (int k = 0; k < on.harmonics; ++k)
-                    turned[k] = to[0] * dy[k] + to[1] * dy[on.harmonics + k] + to[2] * dy[2 * on.harmonics + k];
+                along = move(on, p, u + 3 * p, turned.data());
             }
             V sums[2];
             project<T, V, Tangent ? 2 : 1>(on, bi, bj, n, coefficients, sums);
