@@ -35,7 +35,7 @@ def small_settings(**changes) -> SchNetSettings:
     """A network small enough for tests, with every part switched on."""
     defaults = dict(
         channels=16, blocks=2, n_radial=8, filter_hidden=12, readout=(8,), angular_radial=4, triple=3,
-        spline_intervals=0, atom_energy_eV=-2.0853,
+        l_max=4, layer_norm=True, cutoff_A=5.0, switch_A=1.2, spline_intervals=0, atom_energy_eV=-2.0853,
     )  # fmt: skip
     return SchNetSettings(**{**defaults, **changes})
 

@@ -115,7 +115,8 @@ def test_each_network_is_fitted_on_three_paths_and_plain_schnet_has_a_peer(setti
 
 def test_without_changes_the_networks_are_those_that_fit_makes():
     found = entries(TrainingSettings())
-    assert found[0].settings.model["channels"] == found[3].settings.model["channels"] == 128
+    assert found[0].settings.model["channels"] == SchNetSettings().channels
+    assert found[3].settings.model["channels"] == 128
     assert found[0].settings.model["spline_intervals"] == SchNetSettings().spline_intervals
 
 

@@ -273,7 +273,7 @@ def test_stored_settings_of_every_family_are_read_back(family):
         (["--split", "0.5,0.5"], "split is (0.5, 0.5); it must be a list of 3 numbers"),
         (["--split", "0.8,0,0.2"], "needs validation frames"),
         (["--resume"], "no fit to resume"),
-        (["--set", "model.l_max=abc"], "model.l_max is 'abc'; it must be a whole number, as --set model.l_max=4"),
+        (["--set", "model.l_max=abc"], "model.l_max is 'abc'; it must be a whole number, as --set model.l_max=6"),
         (["--set", "model.l_max=-1"], "l_max is -1; it must be at least 1"),
         (["--set", "energy_weight=abc"], "energy_weight is 'abc'; it must be a list of 2 numbers"),
         (["--set", "ema=null"], "ema is None; it must be a number"),

@@ -25,7 +25,7 @@ from ru_calc.files import write_json
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "default": {},
-    "plain SchNet 128 × 3": {"model.angular": False, "model.blocks": 3},
+    "plain SchNet 128 × 3": {"model.angular": False, "model.blocks": 3, "model.channels": 128},
 }
 TABLES, SPLINES, FILTERS = "fused operators", "double backward, splines", "double backward, filter networks"
 GIB = 2**30

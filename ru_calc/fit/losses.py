@@ -1,8 +1,8 @@
 """What a fit minimises: energies per atom, forces and stress, each error measured on its own scale.
 
-`relative`: Huber loss (δ = 2) of
+`relative`: Huber loss (δ is `huber_delta`, q `forces_share` of the settings) of
 
-    ΔE / (6 meV + 5 % of |E − E_min|) per atom,   ΔF / (80 meV/Å + 8 % of |F|),   Δσ / (0.5 GPa + 5 % of max |σ|)
+    ΔE / (6 meV + 5 % of |E − E_min|) per atom,   ΔF / (80 meV/Å + q |F|),   Δσ / (0.5 GPa + 5 % of max |σ|)
 
 so that frames near equilibrium count although the set spans several decades; E_min is the lowest energy per atom of
 the training frames.  `standardised`: squared errors over the variance of the training labels, as the starting paper
@@ -21,12 +21,12 @@ from torch.autograd.function import Function, once_differentiable
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import Targets
+from ru_calc.fit.settings import FitSettings
 from ru_calc.predictor import Prediction
 from ru_calc.units import EV_PER_A3_IN_GPA
 
-HUBER_DELTA = 2.0
 ENERGY_SCALE_EV, ENERGY_SHARE = 0.006, 0.05
-FORCE_SCALE_EV_PER_A, FORCE_SHARE = 0.08, 0.08
+FORCE_SCALE_EV_PER_A = 0.08
 STRESS_SCALE_GPA, STRESS_SHARE = 0.5, 0.05
 
 
@@ -56,11 +56,14 @@ class LabelStatistics:
         )
 
 
-def loss_terms(kind: str, prediction: Prediction, targets: Targets, statistics: LabelStatistics) -> dict[str, Tensor]:
+def loss_terms(
+    settings: FitSettings, prediction: Prediction, targets: Targets, statistics: LabelStatistics
+) -> dict[str, Tensor]:
     """Mean loss of `energy`, `forces` and `stress` over a batch; a term that was not predicted is left out."""
-    terms, delta = {}, HUBER_DELTA if kind == "relative" else math.inf
+    terms, relative = {}, settings.loss == "relative"
+    delta = settings.huber_delta if relative else math.inf
     energy_error = ((prediction.energy - targets.energy) / targets.counts).to(targets.weight.dtype)
-    if kind == "relative":
+    if relative:
         per_atom = (targets.energy.nan_to_num() / targets.counts).to(targets.weight.dtype)
         height = (per_atom - statistics.energy_min_eV).abs()
         energy_error = energy_error / (ENERGY_SCALE_EV + ENERGY_SHARE * height)
@@ -69,13 +72,13 @@ def loss_terms(kind: str, prediction: Prediction, targets: Targets, statistics: 
     terms["energy"] = MeanMeasure.apply(delta, energy_error[:, None], targets.weight)
     if prediction.forces is not None:
         scale: Tensor | float = statistics.forces_rms_eV_per_A
-        if kind == "relative":
-            scale = FORCE_SCALE_EV_PER_A + FORCE_SHARE * targets.forces.nan_to_num().norm(dim=1, keepdim=True)
+        if relative:
+            scale = FORCE_SCALE_EV_PER_A + settings.forces_share * targets.forces.nan_to_num().norm(dim=1, keepdim=True)
         error = (prediction.forces - targets.forces) / scale
         terms["forces"] = MeanMeasure.apply(delta, error, targets.weight[targets.atom_frames])
     if prediction.stress is not None:
         scale = statistics.stress_rms_eV_per_A3
-        if kind == "relative":
+        if relative:
             largest = targets.stress.nan_to_num().abs().amax(dim=1, keepdim=True)
             scale = STRESS_SCALE_GPA / EV_PER_A3_IN_GPA + STRESS_SHARE * largest
         terms["stress"] = MeanMeasure.apply(delta, (prediction.stress - targets.stress) / scale, targets.weight)

@@ -12,7 +12,7 @@ from ru_calc.potentials import FAMILIES, build_potential
 
 BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
 # What was done before a setting existed: stored settings that lack it mean this.
-EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1}
+EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class FitSettings:
         clip_norm: bound on the norm of the gradient.
         ema: decay per step of the averaged weights that are validated and shipped; 0 uses the weights themselves.
         loss: `relative` or `standardised`, see `losses.py`.
+        huber_delta, forces_share: of the relative loss: beyond how many scales an error counts linearly, and how much
+            of the force itself is added to the scale of its error.
         energy_weight, forces_weight, stress_weight: (start, end) of each term; a label of weight (0, 0) is not needed.
         ramp: (from, to) share of the epochs over which the weights go from start to end.
         patience: epochs without a better validation loss after which the fit stops.
@@ -52,17 +54,19 @@ class FitSettings:
     rate_embedding: float = 1e-3
     rate_blocks: float = 1e-3
     rate_readout: float = 1e-3
-    weight_decay: float = 1e-3
+    weight_decay: float = 3e-3
     warmup: float = 0.03
     final_rate: float = 0.005
     clip_norm: float = 10.0
     ema: float = 0.999
     loss: str = "relative"
-    energy_weight: tuple[float, float] = (0.05, 0.5)
+    huber_delta: float = 5.0
+    forces_share: float = 0.03
+    energy_weight: tuple[float, float] = (0.05, 4.0)
     forces_weight: tuple[float, float] = (3.0, 3.0)
     stress_weight: tuple[float, float] = (0.3, 0.5)
     ramp: tuple[float, float] = (0.2, 0.9)
-    patience: int = 60
+    patience: int = 160
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
     seed: int = 0
     split_seed: int = -1
@@ -86,6 +90,11 @@ class FitSettings:
             raise SettingsError(f"the split is {self.split}; a fit needs validation frames, so the second must be > 0")
         if not any(getattr(self, name) for name in BOUNDS):
             raise SettingsError(f"{', '.join(BOUNDS)} are all 0; one of them must bound a batch")
+        if not self.huber_delta > 0 or not self.forces_share >= 0:
+            raise SettingsError(
+                f"huber_delta is {self.huber_delta} and forces_share {self.forces_share}; the first must be positive, "
+                "the second at least 0"
+            )
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise SettingsError(f"ema is {self.ema} and warmup {self.warmup}; both must be at least 0 and below 1")
 

@@ -140,7 +140,7 @@ class Trainer:
         batch, targets = self.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
         prediction = differentiate(self.potential, batch, want, training=True, forms=self.forms)
-        terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
+        terms = loss_terms(self.settings, prediction, targets, self.statistics)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
         if not torch.isfinite(loss):
             raise RuCalcError(
@@ -174,7 +174,7 @@ class Trainer:
             self._average(0.0)
         sums = ErrorSums()
         for _, targets, prediction in predictions(self.averaged, self.validation, self.settings, self.forms):
-            terms = loss_terms(self.settings.loss, prediction, targets, self.statistics)
+            terms = loss_terms(self.settings, prediction, targets, self.statistics)
             totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
             frames_done += len(targets.counts)
             sums.add(prediction, targets)

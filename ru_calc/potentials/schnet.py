@@ -2,7 +2,7 @@
 
 After K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), in the form of the paper that this package starts from
 (doi 10.36922/ijamd.8291, section 2.8): an embedding to 128 channels; interaction blocks with a filter network and
-two dense layers, layer normalisation and SiLU; an energy pathway that narrows to one number per atom.
+two dense layers, layer normalisation (here an option) and SiLU; an energy pathway that narrows to one number per atom.
 
     x_i  = embedding                                          one learned vector, or a function of the angles
     m_i  = Σ_j (U x_j) ⊙ W(r_ij),   W(r) = f_c(r) · filter(g(r))
@@ -19,7 +19,8 @@ Differs from the paper in:
   cutoff; a fixed ZBL core repels atoms that come too close;
 - the energy of a lone atom is a constant of the model, not a matter of the fit;
 - angular embedding (an option, on by default): A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij), and x_i is a two-layer network of
-  rotation invariants of second and third order in A; see `AngularEmbedding`.
+  rotation invariants of second and third order in A; see `AngularEmbedding`.  With it 64 channels do as well as 128,
+  and the highest degree l counts for more than width, depth or cutoff (models/sweep.md).
 """
 
 from __future__ import annotations
@@ -62,16 +63,18 @@ class SchNetSettings(AnchoredSettings):
             every pair.
     """
 
-    channels: int = 128
+    cutoff_A: float = 5.5
+    switch_A: float = 1.4
+    channels: int = 64
     blocks: int = 1
     n_radial: int = 20
     filter_hidden: int = 64
     readout: tuple[int, ...] = (64,)
     angular: bool = True
     angular_radial: int = 16
-    l_max: int = 4
+    l_max: int = 6
     triple: int = 16
-    layer_norm: bool = True
+    layer_norm: bool = False
     spline_intervals: int = 64
 
     def __post_init__(self) -> None:

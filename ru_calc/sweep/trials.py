@@ -18,19 +18,21 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SHARED = ("epochs", "split", "split_seed")
 
 ONE_AT_A_TIME: dict[str, tuple[Any, ...]] = {
-    "model.channels": (64, 96, 192),
+    "model.channels": (32, 96, 128),
     "model.blocks": (0, 2, 3),
-    "model.cutoff_A": (4.5, 5.5, 6.0),
+    "model.cutoff_A": (4.5, 5.0, 6.0),
     "model.switch_A": (0.8, 2.0),
     "model.n_radial": (12, 32),
     "model.filter_hidden": (32, 128),
     "model.spline_intervals": (32, 128, 256),
     "model.angular_radial": (8, 24),
-    "model.l_max": (2, 3, 5),
+    "model.l_max": (3, 4, 5, 7),
     "model.triple": (0, 8, 24),
-    "model.layer_norm": (False,),
+    "model.layer_norm": (True,),
     "model.readout": ([32], [128], [64, 64]),
-    "weight_decay": (0.0,),
+    "huber_delta": (2.0,),
+    "forces_share": (0.08,),
+    "weight_decay": (0.0, 0.03),
     "ema": (0.99, 0.9995),
     "warmup": (0.0, 0.1),
 }
@@ -46,17 +48,17 @@ TOGETHER: Trials = {
         "batch_pairs": 1560, "rate_embedding": 2e-3, "rate_blocks": 2e-3, "rate_readout": 2e-3,
     },
     "plain": {"model.angular": False, "model.blocks": 3},
-    "small": {"model.channels": 64, "model.l_max": 3, "model.readout": [32]},
+    "small": {"model.l_max": 3, "model.readout": [32]},
     "smaller": {
         "model.channels": 32, "model.l_max": 3, "model.angular_radial": 8, "model.triple": 8, "model.readout": [32],
     },
-    "near": {"model.channels": 64, "model.l_max": 3, "model.cutoff_A": 4.5, "model.switch_A": 1.0},
+    "near": {"model.l_max": 3, "model.cutoff_A": 4.5, "model.switch_A": 1.0},
     "angles-only": {"model.blocks": 0, "model.angular_radial": 24, "model.triple": 24},
-    "deep-and-narrow": {"model.channels": 64, "model.blocks": 3},
-    "large": {"model.channels": 192, "model.blocks": 2, "model.angular_radial": 24, "model.triple": 24},
+    "deep-and-narrow": {"model.channels": 32, "model.blocks": 3},
+    "large": {"model.channels": 128, "model.blocks": 2, "model.angular_radial": 24, "model.triple": 24},
     "large-and-far": {
-        "model.channels": 192, "model.blocks": 2, "model.angular_radial": 24, "model.triple": 24,
-        "model.cutoff_A": 5.5, "model.switch_A": 1.5,
+        "model.channels": 128, "model.blocks": 2, "model.angular_radial": 24, "model.triple": 24,
+        "model.cutoff_A": 6.0, "model.switch_A": 1.6,
     },
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """The loss: its scales, its masks, and its gradient where labels are missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,13 @@ from labelled import lj_frames
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import Targets
-from ru_calc.fit.losses import HUBER_DELTA, LabelStatistics, MeanMeasure, loss_terms
+from ru_calc.fit.losses import LabelStatistics, MeanMeasure, loss_terms
+from ru_calc.fit.settings import FitSettings
 from ru_calc.predictor import Prediction
 
 STATISTICS = LabelStatistics(-9.0, 0.5, 2.0, 0.1)
+RELATIVE = FitSettings(huber_delta=2.0, forces_share=0.08)
+STANDARDISED = FitSettings(loss="standardised")
 
 
 def targets(**changes) -> Targets:
@@ -32,15 +37,15 @@ def prediction(energy=(-18.0, -17.0), forces=0.0, stress=0.0) -> Prediction:
 
 
 def test_perfect_predictions_cost_nothing_in_both_forms():
-    for kind in ("relative", "standardised"):
-        assert all(float(v) == 0 for v in loss_terms(kind, prediction(), targets(), STATISTICS).values())
+    for settings in (RELATIVE, STANDARDISED):
+        assert all(float(v) == 0 for v in loss_terms(settings, prediction(), targets(), STATISTICS).values())
 
 
 def test_relative_energy_error_is_huber_of_the_stated_scale():
-    terms = loss_terms("relative", prediction((-18.0 + 2 * 0.006, -17.0)), targets(), STATISTICS)
+    terms = loss_terms(RELATIVE, prediction((-18.0 + 2 * 0.006, -17.0)), targets(), STATISTICS)
     # First frame at E_min: scale 6 meV, error 6 meV per atom, Huber 1/2; second frame exact.
     assert float(terms["energy"]) == pytest.approx(0.25, rel=1e-6)
-    terms = loss_terms("relative", prediction((-18.0, -17.0 + 2 * 0.031 * 5)), targets(), STATISTICS)
+    terms = loss_terms(RELATIVE, prediction((-18.0, -17.0 + 2 * 0.031 * 5)), targets(), STATISTICS)
     # Second frame 0.5 eV above: scale 6 + 25 meV, five scales off: 2 (5 − 1) = 8.
     assert float(terms["energy"]) == pytest.approx(4.0, rel=1e-5)
 
@@ -48,20 +53,37 @@ def test_relative_energy_error_is_huber_of_the_stated_scale():
 def test_force_scale_grows_with_the_force():
     forces = torch.zeros(4, 3)
     forces[:, 0] = 10.0
-    still = loss_terms("relative", prediction(forces=0.08), targets(), STATISTICS)["forces"]
+    still = loss_terms(RELATIVE, prediction(forces=0.08), targets(), STATISTICS)["forces"]
     moving = loss_terms(
-        "relative", Prediction(prediction().energy, None, forces + 0.08, None), targets(forces=forces), STATISTICS
+        RELATIVE, Prediction(prediction().energy, None, forces + 0.08, None), targets(forces=forces), STATISTICS
     )["forces"]
     assert float(still) == pytest.approx(0.5) and float(moving) == pytest.approx(0.5 * (0.08 / 0.88) ** 2, rel=1e-5)
 
 
+def test_errors_count_linearly_beyond_huber_delta_scales():
+    near, far = (
+        loss_terms(replace(RELATIVE, huber_delta=delta), prediction(forces=0.4), targets(), STATISTICS)["forces"]
+        for delta in (2.0, 10.0)
+    )
+    assert float(near) == pytest.approx(2.0 * (5.0 - 1.0)) and float(far) == pytest.approx(0.5 * 5.0**2)
+
+
+def test_a_smaller_share_of_the_force_weighs_large_forces_more():
+    forces = torch.zeros(4, 3)
+    forces[:, 0] = 10.0
+    guess = Prediction(prediction().energy, None, forces + 0.08, None)
+    settings = replace(RELATIVE, forces_share=0.02)
+    found = loss_terms(settings, guess, targets(forces=forces), STATISTICS)["forces"]
+    assert float(found) == pytest.approx(0.5 * (0.08 / 0.28) ** 2, rel=1e-5)
+
+
 def test_standardised_energy_is_a_mean_square_over_the_variance():
-    terms = loss_terms("standardised", prediction((-17.0, -17.0)), targets(), STATISTICS)
+    terms = loss_terms(STANDARDISED, prediction((-17.0, -17.0)), targets(), STATISTICS)
     assert float(terms["energy"]) == pytest.approx(0.5 * (0.5 / 0.5) ** 2)
 
 
-@pytest.mark.parametrize("kind", ["relative", "standardised"])
-def test_missing_labels_are_left_out_of_loss_and_gradient(kind):
+@pytest.mark.parametrize("settings", [RELATIVE, STANDARDISED], ids=lambda settings: settings.loss)
+def test_missing_labels_are_left_out_of_loss_and_gradient(settings):
     nan = torch.full((4, 3), float("nan"))
     nan[0] = 0.0
     masked = targets(
@@ -72,7 +94,7 @@ def test_missing_labels_are_left_out_of_loss_and_gradient(kind):
         torch.tensor([-18.0, 5.0], dtype=torch.float64, requires_grad=True), None,
         torch.full((4, 3), 0.04, requires_grad=True), torch.ones(2, 6, requires_grad=True),
     )  # fmt: skip
-    terms = loss_terms(kind, guess, masked, STATISTICS)
+    terms = loss_terms(settings, guess, masked, STATISTICS)
     sum(terms.values()).backward()
     assert float(terms["energy"].detach()) == 0 and float(terms["stress"].detach()) == 0
     for tensor in (guess.energy, guess.forces, guess.stress):
@@ -82,7 +104,7 @@ def test_missing_labels_are_left_out_of_loss_and_gradient(kind):
 
 def test_weights_count_frames():
     heavy = targets(weight=torch.tensor([3.0, 1.0]))
-    terms = loss_terms("standardised", prediction((-17.0, -17.0)), heavy, STATISTICS)
+    terms = loss_terms(STANDARDISED, prediction((-17.0, -17.0)), heavy, STATISTICS)
     assert float(terms["energy"]) == pytest.approx(0.75)
 
 
@@ -113,7 +135,7 @@ def plain_measure(delta, error, weight):
     return (each * share).sum() / share.sum()
 
 
-@pytest.mark.parametrize("delta", [HUBER_DELTA, float("inf")])
+@pytest.mark.parametrize("delta", [RELATIVE.huber_delta, float("inf")])
 def test_the_measure_and_its_slope_are_torchs(delta):
     error, weight = errors()
     found, expected = MeanMeasure.apply(delta, error, weight), plain_measure(delta, error, weight)
@@ -123,7 +145,7 @@ def test_the_measure_and_its_slope_are_torchs(delta):
     assert (slope != 0).sum() == 20
 
 
-@pytest.mark.parametrize("delta", [HUBER_DELTA, float("inf")])
+@pytest.mark.parametrize("delta", [RELATIVE.huber_delta, float("inf")])
 def test_the_slope_of_the_measure_is_that_of_finite_differences(delta):
     error, weight = errors()
     labelled = torch.isfinite(error)
@@ -136,5 +158,5 @@ def test_the_slope_of_the_measure_is_that_of_finite_differences(delta):
 
 def test_nothing_labelled_costs_nothing():
     error = torch.full((2, 3), float("nan"), requires_grad=True)
-    value = MeanMeasure.apply(HUBER_DELTA, error, torch.ones(2))
+    value = MeanMeasure.apply(RELATIVE.huber_delta, error, torch.ones(2))
     assert value.item() == 0 and not torch.autograd.grad(value, error)[0].any()

@@ -29,6 +29,7 @@ from ru_calc.derivatives import Batch, differentiate
 from ru_calc.errors import RuCalcError
 from ru_calc.fit.batches import Targets
 from ru_calc.fit.losses import LabelStatistics, loss_terms
+from ru_calc.fit.settings import FitSettings
 from ru_calc.neighbors import find_pairs
 from ru_calc.operators import compiled, torch_forms
 from ru_calc.operators.geometry import PairGeometry, RadialGrid
@@ -108,7 +109,7 @@ def loss_of(model: Potential, shape: str, forms: Any, want: Collection[str] = WA
     labels = targets(shape, few)
     single = {k: v.to(dtype) for k, v in vars(labels).items() if k not in ("energy", "atom_frames")}
     batch = batch_of(structures(few), model.cutoff_A, dtype)
-    terms = loss_terms("relative", predicted(model, batch, forms, want), replace(labels, **single), STATISTICS)
+    terms = loss_terms(FitSettings(), predicted(model, batch, forms, want), replace(labels, **single), STATISTICS)
     return sum((WEIGHTS[name] * term for name, term in terms.items() if name in want), torch.zeros(()))
 
 

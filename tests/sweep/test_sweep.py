@@ -69,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 def test_every_built_in_trial_is_a_fit_of_its_own() -> None:
     trials = built_in({})
-    assert {"base", "channels-96", "readout-64x64", "layer_norm-false", "batch-half", "rates-double", "plain"} <= {
+    assert {"base", "channels-96", "readout-64x64", "layer_norm-true", "batch-half", "rates-double", "plain"} <= {
         *trials
     }
     found = check_trials(trials, {})
@@ -81,7 +81,7 @@ def test_every_built_in_trial_is_a_fit_of_its_own() -> None:
 
 def test_built_in_trials_follow_what_all_share() -> None:
     trials = built_in({"model.channels": 96, "seed": 3, "batch_frames": 5, "rate_blocks": 0.5})
-    assert "channels-96" not in trials and "channels-64" in trials and trials["seed"] == {"seed": 4}
+    assert "channels-96" not in trials and "channels-32" in trials and trials["seed"] == {"seed": 4}
     assert trials["batch-half"]["batch_frames"] == 2 and trials["batch-half"]["batch_atoms"] == 0
     assert trials["rates-double"]["rate_blocks"] == 1.0
     with pytest.raises(SettingsError, match="of family schnet, not ani; give --trials"):
