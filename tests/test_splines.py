@@ -85,7 +85,7 @@ def test_refinement_takes_the_fewest_intervals_within_the_bound(bound: tuple[flo
 
 @pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
 @pytest.mark.parametrize("dtype", BOUNDS)
-@pytest.mark.parametrize("name", ["angular", "default", "plain"])
+@pytest.mark.parametrize("name", ["angular", "plain"])
 def test_the_tables_of_an_engine_are_within_the_bound_of_its_precision(name: str, dtype: str) -> None:
     packing, made = Packing(settings(name), weights(name)), Engine(settings(name), weights(name), dtype)
     for function in packing.functions.values():

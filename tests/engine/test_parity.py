@@ -77,7 +77,7 @@ def test_a_shipped_model_in_float32_agrees_up_to_rounding(name: str, kernel: str
 def test_float32_costs_a_shipped_model_no_more_than_it_costs_the_reference(name: str) -> None:
     # The terms of the network's last sum are some 10 eV, and float32 keeps 7 digits: 2e-6 eV, more within the core.
     single, reference = engine(name, "float32"), Reference(copy.deepcopy(model(name)), torch.float32)
-    for chosen in (dimers(5.0), SMALL):
+    for chosen in (dimers(model(name).cutoff_A), SMALL):
         worst = {}
         for predict in (single.predict, reference.predict):
             errors = [errors_of(predict(atoms), truth(name)[label]) for label, atoms in chosen.items()]
