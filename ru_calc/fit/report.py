@@ -32,6 +32,7 @@ def final_report(
     potential: Potential, dataset: Dataset, split: Mapping[str, np.ndarray], folder: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Writes `metrics.json` and `parity.png`, says the table, and warns of overfitting."""
+    say(f"predicting all {sum(map(len, split.values()))} frames in float64 by the reference path")
     comparisons = {
         name: compare_with(potential, dataset.select(frames)) for name, frames in split.items() if len(frames)
     }

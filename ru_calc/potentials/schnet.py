@@ -19,8 +19,8 @@ Differs from the paper in:
   cutoff; a fixed ZBL core repels atoms that come too close;
 - the energy of a lone atom is a constant of the model, not a matter of the fit;
 - angular embedding (an option, on by default): A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij), and x_i is a two-layer network of
-  rotation invariants of second and third order in A; see `AngularEmbedding`.  With it 64 channels do as well as 128,
-  and the highest degree l counts for more than width, depth or cutoff (models/sweep.md).
+  rotation invariants of second and third order in A; see `AngularEmbedding`.  With it, at l ≤ 5, 64 channels do as
+  well as 128; the highest degree counts for more than width, depth or cutoff (models/sweep.md).
 """
 
 from __future__ import annotations
