@@ -275,6 +275,8 @@ def test_stored_settings_of_every_family_are_read_back(family):
         (["--resume"], "no fit to resume"),
         (["--set", "model.l_max=abc"], "model.l_max is 'abc'; it must be a whole number, as --set model.l_max=6"),
         (["--set", "model.l_max=-1"], "l_max is -1; it must be at least 1"),
+        (["--set", "huber_delta=0"], "huber_delta is 0 and forces_share 0.03; the first must be positive"),
+        (["--set", "forces_share=-1"], "forces_share -1; the first must be positive, the second at least 0"),
         (["--set", "energy_weight=abc"], "energy_weight is 'abc'; it must be a list of 2 numbers"),
         (["--set", "ema=null"], "ema is None; it must be a number"),
         (["--committee", "1"], "1 is not in the range x>=2"),
