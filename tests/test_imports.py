@@ -12,7 +12,7 @@ import ru_calc
 ROOT = Path(ru_calc.__file__).parent
 LEVELS = {
     "cli": 10, "compare": 9, "sweep": 9, "ase_plugin": 8, "md": 8, "relax": 8, "properties": 8, "card": 8, "bench": 8,
-    "evaluate": 7, "calculator": 7, "open_model": 6, "fit": 6, "engine": 5, "storage": 5, "derivatives": 4,
+    "evaluate": 7, "calculator": 7, "fit": 7, "open_model": 6, "engine": 5, "storage": 5, "derivatives": 4,
     "potentials": 3, "operators": 2, "predictor": 2, "modelfile": 2, "summary": 2, "convert": 2,
     "dataset": 1, "neighbors": 1,
     "metrics": 1, "plots": 1, "build": 1, "speed": 1, "harmonics": 1, "kernels": 1, "splines": 1,

@@ -51,9 +51,9 @@ def command(data: str, output: Path, **options: Any) -> None:
 
 def _members(folder: Path, options: dict[str, Any]) -> int | None:
     """Size of the committee, given or of the one that goes on; None for a single fit."""
-    from ru_calc.fit.committee import committee_size
+    from ru_calc.fit.start import stored_fit
 
-    return committee_size(folder) if options["resume"] and not options["committee"] else options["committee"]
+    return stored_fit(folder).committee if options["resume"] and not options["committee"] else options["committee"]
 
 
 def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:

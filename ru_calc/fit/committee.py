@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference
 from ru_calc.errors import SettingsError
 from ru_calc.files import whole_file, write_json
+from ru_calc.fit.report import open_fitted
 from ru_calc.fit.run import FitInput, Say, claim_folder, run_fit, split_of
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import SETTINGS, check_start, stored_fit
+from ru_calc.fit.start import LEAST_MEMBERS, SETTINGS, check_start
 from ru_calc.markdown import markdown_table, number
 from ru_calc.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.predictor import predict_all
-from ru_calc.storage import load_model
 
-LEAST_MEMBERS, METRICS = 2, "metrics.json"
+METRICS = "metrics.json"
 COLUMNS = {
     "energy_MAE_meV_per_atom": "E MAE (meV/atom)", "energy_RMSE_meV_per_atom": "E RMSE",
     "forces_MAE_meV_per_A": "F MAE (meV/Å)", "forces_RMSE_meV_per_A": "F RMSE", "stress_MAE_GPa": "σ MAE (GPa)",
@@ -96,13 +94,7 @@ def check_committee(
     """
     if members < LEAST_MEMBERS:
         raise SettingsError(f"the committee has {members} members; it must have at least {LEAST_MEMBERS}")
-    if resume and (folder / SETTINGS).is_file():
-        before = committee_size(folder)
-        if before is None:
-            raise SettingsError(f"{folder} holds a single fit, not a committee; leave out --committee")
-        if before != members:
-            raise SettingsError(f"cannot resume with changed settings: committee: {before} → {members}")
-    check_start(folder, settings, init_from, resume, data)
+    check_start(folder, settings, init_from, resume, data, members)
     for k in range(1, members + 1):
         member = member_folder(folder, k)
         if not (member / SETTINGS).is_file():
@@ -110,19 +102,6 @@ def check_committee(
         if not resume:
             raise SettingsError(f"{member} already holds a fit; use another folder")
         check_start(member, settings_of(settings, k), init_from, True, data)
-
-
-def committee_size(folder: Path) -> int | None:
-    """How many members the committee in a run folder has; None where it holds a single fit.
-
-    Raises:
-        SettingsError: there is no fit, or its settings are damaged.
-    """
-    stored_fit(folder)
-    size = json.loads((folder / SETTINGS).read_text()).get("committee")
-    if size is not None and (not isinstance(size, int) or size < LEAST_MEMBERS):
-        raise SettingsError(f"{folder / SETTINGS} is damaged (committee: {size!r}); start anew in another folder")
-    return size
 
 
 def current_member(folder: Path, members: int) -> Path:
@@ -154,10 +133,7 @@ def _fit_member(job: FitInput, say: Say, bar: Any) -> dict[str, Any]:
 
 def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
     """`mean`: errors of the mean prediction of models on a set; `spread`: see `spread_of_forces`."""
-    found = [
-        predict_all(Reference(load_model(file).potential, torch.float64), dataset.structures, QUANTITIES)
-        for file in files
-    ]
+    found = [predict_all(open_fitted(file).predictor, dataset.structures, QUANTITIES) for file in files]
     mean = Comparison(dataset, *(np.mean([getattr(one, name) for one in found], axis=0) for name in QUANTITIES))
     spread = spread_of_forces(np.array([one.forces for one in found]), dataset.forces)
     return {"mean": mean.row(), "spread": spread}

@@ -10,32 +10,36 @@ from typing import Any
 import numpy as np
 import torch
 
+from ru_calc import kernels
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference
 from ru_calc.files import write_json
 from ru_calc.metrics import QUANTITIES, SCALES, Comparison
+from ru_calc.open_model import OpenModel, open_model
 from ru_calc.plots import parity_plot
-from ru_calc.potentials import Potential
 from ru_calc.predictor import predict_all
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 DIVERGENCE = 1.5
 
 
-def compare_with(potential: Potential, dataset: Dataset) -> Comparison:
-    """Labels of a set beside a potential's predictions in float64."""
-    found = predict_all(Reference(potential, torch.float64), dataset.structures, QUANTITIES)
-    return Comparison(dataset, found.energy, found.forces, found.stress)
+def open_fitted(file: Path) -> OpenModel:
+    """A model of a run folder as its users get it, in float64 on the CPU and on as many threads as torch has."""
+    engine = "auto" if kernels.fastest() else "reference"  # that none was built, the fit has said
+    return open_model(file, "float64", "cpu", torch.get_num_threads(), engine)
 
 
 def final_report(
-    potential: Potential, dataset: Dataset, split: Mapping[str, np.ndarray], folder: Path, say: Callable[[str], None]
+    file: Path, dataset: Dataset, split: Mapping[str, np.ndarray], folder: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Writes `metrics.json` and `parity.png`, says the table, and warns of overfitting."""
-    say(f"predicting all {sum(map(len, split.values()))} frames in float64 by the reference path")
-    comparisons = {
-        name: compare_with(potential, dataset.select(frames)) for name, frames in split.items() if len(frames)
-    }
+    """Errors of the model in a file: writes `metrics.json` and `parity.png`, says the table, warns of overfitting."""
+    model = open_fitted(file)
+    say(f"predicting all {sum(map(len, split.values()))} frames in float64 by the {model.engine} engine")
+    comparisons = {}
+    for name, frames in split.items():
+        if len(frames):
+            part = dataset.select(frames)
+            found = predict_all(model.predictor, part.structures, QUANTITIES)
+            comparisons[name] = Comparison(part, found.energy, found.forces, found.stress)
     errors = {name: comparison.errors() for name, comparison in comparisons.items()}
     for name, of_split in errors.items():
         for quantity in QUANTITIES:

@@ -88,8 +88,7 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     _train(trainer, job, say, bar)
     _write_log(job.folder, trainer.progress.rows)
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
-    best = load_model(job.folder / "best.safetensors")
-    return final_report(best.potential, dataset, split, job.folder, say)
+    return final_report(job.folder / "best.safetensors", dataset, split, job.folder, say)
 
 
 def split_of(job: FitInput) -> dict[str, np.ndarray]:

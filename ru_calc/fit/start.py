@@ -16,15 +16,22 @@ from ru_calc.storage import load_model
 TABLES = ("spline_intervals",)  # hyper-parameters that the weights do not depend on
 SETTINGS, STATE = "settings.json", "state.safetensors"
 NO_LICENCE = "not stated"
+LEAST_MEMBERS = 2
 
 
 def check_start(
-    folder: Path, settings: FitSettings, init_from: str | None = None, resume: bool = False, data: str | None = None
+    folder: Path,
+    settings: FitSettings,
+    init_from: str | None = None,
+    resume: bool = False,
+    data: str | None = None,
+    committee: int | None = None,
 ) -> None:
     """Refuses a fit that cannot start, or cannot go on, in `folder`; changes nothing.
 
     Args:
         data: fingerprint of the data, where they have been read.
+        committee: how many members the folder is for; None for a single fit.
 
     Raises:
         SettingsError: the folder holds another fit, or none to resume, or one of other settings, or a damaged one; the
@@ -32,7 +39,7 @@ def check_start(
         OutputError: the folder cannot be made or written.
     """
     if resume:
-        _check_resumed(folder, settings, init_from, data)
+        _check_resumed(folder, settings, init_from, data, committee)
     elif (folder / SETTINGS).is_file():
         raise SettingsError(f"{folder} already holds a fit; use --resume, or another folder")
     check_folder(folder)
@@ -49,12 +56,14 @@ class StoredFit:
         data: fingerprint of the data.
         init_from: name or file of the model whose weights were the start, or None.
         licence: of the weights.
+        committee: how many members it has; None for a single fit.
     """
 
     settings: dict[str, Any]
     data: str
     init_from: str | None
     licence: str
+    committee: int | None
 
 
 def stored_fit(folder: Path) -> StoredFit:
@@ -70,7 +79,10 @@ def stored_fit(folder: Path) -> StoredFit:
     def make(found: dict[str, Any]) -> StoredFit:
         family = found["settings"].get("family", FitSettings.family)
         settings = {**found["settings"], "model": complete(family, found["settings"]["model"])}
-        return StoredFit(settings, str(found["data"]), found["init_from"], found.get("licence", NO_LICENCE))
+        members = found.get("committee")
+        if members is not None and (not isinstance(members, int) or members < LEAST_MEMBERS):
+            raise ValueError(f"committee: {members!r}")
+        return StoredFit(settings, str(found["data"]), found["init_from"], found.get("licence", NO_LICENCE), members)
 
     return read_stored(path, make, "the fit ")
 
@@ -80,9 +92,20 @@ def epochs_done(folder: Path) -> int:
     return read_state(folder / STATE)[0].epoch if (folder / STATE).is_file() else 0
 
 
-def _check_resumed(folder: Path, settings: FitSettings, init_from: str | None, data: str | None) -> None:
+def _check_resumed(
+    folder: Path, settings: FitSettings, init_from: str | None, data: str | None, committee: int | None
+) -> None:
     before = stored_fit(folder)
+    if before.committee is None and committee is not None:
+        raise SettingsError(f"{folder} holds a single fit, not a committee; leave out --committee")
+    if before.committee is not None and committee is None:
+        raise SettingsError(
+            f"{folder} holds a committee of {before.committee}, not a single fit; `ru-calc fit DATA -o {folder} "
+            "--resume`, or run_committee, goes on with it"
+        )
     changed = differences(before.settings, settings)
+    if before.committee != committee:
+        changed.append(f"committee: {before.committee} → {committee}")
     if data not in (None, before.data):
         changed.append(f"data: {before.data[:12]} → {str(data)[:12]}")
     if before.init_from != init_from:

@@ -13,17 +13,10 @@ from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.fit import report as fit_report
 from ru_calc.fit import run as fit_run
-from ru_calc.fit.committee import (
-    check_committee,
-    committee_size,
-    judged,
-    report,
-    run_committee,
-    settings_of,
-    spread_of_forces,
-)
+from ru_calc.fit.committee import check_committee, judged, report, run_committee, settings_of, spread_of_forces
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.start import stored_fit
 from ru_calc.fit.trainer import Trainer
 from ru_calc.markdown import number
 from ru_calc.predictor import predict_all
@@ -212,7 +205,9 @@ def test_folders_that_hold_something_else_are_refused(whole, tmp_path, monkeypat
             run_committee(job(where, **changes), count, resume, say=quiet)
     with pytest.raises(SettingsError, match="data:"):
         run_committee(replace(job(folder, seed=4), dataset=DATA.select(range(18))), 3, True, say=quiet)
-    assert committee_size(folder) == 3 and committee_size(tmp_path / "single") is None
+    assert stored_fit(folder).committee == 3 and stored_fit(tmp_path / "single").committee is None
+    with pytest.raises(SettingsError, match="holds a committee of 3, not a single fit"):
+        run_fit(job(folder, seed=4), resume=True, say=quiet)
     assert not (tmp_path / "new").exists() and not (tmp_path / "part" / "settings.json").exists()
 
 

@@ -11,10 +11,12 @@ from labelled import lj_frames
 
 from ru_calc import kernels
 from ru_calc.dataset import Dataset
+from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.fit.run import FitInput, atom_energy, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, rate_factor
+from ru_calc.metrics import Comparison
 from ru_calc.storage import load_model
 
 SMALL = {
@@ -52,6 +54,20 @@ def test_a_fit_writes_models_logs_plots_and_split(dataset, tmp_path):
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert sorted(split["train"] + split["validation"] + split["test"]) == list(range(20))
     assert load_model(tmp_path / "run" / "best.safetensors").header["data"] == dataset.fingerprint()
+
+
+@pytest.mark.parametrize("intervals", [0, 64])
+def test_the_errors_at_the_end_are_those_of_the_network_itself(dataset, tmp_path, intervals):
+    lines = []
+    found = run_fit(job(dataset, tmp_path / "run", **{"model.spline_intervals": intervals}), say=lines.append)
+    assert any("in float64 by the compiled engine" in line for line in lines)
+    best = Reference(load_model(tmp_path / "run" / "best.safetensors").potential, torch.float64)
+    for part, frames in json.loads((tmp_path / "run" / "split.json").read_text()).items():
+        if part != "data":
+            own = dataset.select(frames)
+            predicted = best.predict(own.structures)
+            wanted = Comparison(own, predicted.energy, predicted.forces, predicted.stress).row()
+            assert found[part] == pytest.approx(wanted, rel=1e-9 if intervals else 1e-5)
 
 
 def test_a_fit_learns(dataset, tmp_path):
