@@ -17,10 +17,14 @@ from ru_calc.cli.shared import THREADS, device_name, named_values, say, use_thre
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option("--preset", type=click.Choice(["md", "paper"]), help="Where the settings start.  [default: md]")
 @click.option("--family", help="Family of the network. [default: the preset's]")
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--seed", type=click.IntRange(0))
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate, of all parts alike.")
-@click.option("--split", help="Fractions of training, validation and test frames, as 0.6,0.2,0.2.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training frames. [default: the preset's]")
+@click.option("--seed", type=click.IntRange(0), help="Of everything random, the split included. [default: 0]")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Highest learning rate, of all parts alike. [default: the preset's]",
+)
+@click.option("--split", help="Fractions of training, validation and test frames. [default: 0.6,0.2,0.2]")
 @click.option(
     "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
     help="Any other setting (batch_pairs=2000) or hyper-parameter (model.channels=64); may be repeated.",

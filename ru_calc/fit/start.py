@@ -9,7 +9,7 @@ from typing import Any
 from ru_calc.errors import SettingsError
 from ru_calc.files import check_folder, read_stored
 from ru_calc.fit.settings import FitSettings, differences
-from ru_calc.fit.trainer import read_state
+from ru_calc.fit.state import read_state
 from ru_calc.modelfile import complete
 from ru_calc.storage import load_model
 
@@ -89,7 +89,7 @@ def stored_fit(folder: Path) -> StoredFit:
 
 def epochs_done(folder: Path) -> int:
     """How many epochs of the fit in a run folder are finished and kept."""
-    return read_state(folder / STATE)[0].epoch if (folder / STATE).is_file() else 0
+    return read_state(folder / STATE).progress.epoch if (folder / STATE).is_file() else 0
 
 
 def _check_resumed(

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import gc
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ru_calc.derivatives import differentiate
 from ru_calc.errors import RuCalcError
-from ru_calc.files import whole_file
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.flat import flatten
 from ru_calc.fit.losses import LabelStatistics, loss_terms
 from ru_calc.fit.settings import FitSettings
+from ru_calc.fit.state import Progress, read_state, trained, write_state
 from ru_calc.fit.tracking import ErrorSums
 from ru_calc.operators import forms_for
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.predictor import Prediction
 
 Report = Callable[[int], None]
-
-
-@dataclass
-class Progress:
-    """Where a fit stands after an epoch."""
-
-    epoch: int = 0
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
-
-    def finished(self, settings: FitSettings) -> bool:
-        """All epochs are done, or the validation loss has not improved for `patience` epochs."""
-        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
 
 
 class Trainer:
@@ -84,10 +66,6 @@ class Trainer:
         self._buffers = list(zip(self.averaged.buffers(), potential.buffers(), strict=True))
         self._averages = [member.detach() for members in averages for member in members]
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
-
-    @property
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     @property
     def finished(self) -> bool:
@@ -160,7 +138,7 @@ class Trainer:
         self._average(min(self.settings.ema, steps / (steps + 10)))
 
     def _average(self, decay: float) -> None:
-        torch._foreach_lerp_(self._averages, [value.detach() for value in self._parameters], 1 - decay)
+        torch._foreach_lerp_(self._averages, [value.detach() for value in trained(self.optimizer)], 1 - decay)
         for average, value in self._buffers:
             if average.is_floating_point():
                 average.lerp_(value, 1 - decay)
@@ -182,40 +160,20 @@ class Trainer:
 
     def save_state(self, path: Path) -> None:
         """All that the next epoch depends on, in one file."""
-        tensors: dict[str, Tensor] = {}
-        for prefix, module in (("model", self.potential), ("average", self.averaged)):
-            tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
-        for k, parameter in enumerate(self._parameters):
-            # A pathway whose term has no weight yet has neither moments nor gradient.
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"optimizer.{k}.{name}": value for name, value in moments.items()}
-            if parameter.grad is not None and parameter.grad.any():
-                tensors[f"gradient.{k}"] = parameter.grad
-        tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-        with whole_file(path) as temporary:
-            save_file(tensors, str(temporary), metadata={"progress": json.dumps(self.progress.__dict__)})
+        weights = {"model": self.potential.state_dict(), "average": self.averaged.state_dict()}
+        write_state(path, self.progress, weights, self.optimizer)
 
     def load_state(self, path: Path) -> None:
         """Goes back to what `save_state` wrote.
 
         Raises:
-            RuCalcError: the file is missing or not whole.
+            RuCalcError: the file is missing or not whole, or of another network.
         """
-        self.progress, tensors = read_state(path, self.train.device)
-        for prefix, module in (("model.", self.potential), ("average.", self.averaged)):
-            module.load_state_dict({n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)})
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, number, key = name.split(".")
-                k = int(number)
-                if k >= len(self._parameters) or (key != "step" and value.shape != self._parameters[k].shape):
-                    raise RuCalcError(f"{path} was written by another version of ru-calc; start the fit anew")
-                self.optimizer.state[self._parameters[k]][key] = value.cpu() if key == "step" else value
-        for k, parameter in enumerate(self._parameters):
-            if f"gradient.{k}" in tensors:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                parameter.grad.copy_(tensors[f"gradient.{k}"])
+        state = read_state(path, self.train.device)
+        self.progress = state.progress
+        self.potential.load_state_dict(state.weights("model"))
+        self.averaged.load_state_dict(state.weights("average"))
+        state.restore(self.optimizer)
 
 
 @contextmanager
@@ -226,20 +184,6 @@ def young_garbage() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[Progress, dict[str, Tensor]]:
-    """What `Trainer.save_state` wrote.
-
-    Raises:
-        RuCalcError: the file is missing or not whole.
-    """
-    try:
-        with safe_open(str(path), "pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            return progress, {name: file.get_tensor(name).to(device) for name in file.keys()}
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
-        raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
 
 
 def move(
@@ -256,8 +200,7 @@ def move(
     """
     for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
         group["lr"] = peak * rate_factor(progress, settings)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    clip(parameters, settings.clip_norm)
+    clip(trained(optimizer), settings.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)  # they may be views of one vector
 

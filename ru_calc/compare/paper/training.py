@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
@@ -10,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ru_calc.compare.paper.networks import build_network
 from ru_calc.compare.paper.settings import STEPWISE, PaperProtocol
 from ru_calc.dataset import Dataset
 from ru_calc.errors import RuCalcError
-from ru_calc.files import whole_file
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.settings import PRESETS, FitSettings
-from ru_calc.fit.trainer import Progress, move, part_rates, read_state
+from ru_calc.fit.state import Progress, read_state, write_state
+from ru_calc.fit.trainer import move, part_rates
 from ru_calc.potentials.pairs import Pairs
 
 
@@ -134,36 +132,18 @@ class Training:
 
     def save(self, path: Path) -> None:
         """All that the next epoch depends on, in one file."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        for name, parameter in self.network.named_parameters():
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
-            if parameter.grad is not None:
-                tensors[f"gradient.{name}"] = parameter.grad
-        tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-        with whole_file(path) as temporary:
-            save_file(tensors, str(temporary), metadata={"progress": json.dumps(self.progress.__dict__)})
+        write_state(path, self.progress, {"network": self.network.state_dict(), "best": self.best}, self.optimizer)
 
     def load(self, path: Path) -> None:
         """Goes back to what `save` wrote.
 
         Raises:
-            RuCalcError: the file is missing or not whole.
+            RuCalcError: the file is missing or not whole, or of another network.
         """
-        self.progress, tensors = read_state(path)
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}, "gradient": {}}
-        for name, value in tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = value
-        self.network.load_state_dict(parts["network"])
-        self.best = parts["best"]
-        parameters = dict(self.network.named_parameters())
-        for name, value in parts["optimizer"].items():
-            key, rest = name.split(".", 1)
-            self.optimizer.state[parameters[rest]][key] = value
-        for name, value in parts["gradient"].items():
-            parameters[name].grad = value
+        state = read_state(path)
+        self.progress, self.best = state.progress, state.weights("best")
+        self.network.load_state_dict(state.weights("network"))
+        state.restore(self.optimizer)
         last = self.progress.rows[-1]
         self.counts = Counts(int(last["batches"]), int(last["steps"]), last["cpu_s"])
 

@@ -1,0 +1,104 @@
+"""A training state: all that the next epoch depends on, in one file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ru_calc.errors import RuCalcError
+from ru_calc.files import whole_file
+from ru_calc.fit.settings import FitSettings
+
+
+@dataclass
+class Progress:
+    """Where a fit stands after an epoch."""
+
+    epoch: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def finished(self, settings: FitSettings) -> bool:
+        """All epochs are done, or the validation loss has not improved for `patience` epochs."""
+        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
+
+
+@dataclass(frozen=True)
+class State:
+    """What a file holds: `progress`, and tensors by name."""
+
+    path: Path
+    progress: Progress
+    tensors: Mapping[str, Tensor]
+
+    def weights(self, part: str) -> dict[str, Tensor]:
+        """The state dictionary that was written under a name."""
+        head = f"{part}."
+        return {name.removeprefix(head): value for name, value in self.tensors.items() if name.startswith(head)}
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Moments and gradients of an optimiser's parameters.
+
+        Raises:
+            RuCalcError: they are those of other parameters.
+        """
+        parameters = trained(optimizer)
+        for name, value in self.weights("optimizer").items():
+            number, key = name.split(".")
+            k = int(number)
+            if k >= len(parameters) or (key != "step" and value.shape != parameters[k].shape):
+                raise RuCalcError(f"{self.path} was written by another version of ru-calc; start the fit anew")
+            optimizer.state[parameters[k]][key] = value.cpu() if key == "step" else value
+        for name, value in self.weights("gradient").items():
+            parameter = parameters[int(name)]
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.copy_(value)  # it may be what the gradients of others are views of
+
+
+def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """All parameters of an optimiser, in its order."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def write_state(
+    path: Path, progress: Progress, weights: Mapping[str, Mapping[str, Tensor]], optimizer: torch.optim.Optimizer
+) -> None:
+    """Writes progress, weights, and the optimiser's moments and gradients.
+
+    Args:
+        weights: state dictionaries by name, other than `optimizer` and `gradient`.
+    """
+    tensors = {f"{part}.{name}": value for part, of_part in weights.items() for name, value in of_part.items()}
+    for k, parameter in enumerate(trained(optimizer)):
+        # A pathway whose term has no weight yet has neither moments nor gradient.
+        moments = optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer.{k}.{name}": value for name, value in moments.items()}
+        if parameter.grad is not None:
+            tensors[f"gradient.{k}"] = parameter.grad
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, str(temporary), metadata={"progress": json.dumps(progress.__dict__)})
+
+
+def read_state(path: Path, device: torch.device | str = "cpu") -> State:
+    """What `write_state` wrote.
+
+    Raises:
+        RuCalcError: the file is missing or not whole.
+    """
+    try:
+        with safe_open(str(path), "pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            return State(path, progress, {name: file.get_tensor(name).to(device) for name in file.keys()})
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
+        raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
