@@ -26,6 +26,7 @@ UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress"
 # Hyper-parameters that files from before they were a choice do not name.
 EARLIER = {"schnet": {"spline_intervals": 0}}
 GOLDEN_TOLERANCE_EV_PER_ATOM = 1e-6
+BEST = "best.safetensors"  # in a run folder
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,19 @@ def _shipped_models() -> dict[str, Path]:
 
 
 def model_path(model: str | Path) -> Path:
-    """The file of a shipped model's name, or the path itself.
+    """The file of a shipped model's name, the best of a run folder, or the path itself.
 
     Raises:
-        ModelError: neither a name nor a file.
+        ModelError: neither a name nor a file, nor a folder with a model.
     """
     known = _shipped_models()
     path = known.get(str(model), Path(model))
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            members = sorted(str(file.parent) for file in path.glob(f"*/{BEST}"))
+            instead = f"; give one of {', '.join(members)}" if members else ""
+            raise ModelError(f"the folder {path} holds no model ({BEST}){instead}")
+        return path / BEST
     if not path.is_file():
         raise ModelError(
             f"there is no model {str(model)!r}: it is neither a file nor one of the shipped models {', '.join(known)}"

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,7 +19,7 @@ from ru_calc.cli import main
 from ru_calc.dataset import Dataset, read_dataset, write_dataset
 from ru_calc.derivatives import Reference
 from ru_calc.errors import RuCalcError
-from ru_calc.fit.settings import differences, with_changes, with_changes_to
+from ru_calc.fit.settings import FitSettings, differences, with_changes, with_changes_to
 from ru_calc.fit.trainer import Trainer
 from ru_calc.potentials import FAMILIES
 from ru_calc.predictor import predict_all
@@ -85,13 +87,43 @@ def test_weights_that_are_started_from_are_the_best_until_an_epoch_is_better(dat
     labelled = replace(frames, energy=own.energy, forces=own.forces, stress=own.stress)
     write_dataset(labelled, tmp_path / "own.h5")
     ruined = run(tmp_path / "own.h5", "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", start, "--rate", "0.5")
-    assert ruined.exit_code == 0 and "start: validation energy" in ruined.output
+    assert ruined.exit_code == 0 and re.search(r"start: validation +0\.0 meV/atom +0\.0 meV/Å", ruined.output)
+    assert f"warning: no epoch was better than {start}, which the fit started from" in ruined.output
+    last = ruined.output.rstrip().splitlines()[-1]
+    assert last == f"the model of epoch 0 of 1 is the best, and is written to {tmp_path}/tuned/best.safetensors"
     settings = json.loads((tmp_path / "tuned" / "settings.json").read_text())["settings"]
     assert {settings[f"rate_{part}"] for part in ("embedding", "blocks", "readout")} == {0.5}
     with safe_open(start, "np") as before, safe_open(tmp_path / "tuned" / "best.safetensors", "np") as after:
         assert all((before.get_tensor(name) == after.get_tensor(name)).all() for name in before.keys())
     with safe_open(tmp_path / "tuned" / "last.safetensors", "np") as last, safe_open(start, "np") as before:
         assert any((before.get_tensor(name) != last.get_tensor(name)).any() for name in before.keys())
+
+
+def test_all_settings_are_listed_with_their_values():
+    listed = run("--list-settings")
+    assert listed.exit_code == 0
+    shown = " ".join(listed.output.split())
+    for settings in (FitSettings, *(settings for _, settings in FAMILIES.values())):
+        for setting in fields(settings):
+            assert re.search(rf"(?<![.\w]){setting.name}(=|, |:)", shown), setting.name
+    assert f"epochs={FitSettings().epochs}, " in shown and "energy_weight=[0.05,4.0], " in shown
+
+
+def test_a_list_may_be_given_without_brackets_and_nothing_twice(data, tmp_path):
+    done = run(data, "-o", tmp_path / "run", "--epochs", "1", "--set", "energy_weight=0.1,2", *SMALL)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]["energy_weight"] == [0.1, 2.0]
+    refused(run(data, "-o", tmp_path / "x", "--seed", 3, "--set", "seed=4"), "seed is given by --set and by an option")
+    refused(run(data, "-o", tmp_path / "x", "--set", "ema=0.9", "--set", "ema=0.99"), "ema is given twice")
+
+
+def test_what_a_label_that_is_absent_asks_for_can_be_given(data, tmp_path):
+    blind = read_dataset(data)
+    write_dataset(replace(blind, stress=np.full_like(blind.stress, np.nan)), tmp_path / "blind.h5")
+    arguments = [tmp_path / "blind.h5", "-o", tmp_path / "run", "--epochs", "1", *SMALL]
+    stopped = run(*arguments)
+    refused(stopped, "leave stress out of the fit (--set stress_weight=0)")
+    assert run(*arguments, "--set", "stress_weight=0").exit_code == 0
 
 
 def test_weights_of_another_family_cannot_start_a_fit(data, tmp_path):
@@ -161,7 +193,8 @@ main()
 """
 
 
-def test_a_fit_in_a_pipe_shows_its_lines_at_once_and_ends_at_ctrl_c(data, tmp_path):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_fit_in_a_pipe_shows_its_lines_at_once_and_ends_when_told_to(data, tmp_path, by):
     arguments = ["fit", data, "-o", tmp_path / "run", *SMALL, "--epochs", 7]
     command = [sys.executable, "-c", STAYING, *map(str, arguments)]
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -170,7 +203,7 @@ def test_a_fit_in_a_pipe_shows_its_lines_at_once_and_ends_at_ctrl_c(data, tmp_pa
     for line in process.stdout:
         lines.append(line)
         if line.startswith("epoch    1/7"):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(by)
             break
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_the_shipped_files_are_listed_once_to_find_a_model(monkeypatch: pytest.M
     asked = []
     monkeypatch.setattr("ru_calc.modelfile.shipped", lambda pattern: asked.append(pattern) or [model_file])
     assert model_path("m") == model_file and len(asked) == 1
+
+
+def test_a_run_folder_stands_for_its_best_model(tmp_path, model_file):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ModelError, match=r"holds no model \(best.safetensors\)$"):
+        model_path(tmp_path / "run")
+    shutil.copy(model_file, tmp_path / "run" / "best.safetensors")
+    assert model_path(tmp_path / "run") == tmp_path / "run" / "best.safetensors"
+    with pytest.raises(ModelError, match=f"give one of {tmp_path / 'run'}"):
+        model_path(tmp_path)
 
 
 @pytest.mark.parametrize("read", [model_path, read_header, read_model_file])

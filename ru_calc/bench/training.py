@@ -233,7 +233,8 @@ def training_table(bench: TrainingBench) -> Table:
 
 def remarks(bench: TrainingBench) -> list[str]:
     """What a reader of the table has to know."""
-    found = list(bench.notes)
+    changes = ", ".join(f"{name} = {value}" for name, value in (bench.settings.changes or {}).items())
+    found = ([f"all rows with {changes}"] if changes else []) + bench.notes
     if bench.epoch is not None:
         entry, epoch = next(iter(bench.turns)), bench.epoch
         peak = "an unknown amount" if not epoch.peak_bytes else f"{epoch.peak_bytes / GIB:.2f} GiB"

@@ -33,7 +33,7 @@ def command(json_file: Path | None, **options: Any) -> None:
     Everyone trains on the same batches, in a process of its own with one thread, and takes turns, round after round:
     the fit of this package with its fused operators; with autograd that differentiates the same spline network twice;
     with autograd over the filter networks at every pair; and SchNetPack's SchNet, if it is installed (pip install
-    'ru-calc[bench]').
+    'ru-calc[bench]').  By default that takes some minutes.
     """
     use_threads(1)
 

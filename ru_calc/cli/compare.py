@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, say, use_threads
+from ru_calc.cli.shared import THREADS, end_at_sigterm, say, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.compare.start import Stored
@@ -41,6 +41,7 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
             raise click.UsageError(f"--{name.replace('_', '-')} belongs to --protocol md")
     if options["quick"] and options["budget_min"] is not None:
         raise click.UsageError("--quick makes one epoch of each fit; leave out --budget-min")
+    end_at_sigterm()
     try:
         (_paper if protocol == "paper" else _md)(data, output, names, options)
     except KeyboardInterrupt:

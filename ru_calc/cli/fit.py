@@ -9,14 +9,22 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, device_name, named_values, say, use_threads
+from ru_calc.cli.shared import THREADS, device_name, end_at_sigterm, named_values, say, use_threads
+
+
+def _list_settings(context: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked:
+        from ru_calc.fit.listing import listing
+
+        click.echo(listing())
+        context.exit()
 
 
 @click.command("fit")
 @click.argument("data")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option("--preset", type=click.Choice(["md", "paper"]), help="Where the settings start.  [default: md]")
-@click.option("--family", help="Family of the network. [default: the preset's]")
+@click.option("--family", metavar="NAME", help="Family of the network. [default: the preset's]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training frames. [default: the preset's]")
 @click.option("--seed", type=click.IntRange(0), help="Of everything random, the split included. [default: 0]")
 @click.option(
@@ -27,8 +35,11 @@ from ru_calc.cli.shared import THREADS, device_name, named_values, say, use_thre
 @click.option("--split", help="Fractions of training, validation and test frames. [default: 0.6,0.2,0.2]")
 @click.option(
     "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
-    help="Any other setting (batch_pairs=2000) or hyper-parameter (model.channels=64); may be repeated.",
+    help="Any other setting (batch_pairs=2000, energy_weight=0.1,2) or hyper-parameter (model.channels=64); may be "
+    "repeated.",
 )  # fmt: skip
+@click.option("--list-settings", is_flag=True, is_eager=True, expose_value=False, callback=_list_settings,
+              help="Show all settings and hyper-parameters, with the values that --preset md gives them.")  # fmt: skip
 @click.option("--init-from", help="Start from the weights of this model (name or file).")
 @click.option(
     "--committee", type=click.IntRange(2), metavar="N", help="N fits of the same frames, by seed, seed + 1, …."
@@ -46,6 +57,7 @@ def command(data: str, output: Path, **options: Any) -> None:
     members = _members(output, options)
     _check(output, members, options["resume"], start)
     use_threads(options["threads"])
+    end_at_sigterm()
     try:
         _fit(data, members, options["resume"], folder=output, device=device, **start)
     except KeyboardInterrupt:
@@ -103,13 +115,15 @@ def _resumed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:
-    changes = dict(options["changes"])
-    changes |= {name: options[name] for name in ("family", "epochs", "seed") if options[name] is not None}
+    given = {name: options[name] for name in ("family", "epochs", "seed") if options[name] is not None}
     if options["rate"] is not None:
-        changes |= {f"rate_{part}": options["rate"] for part in ("embedding", "blocks", "readout")}
+        given |= {f"rate_{part}": options["rate"] for part in ("embedding", "blocks", "readout")}
     if options["split"]:
-        changes["split"] = _fractions(options["split"])
-    return changes
+        given["split"] = _fractions(options["split"])
+    twice = sorted(given.keys() & options["changes"].keys())
+    if twice:
+        raise click.UsageError(f"{twice[0]} is given by --set and by an option of its own; leave out one of them")
+    return options["changes"] | given
 
 
 def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:

@@ -32,17 +32,25 @@ def json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict
 
 
 def named_values(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """Callback of an option that takes NAME=VALUE and may be repeated; a value that is not JSON is a word."""
+    """Callback of an option that takes NAME=VALUE and may be repeated; a value that is not JSON is a list or a word."""
     changes = {}
     for text in values:
-        name, equals, value = text.partition("=")
+        name, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-        try:
-            changes[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            changes[name.strip()] = value
+        if name in changes:
+            raise click.BadParameter(f"{name} is given twice")
+        changes[name] = _value(value)
     return changes
+
+
+def _value(text: str) -> Any:
+    for form in (text, f"[{text}]") if "," in text else (text,):
+        try:
+            return json.loads(form)
+        except json.JSONDecodeError:
+            continue
+    return text
 
 
 def device_name(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
@@ -262,6 +270,15 @@ def use_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+
+
+def end_at_sigterm() -> None:
+    """Ends the command at SIGTERM as at Ctrl-C: what is done is kept, and how to go on is said."""
+    import signal
+    import threading
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuCalculator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, named_values, say, use_threads
+from ru_calc.cli.shared import THREADS, end_at_sigterm, named_values, say, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.sweep.plan import Plan
@@ -36,7 +36,9 @@ def command(data: str, output: Path, **options: Any) -> None:
 
     DATA is an HDF5 file, or the name of a shipped set (distilled).  All fits have the same epochs, training and
     validation frames; the errors in the table are those of the validation frames, and the test frames are taken out
-    before the first fit.  Several processes may share a folder: all but the first with --resume, each with --only.
+    before the first fit.  The built-in list has some 60 trials: of the shipped set, each is a fit of some 5 minutes of
+    one core, so give --only, or trials of your own.  Several processes may share a folder: all but the first with
+    --resume, each with --only.
     """
     from ru_calc.sweep.plan import plan_sweep
     from ru_calc.sweep.trials import read_trials
@@ -46,6 +48,7 @@ def command(data: str, output: Path, **options: Any) -> None:
     plan = plan_sweep(output, given, trials, options["resume"])
     plan.chosen(options["only"])
     use_threads(options["threads"])
+    end_at_sigterm()
     try:
         _sweep(data, output, plan, options)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from ru_calc.fit.pace import epoch_cpu_s
 from ru_calc.fit.run import FitInput, Say, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.start import SETTINGS
+from ru_calc.modelfile import BEST
 
 
 def plan_fit(family: str, dataset: Dataset, folder: Path, protocol: MDProtocol) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def fit_family(
         job = FitInput(dataset, run, _settings(family, protocol, plan["epochs"]), licence=licence)
         resume = (run / SETTINGS).is_file()
         run_fit(job, resume, say=lambda line: say(f"{family}: {line}"), bar=bar)
-    return run / "best.safetensors"
+    return run / BEST
 
 
 def _settings(family: str, protocol: MDProtocol, epochs: int = FitSettings.epochs) -> FitSettings:

@@ -113,7 +113,7 @@ class Dataset:
         if absent:
             raise DataError(
                 f"none of the {len(self)} frames has {' or '.join(absent)}; label them, or leave "
-                f"{' and '.join(absent)} out of the fit (weight 0)"
+                f"{' and '.join(absent)} out of the fit ({' '.join(f'--set {name}_weight=0' for name in absent)})"
             )
 
     def fingerprint(self) -> str:

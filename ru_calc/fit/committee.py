@@ -24,6 +24,7 @@ from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import LEAST_MEMBERS, SETTINGS, check_start
 from ru_calc.markdown import markdown_table, number
 from ru_calc.metrics import QUANTITIES, SCALES, Comparison
+from ru_calc.modelfile import BEST
 from ru_calc.predictor import predict_all
 
 METRICS = "metrics.json"
@@ -67,7 +68,7 @@ def run_committee(
         errors = _fit_member(member, say, bar)
         found.append({"folder": member.folder.name, "seed": member.settings.seed, "errors": errors})
     part = "test" if len(split["test"]) else "validation"
-    files = [job.folder / one["folder"] / "best.safetensors" for one in found]
+    files = [job.folder / one["folder"] / BEST for one in found]
     result = {"part": part, "members": found, **judged(files, job.dataset.select(split[part]))}
     write_json(job.folder / "committee.json", result)
     text = report(result)

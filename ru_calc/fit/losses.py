@@ -69,32 +69,39 @@ def loss_terms(
         energy_error = energy_error / (ENERGY_SCALE_EV + ENERGY_SHARE * height)
     else:
         energy_error = energy_error / statistics.energy_std_eV
-    terms["energy"] = MeanMeasure.apply(delta, energy_error[:, None], targets.weight)
+    terms["energy"] = _measure(delta, energy_error[:, None], targets.energy[:, None], targets.weight)
     if prediction.forces is not None:
         scale: Tensor | float = statistics.forces_rms_eV_per_A
         if relative:
             scale = FORCE_SCALE_EV_PER_A + settings.forces_share * targets.forces.nan_to_num().norm(dim=1, keepdim=True)
         error = (prediction.forces - targets.forces) / scale
-        terms["forces"] = MeanMeasure.apply(delta, error, targets.weight[targets.atom_frames])
+        terms["forces"] = _measure(delta, error, targets.forces, targets.weight[targets.atom_frames])
     if prediction.stress is not None:
         scale = statistics.stress_rms_eV_per_A3
         if relative:
             largest = targets.stress.nan_to_num().abs().amax(dim=1, keepdim=True)
             scale = STRESS_SCALE_GPA / EV_PER_A3_IN_GPA + STRESS_SHARE * largest
-        terms["stress"] = MeanMeasure.apply(delta, (prediction.stress - targets.stress) / scale, targets.weight)
+        error = (prediction.stress - targets.stress) / scale
+        terms["stress"] = _measure(delta, error, targets.stress, targets.weight)
     return terms
+
+
+def _measure(delta: float, error: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    # By the labels, not the errors: a prediction that is not finite must show.
+    return MeanMeasure.apply(delta, error, torch.isfinite(label), weight)
 
 
 class MeanMeasure(Function):
     """Weighted mean of Huber's measure (δ = `delta`), or for δ = ∞ of squares, over the entries that are labelled.
 
-    From errors (m, c) and weights (m,).  Errors without a label are NaN, and have no gradient.
+    From errors (m, c), whether each is labelled (m, c), and weights (m,).  What is not labelled has no gradient; what
+    is, but has an error that is not finite, makes the mean not finite.
     """
 
     @staticmethod
-    def forward(ctx, delta: float, error, weight):
-        present = torch.isfinite(error) * weight[:, None]
-        error = error.nan_to_num(0.0, 0.0, 0.0)
+    def forward(ctx, delta: float, error, labelled, weight):
+        present = labelled * weight[:, None]
+        error = torch.where(labelled, error, 0.0)
         bent = error.clamp(-delta, delta)
         share = present / present.sum().clamp_min(1e-12)
         slope = bent * share
@@ -106,4 +113,4 @@ class MeanMeasure(Function):
     @once_differentiable
     def backward(ctx, bar):
         (slope,) = ctx.saved_tensors
-        return None, bar * slope, None
+        return None, bar * slope, None, None

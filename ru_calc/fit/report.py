@@ -22,7 +22,7 @@ from ru_calc.units import EV_PER_A3_IN_GPA
 DIVERGENCE = 1.5
 
 
-def open_fitted(file: Path) -> OpenModel:
+def open_fitted(file: str | Path) -> OpenModel:
     """A model of a run folder as its users get it, in float64 on the CPU and on as many threads as torch has."""
     engine = "auto" if kernels.fastest() else "reference"  # that none was built, the fit has said
     return open_model(file, "float64", "cpu", torch.get_num_threads(), engine)
@@ -47,7 +47,7 @@ def final_report(
             if e.count:
                 say(
                     f"{name:>10} {quantity:>6}: MAE {e.mae * scale.factor:9.3f} RMSE {e.rmse * scale.factor:9.3f} "
-                    f"{scale.unit}, MSE {e.mse * scale.squared_factor:.3g} {scale.squared}"
+                    f"{_read(scale.unit)}, MSE {e.mse * scale.squared_factor:.3g} {_read(scale.squared)}"
                 )
     for warning in divergence(errors):
         say(f"warning: {warning}")
@@ -56,6 +56,10 @@ def final_report(
     last = comparisons.get("test", comparisons["validation"])
     parity_plot(folder / "parity.png", _panels(last), title="test" if "test" in comparisons else "validation")
     return metrics
+
+
+def _read(unit: str) -> str:
+    return unit.replace("_per_A", "/Å").replace("_per_", "/").replace("2", "²")
 
 
 def fit_cost(folder: Path) -> dict[str, Any]:

@@ -16,20 +16,23 @@ import numpy as np
 import torch
 
 from ru_calc.dataset import Dataset, split_by_group
-from ru_calc.errors import DataError
+from ru_calc.errors import DataError, SettingsError
 from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
-from ru_calc.fit.report import final_report
+from ru_calc.fit.report import final_report, open_fitted
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, TABLES, check_start
 from ru_calc.fit.trainer import Trainer
+from ru_calc.modelfile import BEST
 from ru_calc.neighbors import find_pairs
 from ru_calc.plots import learning_curves
 from ru_calc.potentials import Potential, build_potential
+from ru_calc.predictor import predict_all
 from ru_calc.storage import load_model, save_model
 
+SAME_ZERO_EV = 0.05  # per atom: differences of models below this are errors, not another zero
 COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)
 Say = Callable[[str], None]
 
@@ -75,20 +78,29 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     settings, dataset = job.settings, job.dataset
     check_start(job.folder, settings, job.init_from, resume, dataset.fingerprint())
     split = split_of(job)
-    if not resume:
-        claim_folder(job, split)
     torch.manual_seed(settings.seed)
     trainer = start_trainer(job, split, say)
+    if not resume:  # not before, so that what cannot start leaves no folder behind
+        claim_folder(job, split)
     state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
-        say(f"resumed after epoch {trainer.progress.epoch}")
+        say(f"resumed after epoch {trainer.progress.epoch}" + (": all was done" if trainer.finished else ""))
     elif job.init_from is not None:
         _take_start(trainer, job, say)
     _train(trainer, job, say, bar)
     _write_log(job.folder, trainer.progress.rows)
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
-    return final_report(job.folder / "best.safetensors", dataset, split, job.folder, say)
+    metrics = final_report(job.folder / BEST, dataset, split, job.folder, say)
+    _say_result(trainer, job, say)
+    return metrics
+
+
+def _say_result(trainer: Trainer, job: FitInput, say: Say) -> None:
+    best, done = trainer.progress.best_epoch, trainer.progress.epoch
+    if job.init_from is not None and not best:
+        say(f"warning: no epoch was better than {job.init_from}, which the fit started from; the errors are its own")
+    say(f"the model of epoch {best} of {done} is the best, and is written to {job.folder / BEST}")
 
 
 def split_of(job: FitInput) -> dict[str, np.ndarray]:
@@ -110,13 +122,17 @@ def _take_start(trainer: Trainer, job: FitInput, say: Say) -> None:
     """The weights to start from are the best until an epoch has better ones."""
     loss, errors = trainer.validate()
     trainer.progress.best_loss = loss
-    save_model(job.folder / "best.safetensors", trainer.averaged, _header(job, {"epoch": 0, **errors}))
-    found = ", ".join(f"{name.removeprefix('validation_')} {value:.4g}" for name, value in errors.items())
-    say(f"start: validation {found}, loss {loss:.4f}")
+    save_model(job.folder / BEST, trainer.averaged, _header(job, {"epoch": 0, **errors}))
+    say(f"start: {_errors('validation', errors)}  loss {loss:.4f}")
 
 
 def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
     n_batches = len(trainer.train.batches(job.settings, 0))
+    if not trainer.finished:
+        say(
+            "mean absolute errors, of the training frames while the weights move, and of the validation frames by the "
+            "averaged weights after the epoch; * is the best loss so far"
+        )
     say(
         f"{job.settings.epochs} epochs of {n_batches} batches: {len(trainer.train)} training and "
         f"{len(trainer.validation)} validation frames"
@@ -130,7 +146,7 @@ def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
         facts = _header(job, row)
         save_model(job.folder / "last.safetensors", trainer.averaged, facts)
         if improved:
-            save_model(job.folder / "best.safetensors", trainer.averaged, facts)
+            save_model(job.folder / BEST, trainer.averaged, facts)
         _write_log(job.folder, trainer.progress.rows)
         # Last: a kill before this line repeats the epoch, and writes the same files again.
         trainer.save_state(job.folder / STATE)
@@ -155,6 +171,12 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
     ]
     potential.to(device=job.device, dtype=dtype)
     trainer = Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set), job.plain)
+    batches = settings.epochs * len(trainer.train.batches(settings, 0))
+    if batches < settings.accumulate:
+        raise SettingsError(
+            f"accumulate is {settings.accumulate}, but all epochs together have {batches} batches, so the weights "
+            f"would never move; use --set accumulate={max(batches // 10, 1)} or less, or more epochs"
+        )
     if trainer.forms is None and not job.plain and settings.model.get("spline_intervals"):
         say(
             "the compiled operators are not there (no C++20 compiler at installation): plain torch fits the same "
@@ -165,7 +187,8 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
 
 def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
     if job.init_from is not None:
-        return _with_tables(load_model(job.init_from).potential, job.settings).requires_grad_(True)
+        start = _with_tables(load_model(job.init_from).potential, job.settings)
+        return _with_zero_of(train_set, start, job.init_from, say).requires_grad_(True)
     hyperparameters = dict(job.settings.model)
     if hyperparameters.get("atom_energy_eV") == 0.0:
         hyperparameters["atom_energy_eV"] = atom_energy(job.dataset, say)
@@ -178,9 +201,28 @@ def _with_tables(start: Potential, settings: FitSettings) -> Potential:
     """The same weights, read from tables as fine as the settings say."""
     own = start.hyperparameters()
     wanted = own | {name: settings.model[name] for name in TABLES if name in own and name in settings.model}
-    if wanted == own:
+    return start if wanted == own else _rebuilt(start, wanted)
+
+
+def _with_zero_of(train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
+    """The same weights, with the energy of an atom moved where the labels count from another zero."""
+    own, labelled = start.hyperparameters(), np.flatnonzero(train_set.has("energy"))
+    if "atom_energy_eV" not in own or not len(labelled):
         return start
-    made = build_potential(start.family, wanted).double()
+    part = train_set.select(labelled)
+    predicted = predict_all(open_fitted(model).predictor, part.structures, ("energy",)).energy
+    shift = float(np.median((part.energy - predicted) / part.structures.counts))
+    if abs(shift) < SAME_ZERO_EV:
+        return start
+    say(
+        f"energies of {model} are moved by {shift:.4f} eV/atom, the median difference of the training labels: they "
+        "count from another zero"
+    )
+    return _rebuilt(start, {**own, "atom_energy_eV": own["atom_energy_eV"] + shift})
+
+
+def _rebuilt(start: Potential, hyperparameters: dict[str, Any]) -> Potential:
+    made = build_potential(start.family, hyperparameters).double()
     made.load_state_dict(start.state_dict())
     return made
 
@@ -224,20 +266,21 @@ def _header(job: FitInput, row: dict[str, float]) -> dict[str, Any]:
 def epoch_line(row: dict[str, float], epochs: int, improved: bool) -> str:
     """One epoch in a line: mean absolute errors of training and validation."""
 
-    def errors(part: str) -> str:
-        shown = (
-            ("energy_meV_per_atom", "7.1f", "meV/atom"),
-            ("forces_meV_per_A", "7.1f", "meV/Å"),
-            ("stress_GPa", "6.3f", "GPa"),
-        )
-        found = [f"{row[f'{part}_{name}']:{form}} {unit}" for name, form, unit in shown if f"{part}_{name}" in row]
-        return " ".join([part, *found])
-
     mark = " *" if improved else ""
     return (
-        f"epoch {row['epoch']:4.0f}/{epochs}  {errors('train')}  {errors('validation')}  "
+        f"epoch {row['epoch']:4.0f}/{epochs}  {_errors('train', row)}  {_errors('validation', row)}  "
         f"loss {row['validation_loss']:.4f}  {row['seconds']:.0f} s{mark}"
     )
+
+
+def _errors(part: str, row: dict[str, float]) -> str:
+    shown = (
+        ("energy_meV_per_atom", "7.1f", "meV/atom"),
+        ("forces_meV_per_A", "7.1f", "meV/Å"),
+        ("stress_GPa", "6.3f", "GPa"),
+    )
+    found = [f"{row[f'{part}_{name}']:{form}} {unit}" for name, form, unit in shown if f"{part}_{name}" in row]
+    return " ".join([part, *found])
 
 
 def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from ru_calc.dataset import check_fractions
@@ -11,6 +13,7 @@ from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
 
 BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
+WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
 # What was done before a setting existed: stored settings that lack it mean this.
 EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08}
 
@@ -34,7 +37,8 @@ class FitSettings:
         loss: `relative` or `standardised`, see `losses.py`.
         huber_delta, forces_share: of the relative loss: beyond how many scales an error counts linearly, and how much
             of the force itself is added to the scale of its error.
-        energy_weight, forces_weight, stress_weight: (start, end) of each term; a label of weight (0, 0) is not needed.
+        energy_weight, forces_weight, stress_weight: (start, end) of each term, or one number for both; a label of
+            weight 0 is not needed.
         ramp: (from, to) share of the epochs over which the weights go from start to end.
         patience: epochs without a better validation loss after which the fit stops.
         split, seed: fractions of training, validation and test frames; seed of everything random.
@@ -73,13 +77,16 @@ class FitSettings:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("energy_weight", "forces_weight", "stress_weight", "ramp", "split"):
+        for name in (*WEIGHTS, "ramp", "split"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
         choices = {"family": tuple(FAMILIES), "loss": ("relative", "standardised"), "dtype": ("float32", "float64")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
-        least = {"epochs": 1, "accumulate": 1, "patience": 1, "open_batches": 1, "split_seed": -1}
+        least = {
+            "epochs": 1, "accumulate": 1, "patience": 1, "open_batches": 1, "seed": 0, "split_seed": -1,
+            "weight_decay": 0,
+        }  # fmt: skip
         for name, value in {**least, **dict.fromkeys(BOUNDS, 0)}.items():
             if getattr(self, name) < value:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least {value}")
@@ -97,6 +104,15 @@ class FitSettings:
             )
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise SettingsError(f"ema is {self.ema} and warmup {self.warmup}; both must be at least 0 and below 1")
+        if not 0 <= self.final_rate <= 1:
+            raise SettingsError(f"final_rate is {self.final_rate}; it is a share of the highest rate, from 0 to 1")
+        if not 0 <= self.ramp[0] <= self.ramp[1]:
+            raise SettingsError(f"ramp is {list(self.ramp)}; it must hold two shares of the epochs, the smaller first")
+        for name in WEIGHTS:
+            if not min(getattr(self, name)) >= 0:
+                raise SettingsError(f"{name} is {list(getattr(self, name))}; neither may be negative")
+        if not any(self.weights(1.0).values()):
+            raise SettingsError(f"the last values of {', '.join(WEIGHTS)} are all 0; one of them must be positive")
 
     @property
     def seed_of_split(self) -> int:
@@ -130,7 +146,8 @@ PRESETS = {"md": FitSettings(), "paper": PAPER}
 def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     """A preset with changes by name; `model.NAME` is a hyper-parameter of the network.
 
-    Bounds of a batch replace the preset's: where one is given, those that are not are 0.
+    Bounds of a batch replace the preset's: where one is given, those that are not are 0.  A weight of the loss may be
+    one number, which is its value at start and end.
 
     Raises:
         SettingsError: an unknown preset or name, or a value of the wrong type or out of range.
@@ -139,10 +156,11 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
         raise SettingsError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}")
     known = {f.name for f in fields(FitSettings)} - {"preset", "model"}
     own = {name: value for name, value in changes.items() if not name.startswith("model.")}
+    own |= {name: [own[name]] * 2 for name in WEIGHTS if isinstance(own.get(name), int | float)}
     model = {name[6:]: value for name, value in changes.items() if name.startswith("model.")}
     unknown = sorted(set(own) - known)
     if unknown:
-        raise SettingsError(f"there is no setting {unknown[0]!r}; choose one of {', '.join(sorted(known))}, model.NAME")
+        raise SettingsError(f"there is no setting {unknown[0]!r}; {_choices(unknown[0], known)}, model.NAME")
     check_types(FitSettings, own)
     family = FAMILIES.get(own.get("family", PRESETS[preset].family))
     brought = family[0].fit_settings if family and preset == "md" else {}
@@ -153,12 +171,16 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     unknown = sorted(set(model) - hyperparameters)
     if unknown:
         raise SettingsError(
-            f"family {settings.family!r} has no hyper-parameter {unknown[0]!r}; choose one of "
-            f"{', '.join(sorted(hyperparameters))}"
+            f"family {settings.family!r} has no hyper-parameter {unknown[0]!r}; {_choices(unknown[0], hyperparameters)}"
         )
     check_types(network, model, "model.")
     resolved = build_potential(settings.family, {**settings.model, **model}).hyperparameters()
     return replace(settings, model=resolved)
+
+
+def _choices(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, sorted(known), 1)
+    return (f"did you mean {near[0]}? " if near else "") + f"choose one of {', '.join(sorted(known))}"
 
 
 def with_changes_to(earlier: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> FitSettings:

@@ -19,15 +19,14 @@ class ErrorSums:
 
     def add(self, prediction: Prediction, targets: Targets) -> None:
         """Takes in one batch."""
-        self._add("energy", (prediction.energy - targets.energy) / targets.counts)
+        self._add("energy", prediction.energy / targets.counts, targets.energy / targets.counts)
         if prediction.forces is not None:
-            self._add("forces", prediction.forces - targets.forces)
+            self._add("forces", prediction.forces, targets.forces)
         if prediction.stress is not None:
-            self._add("stress", prediction.stress - targets.stress)
+            self._add("stress", prediction.stress, targets.stress)
 
-    def _add(self, name: str, error: Tensor) -> None:
-        error = error.detach().double()
-        error = error[error.isfinite()]
+    def _add(self, name: str, predicted: Tensor, label: Tensor) -> None:
+        error = (predicted.detach() - label).double()[label.isfinite()]
         sums = self.totals.setdefault(name, [0.0, 0.0])
         for k, value in enumerate((error.abs().sum(), error.numel())):
             sums[k] += float(value)

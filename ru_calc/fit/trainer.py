@@ -121,10 +121,7 @@ class Trainer:
         terms = loss_terms(self.settings, prediction, targets, self.statistics)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
         if not torch.isfinite(loss):
-            raise RuCalcError(
-                f"the loss is {float(loss)} in epoch {self.progress.epoch + 1}, frames {frames[:5].tolist()} …; lower "
-                "the learning rate or look at those frames"
-            )
+            raise self._diverged(float(loss.detach()), f", frames {frames[:5].tolist()} …", " or look at those frames")
         # Without `inputs`, the geometry would get a gradient too.
         (loss / self.settings.accumulate).backward(inputs=self._leaves)
         sums.add(prediction, targets)
@@ -156,7 +153,16 @@ class Trainer:
             totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
             frames_done += len(targets.counts)
             sums.add(prediction, targets)
-        return totals / max(frames_done, 1), sums.errors("validation_")
+        loss = totals / max(frames_done, 1)
+        if not math.isfinite(loss):
+            raise self._diverged(loss, ", on the validation frames")
+        return loss, sums.errors("validation_")
+
+    def _diverged(self, loss: float, where: str, or_else: str = "") -> RuCalcError:
+        return RuCalcError(
+            f"the loss is {loss} in epoch {self.progress.epoch + 1}{where}: the fit has diverged, and the epochs "
+            f"before are kept; lower the learning rate (--rate){or_else}"
+        )
 
     def save_state(self, path: Path) -> None:
         """All that the next epoch depends on, in one file."""

@@ -60,7 +60,8 @@ class AnchoredSettings:
     Attributes:
         cutoff_A, switch_A: interaction range, and the width of its last part over which an envelope falls to zero.
         core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
-        atom_energy_eV: energy of an isolated atom at the level of the labels.
+        atom_energy_eV: energy of an isolated atom at the level of the labels; where it is 0, a fit takes it from the
+            data.
     """
 
     cutoff_A: float = 5.0

@@ -44,6 +44,7 @@ from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.radial import RadialFunctions
 
 LEAST_INTERVALS = 16
+MOST_DEGREE = 12  # setting up the third-order invariants takes a minute beyond
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class SchNetSettings(AnchoredSettings):
             channels=2, n_radial=2, filter_hidden=2, angular_radial=2, l_max=1, blocks=0, triple=0, readout=1,
             spline_intervals=0,
         )  # fmt: skip
+        if self.l_max > MOST_DEGREE:
+            raise SettingsError(f"l_max is {self.l_max}; it must be at most {MOST_DEGREE}")
         if 0 < self.spline_intervals < LEAST_INTERVALS:
             raise SettingsError(
                 f"spline_intervals is {self.spline_intervals}; it must be 0 (no tables) or at least {LEAST_INTERVALS}"

@@ -27,7 +27,7 @@ from ru_calc.fit.run import FitInput, Say, run_fit, split_of
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import SETTINGS, check_start
 from ru_calc.metrics import SCALES
-from ru_calc.modelfile import read_header
+from ru_calc.modelfile import BEST, read_header
 from ru_calc.sweep.plan import PLAN, Plan, stored
 from ru_calc.sweep.report import write_report
 
@@ -79,8 +79,8 @@ def run_sweep(
     parts = {"train": kept[split["train"]], "validation": kept[split["validation"]], "test": test}
     frames = {name: indices.tolist() for name, indices in parts.items()}
     write_json(folder / "split.json", {"data": fingerprint, **frames}, indent=None)
-    for name, job in jobs.items():
-        _fit(name, job, say, bar)
+    for k, (name, job) in enumerate(jobs.items(), 1):
+        _fit(name, job, f"{k} of {len(jobs)}, {job.settings.epochs} epochs", say, bar)
     results = {
         "commands": list(plan.commands), "settings": asdict(plan.base), "data": fingerprint,
         "level_of_theory": dataset.level_of_theory, "frames": {name: len(indices) for name, indices in frames.items()},
@@ -113,18 +113,19 @@ def _begin(folder: Path, plan: Plan, command: str) -> Plan:
     return plan
 
 
-def _fit(name: str, job: FitInput, say: Say, bar: Any) -> None:
+def _fit(name: str, job: FitInput, place: str, say: Say, bar: Any) -> None:
     """Fits a trial, or goes on with it; one that fails leaves its reason, and is tried again when the sweep goes on."""
     if _finished(job.folder):
         say(f"{name}: is finished")
         return
-    say(f"{name}: begins")
+    say(f"{name}: begins ({place})")
     try:
         run_fit(job, _begun(job.folder), say=lambda line: say(f"{name}: {line}"), bar=bar)
     except (DataError, OutputError, SettingsError):
         raise
     except RuCalcError as problem:
         say(f"{name}: stopped, {problem}")
+        make_folder(job.folder)
         write_json(job.folder / STOPPED, {"why": str(problem)})
 
 
@@ -133,7 +134,7 @@ def _measured(folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
     runs = {name: folder / "trials" / name for name in plan.trials}
     finished = [name for name, run in runs.items() if _finished(run)]
     say(f"speed of {len(finished)} models, in turns")
-    models = {name: runs[name] / "best.safetensors" for name in finished}
+    models = {name: runs[name] / BEST for name in finished}
     speeds = {row["model"]: row for row in force_calls(models, (ATOMS,), ("compiled",), REPEATS)}
     rows = [_row(name, runs[name], plan) for name in finished]
     for row in rows:
@@ -152,7 +153,7 @@ def _force_error(row: dict[str, Any]) -> float:
 
 
 def _row(name: str, run: Path, plan: Plan) -> dict[str, Any]:
-    model = run / "best.safetensors"
+    model = run / BEST
     errors = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
     same = _measure(plan.settings(name)) == _measure(plan.base)
     return {

@@ -11,6 +11,8 @@ from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import Targets
 from ru_calc.fit.losses import LabelStatistics, MeanMeasure, loss_terms
 from ru_calc.fit.settings import FitSettings
+from ru_calc.fit.tracking import ErrorSums
+from ru_calc.metrics import SCALES
 from ru_calc.predictor import Prediction
 
 STATISTICS = LabelStatistics(-9.0, 0.5, 2.0, 0.1)
@@ -102,6 +104,20 @@ def test_missing_labels_are_left_out_of_loss_and_gradient(settings):
     assert (guess.forces.grad[0] != 0).all() and (guess.forces.grad[1:] == 0).all()
 
 
+@pytest.mark.parametrize("settings", [RELATIVE, STANDARDISED], ids=lambda settings: settings.loss)
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_a_prediction_that_is_not_finite_is_no_missing_label(settings, wrong):
+    for name, guess in (
+        ("energy", prediction((-18.0, wrong))),
+        ("forces", prediction(forces=wrong)),
+        ("stress", prediction(stress=wrong)),
+    ):
+        assert not np.isfinite(float(loss_terms(settings, guess, targets(), STATISTICS)[name]))
+        sums = ErrorSums()
+        sums.add(guess, targets())
+        assert [n for n, error in sums.errors().items() if not np.isfinite(error)] == [f"{name}_{SCALES[name].unit}"]
+
+
 def test_weights_count_frames():
     heavy = targets(weight=torch.tensor([3.0, 1.0]))
     terms = loss_terms(STANDARDISED, prediction((-17.0, -17.0)), heavy, STATISTICS)
@@ -138,7 +154,8 @@ def plain_measure(delta, error, weight):
 @pytest.mark.parametrize("delta", [RELATIVE.huber_delta, float("inf")])
 def test_the_measure_and_its_slope_are_torchs(delta):
     error, weight = errors()
-    found, expected = MeanMeasure.apply(delta, error, weight), plain_measure(delta, error, weight)
+    found = MeanMeasure.apply(delta, error, torch.isfinite(error), weight)
+    expected = plain_measure(delta, error, weight)
     torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
     (slope,), (truth,) = (torch.autograd.grad(3.0 * value, error) for value in (found, expected))
     torch.testing.assert_close(slope, truth.nan_to_num(), rtol=1e-14, atol=0)
@@ -152,11 +169,11 @@ def test_the_slope_of_the_measure_is_that_of_finite_differences(delta):
     places = error.detach()[labelled].requires_grad_()
     whole = torch.full_like(error, float("nan")).detach()
     assert torch.autograd.gradcheck(
-        lambda x: MeanMeasure.apply(delta, whole.masked_scatter(labelled, x), weight), (places,)
+        lambda x: MeanMeasure.apply(delta, whole.masked_scatter(labelled, x), labelled, weight), (places,)
     )
 
 
 def test_nothing_labelled_costs_nothing():
     error = torch.full((2, 3), float("nan"), requires_grad=True)
-    value = MeanMeasure.apply(RELATIVE.huber_delta, error, torch.ones(2))
+    value = MeanMeasure.apply(RELATIVE.huber_delta, error, torch.isfinite(error), torch.ones(2))
     assert value.item() == 0 and not torch.autograd.grad(value, error)[0].any()

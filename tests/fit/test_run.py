@@ -13,6 +13,7 @@ from ru_calc import kernels
 from ru_calc.dataset import Dataset
 from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, RuCalcError, SettingsError
+from ru_calc.fit import trainer as trainer_module
 from ru_calc.fit.run import FitInput, atom_energy, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, rate_factor
@@ -220,11 +221,86 @@ def test_rate_rises_linearly_then_falls_as_a_cosine():
         ({"loss": "l1"}, "loss is 'l1'"),
         ({"ema": 1.5}, "ema is 1.5"),
         ({"split": [0.5, 0.2, 0.2]}, "add up to 1"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
+        ({"seed": -4}, "seed is -4; it must be at least 0"),
+        ({"final_rate": -1.0}, "final_rate is -1.0; it is a share"),
+        ({"final_rate": 1.5}, "final_rate is 1.5; it is a share"),
+        ({"ramp": [0.9, 0.2]}, "the smaller first"),
+        ({"energy_weight": [-1.0, 1.0]}, "neither may be negative"),
+        ({"energy_weight": 0, "forces_weight": 0, "stress_weight": 0}, "are all 0; one of them must be positive"),
+        ({"wieght_decay": 1.0}, "no setting 'wieght_decay'; did you mean weight_decay"),
+        ({"model.chanels": 8}, "no hyper-parameter 'chanels'; did you mean channels"),
+        ({"model.l_max": 99}, "l_max is 99; it must be at most 12"),
     ],
 )
 def test_settings_out_of_range_are_refused(change, words):
     with pytest.raises(SettingsError, match=words):
         with_changes("md", change)
+
+
+def test_a_weight_of_the_loss_may_be_one_number():
+    assert with_changes("md", {"energy_weight": 2}).energy_weight == (2.0, 2.0)
+    assert "stress" not in with_changes("md", {"stress_weight": 0}).labels
+
+
+def test_a_fit_that_would_never_step_is_refused_and_leaves_nothing(dataset, tmp_path):
+    with pytest.raises(SettingsError, match=r"accumulate is 500, but all epochs together have [0-9]+ batches"):
+        run_fit(job(dataset, tmp_path / "run", accumulate=500), say=quiet)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("quantity", ["energy", "forces", "stress"])
+def test_a_fit_that_diverges_ends_with_the_cause_and_keeps_its_best(dataset, tmp_path, monkeypatch, quantity):
+    """In whatever is predicted, on the training frames or on those of the validation."""
+    start = job(dataset, tmp_path / "start", epochs=1)
+    run_fit(start, say=quiet)
+    original, calls = trainer_module.differentiate, []
+
+    def broken(*arguments, **options):
+        found, training = original(*arguments, **options), options.get("training", False)
+        calls.append(training)
+        if training == on_training and (training or calls.count(True)):
+            value = getattr(found, quantity)
+            return replace(found, **{quantity: torch.cat([value[:1] * float("nan"), value[1:]])})
+        return found
+
+    monkeypatch.setattr(trainer_module, "differentiate", broken)
+    for on_training, words in ((True, "frames"), (False, "on the validation frames")):
+        folder = tmp_path / f"run_{on_training}"
+        going_on = FitInput(dataset, folder, start.settings, init_from=str(tmp_path / "start" / "best.safetensors"))
+        calls.clear()
+        with pytest.raises(RuCalcError, match=f"the loss is nan in epoch 1, {words}.*has diverged"):
+            run_fit(going_on, say=quiet)
+        one, two = (load_model(f / "best.safetensors").potential.state_dict() for f in (tmp_path / "start", folder))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_labels_that_count_from_another_zero_move_the_energy_of_an_atom_not_the_weights(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    start = tmp_path / "run" / "best.safetensors"
+    own = load_model(start).potential
+    energy = Reference(own, torch.float64).predict(dataset.structures, want=("energy",)).energy
+    counts = dataset.structures.counts
+    for shift, moved in ((-2500.0, True), (0.02, False)):
+        lines = []
+        other = replace(dataset, energy=energy + shift * counts)
+        settings = with_changes("md", {**SMALL, "epochs": 1, "rate_readout": 1e-9, "rate_embedding": 1e-9,
+                                       "rate_blocks": 1e-9})  # fmt: skip
+        run_fit(FitInput(other, tmp_path / f"tuned_{moved}", settings, init_from=str(start)), say=lines.append)
+        tuned = load_model(tmp_path / f"tuned_{moved}" / "best.safetensors").potential
+        found = tuned.settings.atom_energy_eV - own.settings.atom_energy_eV
+        assert found == pytest.approx(shift if moved else 0.0, abs=1e-6)
+        assert any("moved by -2500.0000 eV/atom" in line for line in lines) == moved
+        for name, value in own.state_dict().items():
+            torch.testing.assert_close(tuned.state_dict()[name], value, rtol=0, atol=1e-5)
+
+
+def test_a_finished_fit_that_is_resumed_says_so(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run", epochs=1), say=quiet)
+    lines = []
+    run_fit(job(dataset, tmp_path / "run", epochs=1), resume=True, say=lines.append)
+    assert "resumed after epoch 1: all was done" in lines
+    assert lines[-1] == f"the model of epoch 1 of 1 is the best, and is written to {tmp_path}/run/best.safetensors"
 
 
 def test_isolated_atom_sets_the_zero_of_energy(dataset):
