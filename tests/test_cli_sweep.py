@@ -42,6 +42,7 @@ def test_it_prints_its_table_and_goes_on_without_being_told_its_settings_again(d
     first = run(data, "-o", folder, "--epochs", 1, "--trials", trials, "--only", "wide", *SMALL)
     assert first.exit_code == 0, first.output
     assert "| channels=12 |" in first.output and "base: begins" not in first.output
+    assert "wide: begins (1 of 1, 1 epochs)" in first.output
     again = run(data, "-o", folder, "--resume")
     assert again.exit_code == 0, again.output
     assert "wide: is finished" in again.output and "base: epoch    1/1" in again.output

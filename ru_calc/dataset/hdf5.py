@@ -78,6 +78,11 @@ def read_dataset(path: str | Path) -> Dataset:
     path = Path(shipped_data().get(str(path), path))
     if not path.is_file():
         raise DataError(f"there is no data file {path}; give an HDF5 file or one of {', '.join(shipped_data())}")
+    if not h5py.is_hdf5(path):
+        raise DataError(
+            f"{path} is not a whole HDF5 file; 'ru-calc convert' makes one from files that ASE reads: ru-calc convert "
+            f"{path} {path.stem}.h5"
+        )
     try:
         with h5py.File(path) as file:
             return _read_open_file(file, path)

@@ -114,7 +114,10 @@ def split_of(job: FitInput) -> dict[str, np.ndarray]:
     split = split_by_group(dataset, settings.split, settings.seed_of_split)
     for name in ("train", "validation"):
         if not len(split[name]):
-            raise DataError(f"the {name} part of the split {settings.split} of {len(dataset)} frames is empty")
+            raise DataError(
+                f"the {name} part of the split {settings.split} of {len(dataset)} frames is empty; give more frames "
+                "(and groups), or another --split"
+            )
     return split
 
 

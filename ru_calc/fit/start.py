@@ -111,7 +111,10 @@ def _check_resumed(
     if before.init_from != init_from:
         changed.append(f"init_from: {before.init_from} → {init_from}")
     if changed:
-        raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
+        raise SettingsError(
+            f"cannot resume with changed settings: {'; '.join(changed)}; leave them as they were, or fit anew in "
+            f"another folder (--init-from {folder} goes on from the weights of this one)"
+        )
     if (folder / STATE).is_file():
         read_state(folder / STATE)
 
