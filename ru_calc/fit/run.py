@@ -19,21 +19,17 @@ from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
+from ru_calc.fit.begin import first_potential
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
-from ru_calc.fit.report import final_report, open_fitted
+from ru_calc.fit.report import final_report
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, TABLES, check_start
+from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, check_start
 from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfile import BEST
-from ru_calc.neighbors import find_pairs
 from ru_calc.plots import learning_curves
-from ru_calc.potentials import Potential, build_potential
-from ru_calc.predictor import predict_all
-from ru_calc.storage import load_model, save_model
+from ru_calc.storage import save_model
 
-SAME_ZERO_EV = 0.05  # per atom: differences of models below this are errors, not another zero
-COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)
 Say = Callable[[str], None]
 
 
@@ -165,7 +161,7 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
         split: indices of `train` and `validation` frames.
     """
     settings, train_set = job.settings, job.dataset.select(split["train"])
-    potential = _start(job, train_set, say)
+    potential = first_potential(settings, job.dataset, train_set, job.init_from, say)
     dtype = getattr(torch, settings.dtype)
     cache = PairCache(say=say)
     packed = [
@@ -186,60 +182,6 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
             "network, some four times slower"
         )
     return trainer
-
-
-def _start(job: FitInput, train_set: Dataset, say: Say) -> Potential:
-    if job.init_from is not None:
-        start = _with_tables(load_model(job.init_from).potential, job.settings)
-        return _with_zero_of(train_set, start, job.init_from, say).requires_grad_(True)
-    hyperparameters = dict(job.settings.model)
-    if hyperparameters.get("atom_energy_eV") == 0.0:
-        hyperparameters["atom_energy_eV"] = atom_energy(job.dataset, say)
-    potential = build_potential(job.settings.family, hyperparameters)
-    potential.prepare(train_set)
-    return potential
-
-
-def _with_tables(start: Potential, settings: FitSettings) -> Potential:
-    """The same weights, read from tables as fine as the settings say."""
-    own = start.hyperparameters()
-    wanted = own | {name: settings.model[name] for name in TABLES if name in own and name in settings.model}
-    return start if wanted == own else _rebuilt(start, wanted)
-
-
-def _with_zero_of(train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
-    """The same weights, with the energy of an atom moved where the labels count from another zero."""
-    own, labelled = start.hyperparameters(), np.flatnonzero(train_set.has("energy"))
-    if "atom_energy_eV" not in own or not len(labelled):
-        return start
-    part = train_set.select(labelled)
-    predicted = predict_all(open_fitted(model).predictor, part.structures, ("energy",)).energy
-    shift = float(np.median((part.energy - predicted) / part.structures.counts))
-    if abs(shift) < SAME_ZERO_EV:
-        return start
-    say(
-        f"energies of {model} are moved by {shift:.4f} eV/atom, the median difference of the training labels: they "
-        "count from another zero"
-    )
-    return _rebuilt(start, {**own, "atom_energy_eV": own["atom_energy_eV"] + shift})
-
-
-def _rebuilt(start: Potential, hyperparameters: dict[str, Any]) -> Potential:
-    made = build_potential(start.family, hyperparameters).double()
-    made.load_state_dict(start.state_dict())
-    return made
-
-
-def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:
-    """Energy in eV of an isolated atom: a frame of one atom without neighbours, or the lowest energy + 6.68 eV."""
-    s = dataset.structures
-    for k in np.flatnonzero((s.counts == 1) & dataset.has("energy")):
-        alone = s.frame(int(k))
-        if not len(find_pairs(alone, reach_A)):
-            return float(dataset.energy[k])
-    lowest = float(np.nanmin(dataset.energy / s.counts)) if dataset.has("energy").any() else 0.0
-    say(f"no frame holds an isolated atom: its energy is set to {lowest:.4f} + {COHESIVE_ENERGY_EV} eV")
-    return lowest + COHESIVE_ENERGY_EV
 
 
 def claim_folder(job: FitInput, split: dict[str, np.ndarray], **facts: Any) -> None:

@@ -14,7 +14,8 @@ from ru_calc.dataset import Dataset
 from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.fit import trainer as trainer_module
-from ru_calc.fit.run import FitInput, atom_energy, run_fit
+from ru_calc.fit.begin import atom_energy
+from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, rate_factor
 from ru_calc.metrics import Comparison

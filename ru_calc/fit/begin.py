@@ -1,0 +1,85 @@
+"""The potential that a fit begins with: fresh weights, or those of a model, brought to the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ru_calc.dataset import Dataset
+from ru_calc.fit.report import open_fitted
+from ru_calc.fit.settings import FitSettings
+from ru_calc.fit.start import TABLES
+from ru_calc.neighbors import find_pairs
+from ru_calc.potentials import Potential, build_potential
+from ru_calc.predictor import predict_all
+from ru_calc.storage import load_model
+
+SAME_ZERO_EV = 0.05  # per atom: differences of models below this are errors, not another zero
+COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)
+Say = Callable[[str], None]
+
+
+def first_potential(
+    settings: FitSettings, dataset: Dataset, train_set: Dataset, init_from: str | None, say: Say
+) -> Potential:
+    """A potential before its first step.
+
+    Args:
+        dataset: all frames, for the energy of an isolated atom.
+        train_set: those that are fitted, for what a family takes from them.
+        init_from: name or file of a model whose weights are the start; None starts from fresh ones.
+        say: takes a line on where the zero of energies comes from, if it has to be chosen.
+    """
+    if init_from is not None:
+        start = _with_tables(load_model(init_from).potential, settings)
+        return _with_zero_of(train_set, start, init_from, say).requires_grad_(True)
+    hyperparameters = dict(settings.model)
+    if hyperparameters.get("atom_energy_eV") == 0.0:
+        hyperparameters["atom_energy_eV"] = atom_energy(dataset, say)
+    potential = build_potential(settings.family, hyperparameters)
+    potential.prepare(train_set)
+    return potential
+
+
+def _with_tables(start: Potential, settings: FitSettings) -> Potential:
+    """The same weights, read from tables as fine as the settings say."""
+    own = start.hyperparameters()
+    wanted = own | {name: settings.model[name] for name in TABLES if name in own and name in settings.model}
+    return start if wanted == own else _rebuilt(start, wanted)
+
+
+def _with_zero_of(train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
+    """The same weights, with the energy of an atom moved where the labels count from another zero."""
+    own, labelled = start.hyperparameters(), np.flatnonzero(train_set.has("energy"))
+    if "atom_energy_eV" not in own or not len(labelled):
+        return start
+    part = train_set.select(labelled)
+    predicted = predict_all(open_fitted(model).predictor, part.structures, ("energy",)).energy
+    shift = float(np.median((part.energy - predicted) / part.structures.counts))
+    if abs(shift) < SAME_ZERO_EV:
+        return start
+    say(
+        f"energies of {model} are moved by {shift:.4f} eV/atom, the median difference of the training labels: they "
+        "count from another zero"
+    )
+    return _rebuilt(start, {**own, "atom_energy_eV": own["atom_energy_eV"] + shift})
+
+
+def _rebuilt(start: Potential, hyperparameters: dict[str, Any]) -> Potential:
+    made = build_potential(start.family, hyperparameters).double()
+    made.load_state_dict(start.state_dict())
+    return made
+
+
+def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:
+    """Energy in eV of an isolated atom: a frame of one atom without neighbours, or the lowest energy + 6.68 eV."""
+    s = dataset.structures
+    for k in np.flatnonzero((s.counts == 1) & dataset.has("energy")):
+        alone = s.frame(int(k))
+        if not len(find_pairs(alone, reach_A)):
+            return float(dataset.energy[k])
+    lowest = float(np.nanmin(dataset.energy / s.counts)) if dataset.has("energy").any() else 0.0
+    say(f"no frame holds an isolated atom: its energy is set to {lowest:.4f} + {COHESIVE_ENERGY_EV} eV")
+    return lowest + COHESIVE_ENERGY_EV
