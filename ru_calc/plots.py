@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "pdf", "svg")
 CURVES = {
-    "energy_meV_per_atom": "energy (meV/atom)",
-    "forces_meV_per_A": "forces (meV/Å)",
-    "stress_GPa": "stress (GPa)",
+    "energy_meV_per_atom": "energy, MAE (meV/atom)",
+    "forces_meV_per_A": "forces, MAE (meV/Å)",
+    "stress_GPa": "stress, MAE (GPa)",
 }
 SPLIT_COLORS = {"train": "tab:blue", "validation": "tab:orange"}
 DENSE = 4000
