@@ -52,6 +52,16 @@ def test_it_prints_its_table_and_goes_on_without_being_told_its_settings_again(d
     assert command.startswith(f"ru-calc sweep {data} -o {folder} --epochs 1 --trials {trials} --set model.channels=8")
 
 
+def test_a_trial_without_a_result_ends_in_a_status_that_is_not_0(data: Path, tmp_path: Path) -> None:
+    hot = {f"rate_{part}": 1e4 for part in ("embedding", "blocks", "readout")} | {"clip_norm": 1e9}
+    trials = tmp_path / "trials.json"
+    trials.write_text(json.dumps({"base": {}, "hot": hot}))
+    done = run(data, "-o", tmp_path / "s", "--epochs", 1, "--trials", trials, *SMALL)
+    assert done.exit_code == 1 and "hot: stopped, the loss is" in done.output
+    assert done.stderr.strip().splitlines()[-1] == "without a result: hot; the table says why"
+    assert "has diverged" in (tmp_path / "s" / "sweep.md").read_text()
+
+
 def test_the_built_in_trials_can_be_fitted_one_by_one(data: Path, tmp_path: Path) -> None:
     done = run(data, "-o", tmp_path / "s", "--epochs", 1, "--only", "layer_norm-true", *SMALL)
     assert done.exit_code == 0, done.output

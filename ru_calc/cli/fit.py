@@ -40,7 +40,7 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 )  # fmt: skip
 @click.option("--list-settings", is_flag=True, is_eager=True, expose_value=False, callback=_list_settings,
               help="Show all settings and hyper-parameters, with the values that --preset md gives them.")  # fmt: skip
-@click.option("--init-from", help="Start from the weights of this model (name or file).")
+@click.option("--init-from", help="Start from the weights of this model: name, file or run folder.")
 @click.option(
     "--committee", type=click.IntRange(2), metavar="N", help="N fits of the same frames, by seed, seed + 1, …."
 )

@@ -50,15 +50,19 @@ def command(data: str, output: Path, **options: Any) -> None:
     use_threads(options["threads"])
     end_at_sigterm()
     try:
-        _sweep(data, output, plan, options)
+        stopped = _sweep(data, output, plan, options)
     except KeyboardInterrupt:
         click.echo(_interrupted(data, output, options["only"]), err=True)
         sys.exit(130)
     click.echo((output / "sweep.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/sweep.md, sweep.json, sweep.png")
+    if stopped:
+        click.echo(f"without a result: {', '.join(stopped)}; the table says why", err=True)
+        sys.exit(1)
 
 
-def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> None:
+def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> list[str]:
+    """Names of the trials that stopped without a result."""
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
@@ -66,7 +70,8 @@ def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> None
 
     dataset = read_dataset(data)
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
-        run_sweep(dataset, output, plan, options["only"], _command(data, output, options), say=say, bar=bar)
+        command = _command(data, output, options)
+        return list(run_sweep(dataset, output, plan, options["only"], command, say=say, bar=bar)["stopped"])
 
 
 def _command(data: str, folder: Path, options: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def first_potential(
     """
     if init_from is not None:
         start = _with_tables(load_model(init_from).potential, settings)
-        return _with_zero_of(train_set, start, init_from, say).requires_grad_(True)
+        return _with_zero_of(settings, train_set, start, init_from, say).requires_grad_(True)
     hyperparameters = dict(settings.model)
     if hyperparameters.get("atom_energy_eV") == 0.0:
         hyperparameters["atom_energy_eV"] = atom_energy(dataset, say)
@@ -50,20 +50,20 @@ def _with_tables(start: Potential, settings: FitSettings) -> Potential:
     return start if wanted == own else _rebuilt(start, wanted)
 
 
-def _with_zero_of(train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
-    """The same weights, with the energy of an atom moved where the labels count from another zero."""
+def _with_zero_of(settings: FitSettings, train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
+    """The same weights, with the energy of an atom that was asked for, or moved to where the labels count from."""
     own, labelled = start.hyperparameters(), np.flatnonzero(train_set.has("energy"))
     if "atom_energy_eV" not in own or not len(labelled):
         return start
+    asked = settings.model.get("atom_energy_eV", 0.0)
+    if asked not in (0.0, own["atom_energy_eV"]):
+        return _rebuilt(start, {**own, "atom_energy_eV": asked})
     part = train_set.select(labelled)
     predicted = predict_all(open_fitted(model).predictor, part.structures, ("energy",)).energy
     shift = float(np.median((part.energy - predicted) / part.structures.counts))
     if abs(shift) < SAME_ZERO_EV:
         return start
-    say(
-        f"energies of {model} are moved by {shift:.4f} eV/atom, the median difference of the training labels: they "
-        "count from another zero"
-    )
+    say(f"energies of {model} are moved by {shift:.4f} eV/atom: in the median they then agree with the training labels")
     return _rebuilt(start, {**own, "atom_energy_eV": own["atom_energy_eV"] + shift})
 
 
@@ -74,12 +74,22 @@ def _rebuilt(start: Potential, hyperparameters: dict[str, Any]) -> Potential:
 
 
 def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:
-    """Energy in eV of an isolated atom: a frame of one atom without neighbours, or the lowest energy + 6.68 eV."""
+    """Energy in eV of an isolated atom.
+
+    The lowest of all frames of one atom without neighbours (its ground state, where there are several); without such a
+    frame the lowest energy per atom + 6.68 eV; without energies 0.
+    """
     s = dataset.structures
-    for k in np.flatnonzero((s.counts == 1) & dataset.has("energy")):
-        alone = s.frame(int(k))
-        if not len(find_pairs(alone, reach_A)):
-            return float(dataset.energy[k])
-    lowest = float(np.nanmin(dataset.energy / s.counts)) if dataset.has("energy").any() else 0.0
+    if not dataset.has("energy").any():
+        say("no frame has an energy: total energies of the model count from an arbitrary zero")
+        return 0.0
+    single = [int(k) for k in np.flatnonzero((s.counts == 1) & dataset.has("energy"))]
+    alone = [k for k in single if not len(find_pairs(s.frame(k), reach_A))]
+    if alone:
+        chosen = min(alone, key=lambda k: dataset.energy[k])
+        if len(alone) > 1:
+            say(f"isolated atom: {dataset.energy[chosen]:.4f} eV, the lowest of {len(alone)} frames")
+        return float(dataset.energy[chosen])
+    lowest = float(np.nanmin(dataset.energy / s.counts))
     say(f"no frame holds an isolated atom: its energy is set to {lowest:.4f} + {COHESIVE_ENERGY_EV} eV")
     return lowest + COHESIVE_ENERGY_EV

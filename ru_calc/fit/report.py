@@ -75,13 +75,20 @@ def divergence(errors: Mapping[str, Any]) -> list[str]:
     for name in ("validation", "test"):
         for quantity in QUANTITIES:
             if name in errors and errors[name][quantity].count and errors["train"][quantity].mae > 0:
-                ratio = errors[name][quantity].mae / errors["train"][quantity].mae
+                ratio = _on_scale(quantity, errors[name]) / _on_scale(quantity, errors["train"])
                 if ratio > DIVERGENCE:
                     found.append(
-                        f"{quantity}: the {name} MAE is {ratio:.1f} times that of training; the fit follows its "
-                        "training frames too closely: more data, fewer epochs or a smaller network"
+                        f"{quantity}: the {name} MAE is {ratio:.1f} times that of training (on the scale of the labels "
+                        "of each); the fit follows its training frames too closely: more data, fewer epochs or a "
+                        "smaller network"
                     )
     return found
+
+
+def _on_scale(quantity: str, errors: Mapping[str, Any]) -> float:
+    """MAE over the root mean square of the labels; energies have no scale of their own."""
+    e = errors[quantity]
+    return e.mae if quantity == "energy" or not e.relative > 0 else e.mae * e.relative / e.rmse
 
 
 def _panels(comparison: Comparison) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:

@@ -27,6 +27,7 @@ from ru_calc.potentials import Potential, build_potential
 from ru_calc.predictor import Prediction
 
 Report = Callable[[int], None]
+ABSURD_LOSS = 1e12  # beyond any start: the weights are lost, though still finite
 
 
 class Trainer:
@@ -154,14 +155,16 @@ class Trainer:
             frames_done += len(targets.counts)
             sums.add(prediction, targets)
         loss = totals / max(frames_done, 1)
-        if not math.isfinite(loss):
+        if not loss < ABSURD_LOSS:
             raise self._diverged(loss, ", on the validation frames")
         return loss, sums.errors("validation_")
 
     def _diverged(self, loss: float, where: str, or_else: str = "") -> RuCalcError:
+        epoch = self.progress.epoch
+        kept = f"the {epoch} epochs before are kept" if epoch else "no epoch is kept"
         return RuCalcError(
-            f"the loss is {loss} in epoch {self.progress.epoch + 1}{where}: the fit has diverged, and the epochs "
-            f"before are kept; lower the learning rate (--rate){or_else}"
+            f"the loss is {loss:.4g} in epoch {epoch + 1}{where}: the fit has diverged, and {kept}; fit anew in "
+            f"another folder with a lower learning rate (--rate){or_else}"
         )
 
     def save_state(self, path: Path) -> None:

@@ -73,6 +73,11 @@ class AnchoredSettings:
     def __post_init__(self) -> None:
         if not 0 < self.switch_A < self.cutoff_A:
             raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
+        if not 0 <= self.core_inner_A < self.core_outer_A <= self.cutoff_A:
+            raise SettingsError(
+                f"core_inner_A is {self.core_inner_A} and core_outer_A {self.core_outer_A}; it must be that 0 ≤ "
+                f"core_inner_A < core_outer_A ≤ cutoff_A ({self.cutoff_A})"
+            )
 
     def check_least(self, **least: int) -> None:
         """Refuses a hyper-parameter, or an entry of one, below its least value.

@@ -56,7 +56,7 @@ class SchNetSettings(AnchoredSettings):
         n_radial: number of Gaussians of the distance.
         filter_hidden: width of the filter network's hidden layer.
         readout: hidden widths of the energy pathway.
-        angular: start from the angular embedding; False is plain SchNet.
+        angular: start from the angular embedding; without it the network is plain SchNet.
         angular_radial, l_max: radial functions and highest degree of the angular embedding.
         triple: radial channels of the third-order invariants; 0 leaves them out.
         layer_norm: normalise inside each block.

@@ -15,10 +15,11 @@ from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.fit import trainer as trainer_module
 from ru_calc.fit.begin import atom_energy
+from ru_calc.fit.report import divergence
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, rate_factor
-from ru_calc.metrics import Comparison
+from ru_calc.metrics import Comparison, compare
 from ru_calc.storage import load_model
 
 SMALL = {
@@ -232,6 +233,10 @@ def test_rate_rises_linearly_then_falls_as_a_cosine():
         ({"wieght_decay": 1.0}, "no setting 'wieght_decay'; did you mean weight_decay"),
         ({"model.chanels": 8}, "no hyper-parameter 'chanels'; did you mean channels"),
         ({"model.l_max": 99}, "l_max is 99; it must be at most 12"),
+        ({"model.core_inner_A": 3.0}, "core_inner_A is 3.0 and core_outer_A 1.8; it must be that"),
+        ({"model.core_inner_A": 1.8}, "core_inner_A is 1.8 and core_outer_A 1.8; it must be that"),
+        ({"model.core_inner_A": -1.0}, "core_inner_A is -1.0"),
+        ({"model.core_outer_A": 9.0}, "core_outer_A 9.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(change, words):
@@ -296,6 +301,34 @@ def test_labels_that_count_from_another_zero_move_the_energy_of_an_atom_not_the_
             torch.testing.assert_close(tuned.state_dict()[name], value, rtol=0, atol=1e-5)
 
 
+def test_the_energy_of_an_atom_that_is_asked_for_comes_before_that_of_the_start(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "run", epochs=1), say=quiet)
+    asked = job(dataset, tmp_path / "tuned", epochs=1, **{"model.atom_energy_eV": -5.0})
+    run_fit(replace(asked, init_from=str(tmp_path / "run")), say=quiet)
+    assert load_model(tmp_path / "tuned").potential.settings.atom_energy_eV == -5.0
+
+
+def test_a_loss_beyond_reason_is_a_fit_that_diverged(dataset, tmp_path):
+    wild = {f"rate_{part}": 1e4 for part in ("embedding", "blocks", "readout")}
+    with pytest.raises(
+        RuCalcError, match=r"in epoch 1.*has diverged, and no epoch is kept; fit anew in another folder"
+    ):
+        run_fit(job(dataset, tmp_path / "run", clip_norm=1e9, **wild), say=quiet)
+
+
+def test_following_the_training_frames_too_closely_is_told_from_parts_of_other_scale():
+    label = np.random.default_rng(0).normal(size=90)
+
+    def errors(scale: float, error: float):
+        found = compare(scale * label, scale * label + error * np.roll(label, 1))
+        return dict.fromkeys(("energy", "forces", "stress"), found)
+
+    told = divergence({"train": errors(1.0, 0.1), "test": errors(2.0, 0.2)})
+    assert len(told) == 1 and told[0].startswith("energy: the test MAE is 2.0 times")
+    told = divergence({"train": errors(1.0, 0.1), "test": errors(1.0, 0.2)})
+    assert [line.split(":")[0] for line in told] == ["energy", "forces", "stress"]
+
+
 def test_a_finished_fit_that_is_resumed_says_so(dataset, tmp_path):
     run_fit(job(dataset, tmp_path / "run", epochs=1), say=quiet)
     lines = []
@@ -315,3 +348,8 @@ def test_isolated_atom_sets_the_zero_of_energy(dataset):
     assert "isolated atom" in said[0]
     lone = labelled(Atoms("Ru", cell=[15, 15, 15], pbc=True), energy=-2.0)
     assert atom_energy(Dataset.from_atoms([*lj_frames(2), lone])) == -2.0
+    ground = labelled(Atoms("Ru", cell=[15, 15, 15], pbc=True), energy=-3.0)
+    assert atom_energy(Dataset.from_atoms([lone, ground, *lj_frames(2)]), said.append) == -3.0
+    assert said[-1] == "isolated atom: -3.0000 eV, the lowest of 2 frames"
+    blind = replace(dataset, energy=np.full_like(dataset.energy, np.nan))
+    assert atom_energy(blind, said.append) == 0.0 and "arbitrary zero" in said[-1]
