@@ -338,6 +338,10 @@ def test_json_holds_the_numbers_of_the_table_and_no_path(settings, tmp_path):
     assert str(tmp_path) not in (tmp_path / "out.json").read_text()
     assert content["settings"]["data"] == "some.h5"
     assert "a note" in remarks(bench)
+    changed, unchanged = (
+        remarks(replace(bench, settings=replace(bench.settings, changes=changes))) for changes in ({"ema": 0.9}, {})
+    )
+    assert changed == ["all rows with ema = 0.9", *unchanged]
     assert any("12.0 s of CPU, 3.50 GiB of memory at its peak" in remark for remark in content["notes"])
 
 

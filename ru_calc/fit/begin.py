@@ -53,11 +53,11 @@ def _with_tables(start: Potential, settings: FitSettings) -> Potential:
 def _with_zero_of(settings: FitSettings, train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
     """The same weights, with the energy of an atom that was asked for, or moved to where the labels count from."""
     own, labelled = start.hyperparameters(), np.flatnonzero(train_set.has("energy"))
+    asked = settings.model.get("atom_energy_eV", 0.0)
+    if "atom_energy_eV" in own and asked not in (0.0, own["atom_energy_eV"]):
+        return _rebuilt(start, {**own, "atom_energy_eV": asked})
     if "atom_energy_eV" not in own or not len(labelled):
         return start
-    asked = settings.model.get("atom_energy_eV", 0.0)
-    if asked not in (0.0, own["atom_energy_eV"]):
-        return _rebuilt(start, {**own, "atom_energy_eV": asked})
     part = train_set.select(labelled)
     predicted = predict_all(open_fitted(model).predictor, part.structures, ("energy",)).energy
     shift = float(np.median((part.energy - predicted) / part.structures.counts))

@@ -7,7 +7,6 @@ The folder holds `settings.json` (everything resolved), `split.json`, `log.csv`,
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
-from ru_calc.fit.begin import first_potential
+from ru_calc.fit.begin import Say, first_potential
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
@@ -29,8 +28,6 @@ from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfile import BEST
 from ru_calc.plots import learning_curves
 from ru_calc.storage import save_model
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

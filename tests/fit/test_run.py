@@ -306,6 +306,10 @@ def test_the_energy_of_an_atom_that_is_asked_for_comes_before_that_of_the_start(
     asked = job(dataset, tmp_path / "tuned", epochs=1, **{"model.atom_energy_eV": -5.0})
     run_fit(replace(asked, init_from=str(tmp_path / "run")), say=quiet)
     assert load_model(tmp_path / "tuned").potential.settings.atom_energy_eV == -5.0
+    blind = replace(dataset, energy=np.full_like(dataset.energy, np.nan))
+    asked = job(blind, tmp_path / "blind", epochs=1, energy_weight=0, **{"model.atom_energy_eV": -5.0})
+    run_fit(replace(asked, init_from=str(tmp_path / "run")), say=quiet)
+    assert load_model(tmp_path / "blind").potential.settings.atom_energy_eV == -5.0
 
 
 def test_a_loss_beyond_reason_is_a_fit_that_diverged(dataset, tmp_path):
