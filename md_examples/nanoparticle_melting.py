@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ru_calc import RuSchNet
-from ru_calc.build import build_structure
 from ru_calc.md import MDSettings, run_md
 from ru_calc.properties import bond_fractions, lindemann_index, reference_value
+from ru_calc.structures.build import build_structure
 
 
 def ramp(atoms, calculator, start_K, end_K, steps, windows=12):

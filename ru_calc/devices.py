@@ -1,11 +1,17 @@
-"""Where and how a network runs: names of devices, engines and precisions, which device is there, threads of torch."""
+"""Where and how a network runs, and the time it takes: devices, engines, precisions, threads of torch.
+
+CPU time (of all threads of the process together) is what repeats on a machine that does other work too; wall time does
+not.  Both are taken here, and only CPU time is reported as a speed.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ru_calc.errors import SettingsError
@@ -55,3 +61,33 @@ def _cuda_devices() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds that some work took.
+
+    Attributes:
+        cpu_s: CPU time of the process.
+        wall_s: on the clock on the wall.
+        system_s: the part of the CPU time that the operating system took, mostly to hand out memory.
+    """
+
+    cpu_s: float
+    wall_s: float
+    system_s: float = 0.0
+
+
+def timed(work: Callable[[], object]) -> Times:
+    """Does the work, and says how long it took."""
+    system, wall, cpu = _system_s(), time.perf_counter(), time.process_time()
+    work()
+    return Times(time.process_time() - cpu, time.perf_counter() - wall, _system_s() - system)
+
+
+def _system_s() -> float:
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return os.times().system
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
-from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.structures import Structures, as_structures
+from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
 WANTED = ("energy", "energies", "forces", "stress")
 

@@ -13,7 +13,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from ru_calc.errors import DataError, SettingsError, UnphysicalError
-from ru_calc.neighbors import closest_pair
+from ru_calc.structures.neighbors import closest_pair
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 OPTIMIZERS = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}

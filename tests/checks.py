@@ -17,11 +17,11 @@ from ase.md.velocitydistribution import thermalize_momenta
 from conftest import TOLERANCE, small_model
 from scipy.spatial.transform import Rotation
 
-from ru_calc.derivatives import Reference
-from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.potentials import FAMILIES, Potential
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
 Evaluate = Callable[[Atoms], Prediction]
 Find = Callable[[Structures, float], NeighborPairs]

@@ -18,8 +18,8 @@ from ase.build import bulk, hcp0001
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ru_calc.modelfiles.load import save_model
 from ru_calc.potentials.schnet import SchNet, SchNetSettings
-from ru_calc.storage import save_model
 
 # eV per atom, eV/Å, eV/Å³: what rounding may cost in each precision; with tables, what it and they may cost an engine.
 # Rounding of a float32 network is some 2e-6 eV per atom, whoever evaluates it; see tests/engine/test_parity.py.

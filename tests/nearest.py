@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from ru_calc.neighbors import find_pairs
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
 from ru_calc.units import to_voigt
 
 BOND_A, DEPTH_EV, STEEPNESS_PER_A = 2.7, 1.1, 1.85

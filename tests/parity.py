@@ -13,13 +13,13 @@ from checks import frames, rattled, small_potential
 from conftest import TOLERANCE
 
 from ru_calc import kernels
-from ru_calc.derivatives import Reference
 from ru_calc.engine.engine import BOUNDS, Engine
-from ru_calc.engine.packing import Packing
+from ru_calc.modelfiles import load_model
 from ru_calc.potentials import Potential
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import Prediction
-from ru_calc.splines import refine
-from ru_calc.storage import load_model
+from ru_calc.tables.packing import Packing
+from ru_calc.tables.splines import refine
 
 KERNELS = list(kernels.available())
 FINEST = (1e-13, 5e-12)  # bounds of tables that are as good as float64 itself

@@ -1,8 +1,9 @@
-"""Imports go to a lower level only, also inside functions; help and `import ru_calc` stay light."""
+"""Imports go down only, also inside functions, and never in a circle; help and `import ru_calc` stay light."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,56 +11,87 @@ import pytest
 import ru_calc
 
 ROOT = Path(ru_calc.__file__).parent
-LEVELS = {
-    "cli": 10, "compare": 9, "sweep": 9, "ase_plugin": 8, "md": 8, "relax": 8, "properties": 8, "card": 8, "bench": 8,
-    "evaluate": 7, "calculator": 7, "fit": 7, "open_model": 6, "engine": 5, "storage": 5, "derivatives": 4,
-    "potentials": 3, "operators": 2, "predictor": 2, "modelfile": 2, "summary": 2, "convert": 2,
-    "dataset": 1, "neighbors": 1,
-    "metrics": 1, "plots": 1, "build": 1, "speed": 1, "harmonics": 1, "kernels": 1, "splines": 1,
-    "devices": 1, "constants": 1, "units": 0, "errors": 0, "structures": 0, "files": 0, "markdown": 0,
-}  # fmt: skip
+# A module may import what stands in a lower row.  The order inside a folder is whatever has no circle.
+ROWS = """
+    cli
+    studies
+    md relax properties
+    fit calculator
+    modelfiles
+    evaluate engine
+    potentials
+    dataset kernels predictor
+    structures tables reports
+    files devices
+    units errors
+"""
+LEVELS = {name: height for height, row in enumerate(reversed(ROWS.split("\n"))) for name in row.split()}
+MODULES = sorted(path for path in ROOT.rglob("*.py") if "models" not in path.parts and path.parent != ROOT)
+MODULES += [path for path in ROOT.glob("*.py") if not path.stem.startswith("__")]
 
 
 def imports(source: str) -> set[str]:
-    """Top modules of the package that a source imports anywhere in its syntax tree."""
+    """What a source imports of the package anywhere in its syntax tree: `fit.trainer`, or `fit` for its __init__."""
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ru_calc":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ru_calc."):
+            inside = node.module.removeprefix("ru_calc.")
+            found |= {f"{inside}.{a.name}" if is_module(f"{inside}.{a.name}") else inside for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "ru_calc":
+            found |= {a.name for a in node.names if is_module(a.name)}
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ru_calc.")}
+            found |= {a.name.removeprefix("ru_calc.") for a in node.names if a.name.startswith("ru_calc.")}
     return found
 
 
-def upward(source: str, module: str) -> set[str]:
-    # Level 0 may use level 0: errors and units are the ground.
-    own = LEVELS[module]
-    return {name for name in imports(source) - {module} if LEVELS[name] > own or (own and LEVELS[name] == own)}
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def modules() -> list[Path]:
-    return sorted(path for path in ROOT.rglob("*.py") if "models" not in path.parts and path.parent != ROOT / "models")
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_imports_only_from_below(path):
-    module = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if module == "__init__":
-        return
-    assert module in LEVELS, f"give {module} a level"
-    assert not upward(path.read_text(), module)
+def upward(source: str, top: str) -> set[str]:
+    """Imports from another file or folder of the same row or above."""
+    tops = {name.partition(".")[0] for name in imports(source)} - {top}
+    return {name for name in tops if LEVELS[name] >= LEVELS[top] > 0}
 
 
-def test_an_upward_import_is_found():
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_from_below(path: Path) -> None:
+    top = name_of(path).partition(".")[0]
+    assert top in LEVELS, f"give {top} a level"
+    assert not upward(path.read_text(), top)
+
+
+def order(graph: dict[str, set[str]]) -> list[str]:
+    return list(TopologicalSorter(graph).static_order())
+
+
+def test_imports_run_in_no_circle() -> None:
+    assert len(order({name_of(path): imports(path.read_text()) - {name_of(path)} for path in MODULES})) > 100
+
+
+def test_an_upward_import_and_a_circle_are_found() -> None:
     assert upward("def f():\n    from ru_calc.calculator import RuSchNet\n", "fit") == {"calculator"}
-    assert upward("import ru_calc.derivatives\n", "potentials") == {"derivatives"}
+    assert upward("import ru_calc.potentials.derivatives\n", "tables") == {"potentials"}
     assert upward("from ru_calc import cli\n", "md") == {"cli"}
+    assert imports("from ru_calc.fit.run import run_fit\nfrom ru_calc.fit import run") == {"fit.run"}
+    with pytest.raises(CycleError):
+        order(
+            {"fit.run": imports("from ru_calc.fit.batches import x"), "fit.batches": imports("import ru_calc.fit.run")}
+        )
+
+
+def test_few_things_stand_directly_in_the_package() -> None:
+    assert len([path for path in ROOT.iterdir() if path.name not in ("__pycache__", "models")]) <= 26
 
 
 @pytest.mark.parametrize(
     "code", ["import ru_calc", "from ru_calc.cli import main; main(['--help'], standalone_mode=False)"]
 )
-def test_torch_is_not_imported_for(code):
+def test_torch_is_not_imported_for(code: str) -> None:
     check = f"{code}\nimport sys; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)

@@ -9,11 +9,11 @@ from checks import assert_same, frames, small_potential
 from conftest import TOLERANCE
 
 from ru_calc import kernels
-from ru_calc.derivatives import Reference
 from ru_calc.engine.engine import Engine
-from ru_calc.neighbors import find_pairs
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction, Predictor, batches, predict_all
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
 
 FRAMES = frames()
 MIXED = [FRAMES[name] for name in ("lone", "hcp", "dimer", "one atom", "slab", "skewed", "wire", "lone", "two atoms")]

@@ -7,9 +7,9 @@ from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 from toy import BOND_A, CUTOFF_A, STEEPNESS_PER_A, FreeFlight, PairPotential
 
-from ru_calc.build import build_structure
 from ru_calc.errors import DataError, SettingsError, UnphysicalError
 from ru_calc.relax import RelaxSettings, relax_structure
+from ru_calc.structures.build import build_structure
 
 # Fcc of Lennard-Jones atoms: a/σ = 1.5496 for all neighbours (Kittel, Introduction to Solid State Physics, ch. 3).
 LJ_SUM_12, LJ_SUM_6 = 12.13188, 14.45392

@@ -13,7 +13,7 @@ import click
 from ru_calc.cli.shared import use_threads
 
 if TYPE_CHECKING:
-    from ru_calc.bench import Bench, BenchSettings
+    from ru_calc.studies.bench import Bench, BenchSettings
 
 WIDTH, PROGRESS = 160, 78
 SIZES = (64, 500, 4000, 32000, 100000)
@@ -61,10 +61,10 @@ def command(json_file: Path | None, plot_file: Path | None, **options: Any) -> N
 
     from rich.console import Console
 
-    from ru_calc.bench import BenchSettings
-    from ru_calc.bench.report import plot, tables, write
     from ru_calc.files import check_writable
-    from ru_calc.plots import check_plottable
+    from ru_calc.reports.plots import check_plottable
+    from ru_calc.studies.bench import BenchSettings
+    from ru_calc.studies.bench.report import plot, tables, write
 
     settings = BenchSettings(**options)
     if json_file is not None:
@@ -85,7 +85,7 @@ def command(json_file: Path | None, plot_file: Path | None, **options: Any) -> N
 
 
 def _run(settings: BenchSettings) -> Bench:
-    from ru_calc.bench import run_bench
+    from ru_calc.studies.bench import run_bench
 
     with progress() as advance:
         return run_bench(settings, advance)
@@ -116,7 +116,7 @@ def machine_line(about: dict[str, Any]) -> str:
 
 def _say(bench: Bench) -> None:
     """What a reader of the tables has to know."""
-    from ru_calc.bench.report import memory_remarks
+    from ru_calc.studies.bench.report import memory_remarks
 
     about = bench.machine
     click.echo(machine_line(about))

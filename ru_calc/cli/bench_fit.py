@@ -39,8 +39,8 @@ def command(json_file: Path | None, **options: Any) -> None:
 
     from rich.console import Console
 
-    from ru_calc.bench.training import TrainingSettings, remarks, run_training_bench, training_table, write
     from ru_calc.files import check_writable
+    from ru_calc.studies.bench.training import TrainingSettings, remarks, run_training_bench, training_table, write
 
     settings = TrainingSettings(**options)
     if json_file is not None:

@@ -39,10 +39,10 @@ def command(
     """Errors of MODEL per split of DATA and its properties, as a card beside the model."""
     import numpy as np
 
-    from ru_calc.card import CardFacts, card, group_of
     from ru_calc.dataset import read_dataset
     from ru_calc.evaluate import assess, predict_by_model, read_split
     from ru_calc.files import check_writable, whole_file
+    from ru_calc.modelfiles.card import CardFacts, card, group_of
     from ru_calc.properties import all_properties, compare, markdown
 
     check_writable(output)
@@ -67,7 +67,7 @@ def command(
 
 def _speeds(path: Path) -> list[dict]:
     """The engines of a benchmark at its largest size of at most 5000 atoms, one thread."""
-    from ru_calc.modelfile import read_header
+    from ru_calc.modelfiles.read import read_header
 
     try:
         rows = [row for row in json.loads(path.read_text())["rows"] if row["contestant"].startswith("engine ")]

@@ -13,7 +13,7 @@ import click
 from ru_calc.cli.shared import THREADS, end_at_sigterm, say, use_threads
 
 if TYPE_CHECKING:
-    from ru_calc.compare.start import Stored
+    from ru_calc.studies.compare.start import Stored
 
 
 @click.command("compare")
@@ -54,10 +54,10 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
 def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
     from tqdm import tqdm
 
-    from ru_calc.compare.run import compare_families
-    from ru_calc.compare.settings import QUICK, MDProtocol, check_families
-    from ru_calc.compare.start import check_start
     from ru_calc.dataset import read_dataset
+    from ru_calc.studies.compare.run import compare_families
+    from ru_calc.studies.compare.settings import QUICK, MDProtocol, check_families
+    from ru_calc.studies.compare.start import check_start
 
     before = _stored(output, options, MDProtocol)
     start = QUICK if options["quick"] else MDProtocol(**(before.settings if before else {}))
@@ -72,9 +72,9 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
 def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
     from tqdm import tqdm
 
-    from ru_calc.compare.paper.run import check_paper_start, run_paper
-    from ru_calc.compare.paper.settings import PaperProtocol, SoapSettings
     from ru_calc.dataset import read_dataset
+    from ru_calc.studies.paper.run import check_paper_start, run_paper
+    from ru_calc.studies.paper.settings import PaperProtocol, SoapSettings
 
     stored = _stored(output, options, PaperProtocol)
     before = dict(stored.settings) if stored else {}
@@ -91,7 +91,7 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
 
 def _stored(folder: Path, options: dict[str, Any], kind: type) -> Stored | None:
     """The comparison that goes on; None for a new one, and for one by the other protocol: it is refused later."""
-    from ru_calc.compare.start import stored
+    from ru_calc.studies.compare.start import stored
 
     before = stored(folder) if options["resume"] else None
     return before if before and {*before.settings} <= {field.name for field in fields(kind)} else None
@@ -102,7 +102,7 @@ def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _interrupted(data: str, folder: Path, protocol: str, families: str | None) -> str:
-    from ru_calc.compare.start import PROTOCOL
+    from ru_calc.studies.compare.start import PROTOCOL
 
     if not (folder / PROTOCOL).is_file():
         return "interrupted before the comparison began; give the same command again"

@@ -30,9 +30,9 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     """Convert IN... (extxyz, traj, db, vasprun.xml, OUTCAR, also .gz) to OUT.h5, and say what it holds."""
     check_output(output, overwrite)
 
-    from ru_calc.convert import ConvertSettings, convert
     from ru_calc.dataset import write_dataset
-    from ru_calc.summary import summary
+    from ru_calc.dataset.convert import ConvertSettings, convert
+    from ru_calc.dataset.summary import summary
 
     result = convert(inputs, ConvertSettings(**options))
     dataset, used = result.dataset, result.energies

@@ -72,7 +72,7 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ru_calc.evaluate import load_calculator, predict_by_calculator, predict_by_model
-    from ru_calc.open_model import open_model
+    from ru_calc.modelfiles import open_model
 
     chosen = dataset if len(frames) == len(dataset) else dataset.select(frames)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -87,7 +87,7 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
     from ru_calc.errors import SettingsError
     from ru_calc.fit.settings import with_changes
     from ru_calc.fit.start import NO_LICENCE, TABLES
-    from ru_calc.storage import load_model
+    from ru_calc.modelfiles import load_model
 
     changes = _changes(options)
     if options["init_from"]:
@@ -130,9 +130,9 @@ def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
+    from ru_calc.dataset.summary import summary
     from ru_calc.fit.committee import run_committee
     from ru_calc.fit.run import FitInput, run_fit
-    from ru_calc.summary import summary
 
     dataset = read_dataset(data)
     click.echo(summary(dataset))

@@ -114,8 +114,8 @@ class StructureCommand(click.Command):
     """A command whose help ends with the structures that have a name, and the options that each takes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Read from `ru_calc.build` when help is asked for."""
-        from ru_calc.build import options_of, structure_names
+        """Read from `ru_calc.structures.build` when help is asked for."""
+        from ru_calc.structures.build import options_of, structure_names
 
         takes = {name: [_option(one) for one in BUILD_NAMES if one in options_of(name)] for name in structure_names()}
         with formatter.section("Structures, and the options of each"):
@@ -138,7 +138,7 @@ def with_options(options: tuple[Decorator, ...]) -> Decorator:
 
 
 def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | None = None) -> Atoms:
-    """The atoms that `text` names: a structure of `ru_calc.build`, or a file that ASE reads (`file@3` is frame 3).
+    """The atoms that `text` names: a structure of `structures.build`, or a file that ASE reads (`file@3` is frame 3).
 
     Args:
         given: values of `BUILD_NAMES` and `seed`; None where not given.
@@ -149,8 +149,8 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
             a cell without volume.
         SettingsError: an option does not belong to the structure.
     """
-    from ru_calc.build import options_of, structure_names
     from ru_calc.structures import check_atoms
+    from ru_calc.structures.build import options_of, structure_names
 
     options = {name: given[name] for name in BUILD_NAMES if given.get(name) is not None}
     if text in structure_names():
@@ -173,7 +173,7 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
 
 
 def _built(name: str, options: dict[str, Any]) -> Atoms:
-    from ru_calc.build import build_structure
+    from ru_calc.structures.build import build_structure
 
     return build_structure(name, **options)
 
@@ -181,7 +181,7 @@ def _built(name: str, options: dict[str, Any]) -> Atoms:
 def _file(text: str) -> Atoms:
     import ase.io
 
-    from ru_calc.build import structure_names
+    from ru_calc.structures.build import structure_names
 
     path = Path(text)
     if not path.is_file() and not Path(text.rpartition("@")[0]).is_file():

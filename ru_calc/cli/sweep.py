@@ -12,7 +12,7 @@ import click
 from ru_calc.cli.shared import THREADS, end_at_sigterm, named_values, say, use_threads
 
 if TYPE_CHECKING:
-    from ru_calc.sweep.plan import Plan
+    from ru_calc.studies.sweep.plan import Plan
 
 
 @click.command("sweep")
@@ -40,8 +40,8 @@ def command(data: str, output: Path, **options: Any) -> None:
     one core, so give --only, or trials of your own.  Several processes may share a folder: all but the first with
     --resume, each with --only.
     """
-    from ru_calc.sweep.plan import plan_sweep
-    from ru_calc.sweep.trials import read_trials
+    from ru_calc.studies.sweep.plan import plan_sweep
+    from ru_calc.studies.sweep.trials import read_trials
 
     given = options["changes"] | {name: options[name] for name in ("epochs", "seed") if options[name] is not None}
     trials = None if options["trials"] is None else read_trials(options["trials"])
@@ -66,7 +66,7 @@ def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> list
     from tqdm import tqdm
 
     from ru_calc.dataset import read_dataset
-    from ru_calc.sweep.run import run_sweep
+    from ru_calc.studies.sweep.run import run_sweep
 
     dataset = read_dataset(data)
     with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
@@ -89,7 +89,7 @@ def _command(data: str, folder: Path, options: dict[str, Any]) -> str:
 
 
 def _interrupted(data: str, folder: Path, only: tuple[str, ...]) -> str:
-    from ru_calc.sweep.plan import PLAN
+    from ru_calc.studies.sweep.plan import PLAN
 
     if not (folder / PLAN).is_file():
         return "interrupted before the sweep began; give the same command again"

@@ -60,11 +60,11 @@ from ru_calc.engine.device_passes import Passes, Totals
 from ru_calc.engine.device_step import CapturedStep, DeviceStep
 from ru_calc.engine.device_verlet import DeviceVerletList
 from ru_calc.engine.engine import BOUNDS
-from ru_calc.engine.packing import Packing
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import FLATTEST_A3, Structures, as_structures
+from ru_calc.structures.neighbors import NeighborPairs
+from ru_calc.tables.packing import Packing
 
 KERNELS = ("auto", "triton", "torch")
 

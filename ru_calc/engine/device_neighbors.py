@@ -1,6 +1,6 @@
 """Neighbour lists made on the device: every unordered pair once, and rows of directed pairs.
 
-Pairs mean what they mean in `ru_calc.neighbors`: r_ij = r_j − r_i + S·cell.
+Pairs mean what they mean in `ru_calc.structures.neighbors`: r_ij = r_j − r_i + S·cell.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ import numpy as np
 from ase import Atoms
 
 from ru_calc import kernels
-from ru_calc.engine.packing import Packing
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import NeighborPairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import NeighborPairs
+from ru_calc.tables.packing import Packing
 
 # Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite
 # differences of forces need in float64.  Finer tables are slower, since fewer of their rows stay in the cache.

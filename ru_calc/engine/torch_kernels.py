@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ru_calc.constants import ZBL_DECAYS, ZBL_STRENGTHS
 from ru_calc.engine.device_model import Angular, Core, Grid
 from ru_calc.engine.device_pairs import CoreTerms, Geometry, Rows
 from ru_calc.engine.torch_layers import activate, activate_reverse, invariants, invariants_reverse
+from ru_calc.tables.constants import ZBL_DECAYS, ZBL_STRENGTHS
 
 __all__ = [
     "activate", "activate_reverse", "alike_reverse", "density", "density_reverse", "find_geometry", "forces", "gather",

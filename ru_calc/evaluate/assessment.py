@@ -9,9 +9,9 @@ import numpy as np
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError
+from ru_calc.evaluate.metrics import QUANTITIES, Comparison, error_table
 from ru_calc.evaluate.predictions import Failure, Predictions
 from ru_calc.evaluate.shift import energy_shift
-from ru_calc.metrics import QUANTITIES, Comparison, error_table
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evaluation:
         comparison: their labels and predictions.
         frames: (f,) their indices in the data set that was given.
         splits: split name → places within `dataset`.
-        rows: the table; see `ru_calc.metrics.error_table`.
+        rows: the table; see `ru_calc.evaluate.metrics.error_table`.
         failures: labels without a prediction; `frame` is the index in the data set that was given.
         shift: `none`, `mean` or `isolated`.
         shift_eV_per_atom: what was added to the predicted energies.

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from ru_calc.errors import OutputError
 from ru_calc.evaluate.assessment import Evaluation
+from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES
 from ru_calc.files import check_writable, make_folder, whole_file, write_json
-from ru_calc.metrics import ALL, QUANTITIES, SCALES
-from ru_calc.plots import parity_plot
+from ru_calc.reports.plots import parity_plot
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 SHOWN = {"meV_per_atom": "meV/atom", "meV_per_A": "meV/Å", "GPa": "GPa", "eV2_per_atom2": "eV²/atom²",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError
-from ru_calc.neighbors import find_pairs
+from ru_calc.structures.neighbors import find_pairs
 
 SHIFTS = ("none", "mean", "isolated")
 ALONE_A = 7.0

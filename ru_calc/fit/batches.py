@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Batch
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.settings import FitSettings
+from ru_calc.potentials.derivatives import Batch
 
 
 @dataclass(frozen=True)

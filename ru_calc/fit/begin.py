@@ -11,10 +11,10 @@ from ru_calc.dataset import Dataset
 from ru_calc.fit.report import open_fitted
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import TABLES
-from ru_calc.neighbors import find_pairs
+from ru_calc.modelfiles import load_model
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.predictor import predict_all
-from ru_calc.storage import load_model
+from ru_calc.structures.neighbors import find_pairs
 
 SAME_ZERO_EV = 0.05  # per atom: differences of models below this are errors, not another zero
 COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)

@@ -17,15 +17,15 @@ from scipy.stats import rankdata
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
+from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.files import whole_file, write_json
 from ru_calc.fit.report import open_fitted
 from ru_calc.fit.run import FitInput, Say, claim_folder, run_fit, split_of
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import LEAST_MEMBERS, SETTINGS, check_start
-from ru_calc.markdown import markdown_table, number
-from ru_calc.metrics import QUANTITIES, SCALES, Comparison
-from ru_calc.modelfile import BEST
+from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
+from ru_calc.reports.markdown import markdown_table, number
 
 METRICS = "metrics.json"
 COLUMNS = {

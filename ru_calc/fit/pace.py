@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from ru_calc.dataset import split_by_group
+from ru_calc.devices import timed
 from ru_calc.fit.run import FitInput, start_trainer
 from ru_calc.fit.tracking import ErrorSums
 from ru_calc.fit.trainer import young_garbage
-from ru_calc.speed import timed
 
 WARM_UP = 2
 

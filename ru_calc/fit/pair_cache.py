@@ -26,8 +26,8 @@ from safetensors.numpy import save_file
 
 from ru_calc.errors import OutputError
 from ru_calc.files import whole_file
-from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
 VERSION = 1
 LEAST_ATOMS = 1000  # of fewer, the search takes no longer than some 20 ms

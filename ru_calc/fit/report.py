@@ -12,11 +12,12 @@ import torch
 
 from ru_calc import kernels
 from ru_calc.dataset import Dataset
+from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.files import write_json
-from ru_calc.metrics import QUANTITIES, SCALES, Comparison
-from ru_calc.open_model import OpenModel, open_model
-from ru_calc.plots import parity_plot
+from ru_calc.modelfiles import open_model
+from ru_calc.modelfiles.open import OpenModel
 from ru_calc.predictor import predict_all
+from ru_calc.reports.plots import parity_plot
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 DIVERGENCE = 1.5

@@ -25,9 +25,9 @@ from ru_calc.fit.report import final_report
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, check_start
 from ru_calc.fit.trainer import Trainer
-from ru_calc.modelfile import BEST
-from ru_calc.plots import learning_curves
-from ru_calc.storage import save_model
+from ru_calc.modelfiles.load import save_model
+from ru_calc.modelfiles.read import BEST
+from ru_calc.reports.plots import learning_curves
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,9 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
             f"accumulate is {settings.accumulate}, but all epochs together have {batches} batches, so the weights "
             f"would never move; use --set accumulate={max(batches // 10, 1)} or less, or more epochs"
         )
-    if trainer.forms is None and not job.plain and settings.model.get("spline_intervals"):
+    if not trainer.compiled and not job.plain and settings.model.get("spline_intervals"):
         say(
-            "the compiled operators are not there (no C++20 compiler at installation): plain torch fits the same "
+            "the compiled passes are not there (no C++20 compiler at installation): plain torch fits the same "
             "network, some four times slower"
         )
     return trainer

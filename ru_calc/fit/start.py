@@ -10,8 +10,8 @@ from ru_calc.errors import SettingsError
 from ru_calc.files import check_folder, read_stored
 from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.fit.state import read_state
-from ru_calc.modelfile import complete
-from ru_calc.storage import load_model
+from ru_calc.modelfiles import load_model
+from ru_calc.modelfiles.read import complete
 
 TABLES = ("spline_intervals",)  # hyper-parameters that the weights do not depend on
 SETTINGS, STATE = "settings.json", "state.safetensors"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ru_calc.evaluate.metrics import SCALES
 from ru_calc.fit.batches import Targets
-from ru_calc.metrics import SCALES
 from ru_calc.predictor import Prediction
 
 

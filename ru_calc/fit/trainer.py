@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from ru_calc.derivatives import differentiate
+from ru_calc import kernels
 from ru_calc.errors import RuCalcError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.flat import flatten
@@ -22,8 +21,8 @@ from ru_calc.fit.losses import LabelStatistics, loss_terms
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.state import Progress, read_state, trained, write_state
 from ru_calc.fit.tracking import ErrorSums
-from ru_calc.operators import forms_for
 from ru_calc.potentials import Potential, build_potential
+from ru_calc.potentials.derivatives import differentiate
 from ru_calc.predictor import Prediction
 
 Report = Callable[[int], None]
@@ -38,7 +37,7 @@ class Trainer:
         settings: how.
         train, validation: frames to fit and to judge by.
         statistics: of the training labels.
-        plain: differentiate plain torch twice instead of the operators of `ru_calc.operators`; the same to rounding.
+        plain: differentiate plain torch twice instead of using compiled passes; the same to rounding.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Trainer:
         self.potential, self.settings, self.train, self.validation = potential, settings, train, validation
         self._leaves = list(potential.parameters())
         self.statistics, self.progress = statistics, Progress()
-        self.forms = None if plain else forms_for(train.device)
+        self.compiled = not plain and torch.device(train.device).type == "cpu" and kernels.fastest() is not None
         self.averaged = build_potential(potential.family, potential.hyperparameters())
         self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
         groups = part_rates(potential, settings)
@@ -118,7 +117,7 @@ class Trainer:
         """
         batch, targets = self.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
-        prediction = differentiate(self.potential, batch, want, training=True, forms=self.forms)
+        prediction = differentiate(self.potential, batch, want, training=True, compiled=self.compiled)
         terms = loss_terms(self.settings, prediction, targets, self.statistics)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
         if not torch.isfinite(loss):
@@ -149,7 +148,7 @@ class Trainer:
         if not self.settings.ema:
             self._average(0.0)
         sums = ErrorSums()
-        for _, targets, prediction in predictions(self.averaged, self.validation, self.settings, self.forms):
+        for _, targets, prediction in predictions(self.averaged, self.validation, self.settings, self.compiled):
             terms = loss_terms(self.settings, prediction, targets, self.statistics)
             totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
             frames_done += len(targets.counts)
@@ -244,13 +243,11 @@ def part_rates(potential: Potential, settings: FitSettings) -> list[dict[str, An
     return [{"params": members, "lr": rate} for rate, members in groups.items() if members]
 
 
-def predictions(
-    potential: Potential, frames: PackedFrames, settings: FitSettings, forms: ModuleType | None = None
-) -> Any:
-    """(batch, targets, prediction) over a set in order, in evaluation mode; `forms`: see `differentiate`."""
+def predictions(potential: Potential, frames: PackedFrames, settings: FitSettings, compiled: bool = False) -> Any:
+    """(batch, targets, prediction) over a set in order, in evaluation mode; `compiled`: see `differentiate`."""
     potential.eval()
     for indices in frames.batches(settings):
         batch, targets = frames.gather(indices)
-        result = differentiate(potential, batch, settings.labels, forms=forms)
+        result = differentiate(potential, batch, settings.labels, compiled=compiled)
         detached = {k: None if v is None else v.detach() for k, v in result.__dict__.items()}
         yield batch, targets, Prediction(**detached)

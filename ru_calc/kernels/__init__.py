@@ -18,7 +18,7 @@ from types import ModuleType
 
 INSTRUCTION_SETS = ("avx512", "avx2", "base")
 # What must fit the compiled code.
-CALLERS = ("engine/engine.py", "engine/packing.py", "operators/compiled.py", "operators/network.py")
+CALLERS = ("engine/engine.py", "tables/packing.py", "kernels/geometry.py", "kernels/network.py")
 
 
 @cache

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 
 from ru_calc.md.settings import MDSettings
-from ru_calc.neighbors import ClosePair, closest_pair
+from ru_calc.structures.neighbors import ClosePair, closest_pair
 from ru_calc.units import BOLTZMANN_EV_PER_K
 
 # An NPT cell that grew or shrank by this factor has exploded or collapsed.

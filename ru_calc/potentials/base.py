@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import find_pairs
 from ru_calc.potentials.layers import Standardizer, ZBLCore
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import batches
+from ru_calc.structures.neighbors import find_pairs
 
 
 class Potential(nn.Module):
@@ -103,15 +103,19 @@ class AnchoredPotential(Potential):
         self.core = ZBLCore(settings.core_inner_A, settings.core_outer_A)
 
     def network(self, pairs: Pairs) -> Tensor:
-        """(n_atoms,) energies ε_i in eV, on whatever scale."""
+        """(n_atoms,) energies ε_i in eV, on whatever scale, by plain torch."""
         raise NotImplementedError
+
+    def compiled_network(self, pairs: Pairs) -> Tensor:
+        """The same by compiled passes that a fit may differentiate twice, where a family has such."""
+        return self.network(pairs)
 
     def atomic_energies(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV."""
         # One atom without neighbours is carried along: its energy is the zero of the scale.
         wide = replace(pairs, n_atoms=pairs.n_atoms + 1)
-        network = self.network(wide)
-        energies = network[:-1] - network[-1] + float(self.settings.atom_energy_eV)
+        found = self.compiled_network(wide) if pairs.compiled else self.network(wide)
+        energies = found[:-1] - found[-1] + float(self.settings.atom_energy_eV)
         close = torch.nonzero(wide.distances.detach() < self.settings.core_outer_A).squeeze(1)
         if not len(close) and energies.requires_grad:  # without blocks and angles, only the core depends on vectors
             return energies

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ru_calc.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
-from ru_calc.operators.plain import Constant, SphericalHarmonics, smooth_step
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.tables.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
+from ru_calc.tables.smooth import Constant, SphericalHarmonics, smooth_step
 
 
 class GaussianBasis(nn.Module):
@@ -34,8 +34,8 @@ class GaussianBasis(nn.Module):
 class ZBLCore(nn.Module):
     """Screened nuclear repulsion, faded out over `inner_A … outer_A`, so that colliding atoms turn back.
 
-    E(r) = Z² e² / r · φ(r / a) with the universal screening function φ; see `ru_calc.constants`.  No parameter is
-    fitted.
+    E(r) = Z² e² / r · φ(r / a) with the universal screening function φ; see `ru_calc.tables.constants`.  No parameter
+    is fitted.
     """
 
     def __init__(self, inner_A: float, outer_A: float) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ru_calc.operators.geometry import PairGeometry, RadialGrid
-from ru_calc.operators.plain import spline_basis
+from ru_calc.tables.smooth import spline_basis
+from ru_calc.tables.splines import RadialGrid
 
 
 @dataclass(frozen=True)
@@ -22,14 +20,14 @@ class Pairs:
         n_atoms: number of atoms in all frames together.
         first, second: (p,) int64 indices of the two atoms.
         vectors: (p, 3) r_second − r_first in Å; derivatives flow through them.
-        forms: what computes the operators of `ru_calc.operators`, see `operators.forms_for`; None is plain torch.
+        compiled: evaluate networks by compiled passes where they have such, not by plain torch.
     """
 
     n_atoms: int
     first: Tensor
     second: Tensor
     vectors: Tensor
-    forms: ModuleType | None = None
+    compiled: bool = False
 
     @cached_property
     def distances(self) -> Tensor:
@@ -61,14 +59,8 @@ class Pairs:
         return table.view(self.n_atoms, width)
 
     @cached_property
-    def _splines(self) -> dict[RadialGrid, Any]:
+    def _splines(self) -> dict[RadialGrid, Tensor]:
         return {}
-
-    def geometry(self, grid: RadialGrid) -> PairGeometry:
-        """What the operators read of the pairs; needs `forms`."""
-        if grid not in self._splines:
-            self._splines[grid] = PairGeometry.of(self.n_atoms, self.first, self.second, self.vectors, grid, self.forms)
-        return self._splines[grid]
 
     def spline_basis(self, grid: RadialGrid) -> Tensor:
         """(p, rows) B-splines under the envelope at the distances, in plain torch."""

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
-from ru_calc.operators.plain import envelope
 from ru_calc.potentials.base import Potential
 from ru_calc.potentials.layers import GaussianBasis
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.tables.smooth import envelope
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ru_calc.operators.plain import Constant, envelope
 from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
 from ru_calc.potentials.layers import AtomicDensity, GaussianBasis
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.tables.smooth import Constant, envelope
 
 
 @dataclass(frozen=True)

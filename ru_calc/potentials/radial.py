@@ -7,12 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ru_calc.operators.functions import Density, Node
-from ru_calc.operators.geometry import RadialGrid
-from ru_calc.operators.plain import Constant, envelope
 from ru_calc.potentials.layers import AtomicDensity, GaussianBasis
 from ru_calc.potentials.pairs import Pairs
-from ru_calc.splines import interpolation_matrix, spline_nodes
+from ru_calc.tables.smooth import Constant, envelope
+from ru_calc.tables.splines import RadialGrid, interpolation_matrix, spline_nodes
 
 Network = Callable[[Tensor], Tensor]
 
@@ -51,9 +49,6 @@ class RadialFunctions(nn.Module):
 
     def messages(self, network: Network, pairs: Pairs, h: Tensor) -> Tensor:
         """(n_atoms, c) Σ_j h_j ⊙ f(r_ij) from h (n_atoms, c)."""
-        if self._fused(pairs):
-            geometry, table = pairs.geometry(self.grid), self.table(network, h)
-            return Node.apply(geometry, 0, None, h, table, pairs.distances)
         filters = self.at_pairs(network, pairs)
         return pairs.sum_over_neighbors(
             filters * h.index_select(0, pairs.second), filters * h.index_select(0, pairs.first)
@@ -61,10 +56,4 @@ class RadialFunctions(nn.Module):
 
     def density(self, network: Network, pairs: Pairs, density: AtomicDensity) -> Tensor:
         """(n_atoms, (l_max + 1)², c) Σ_j f(r_ij) Y_lm(r̂_ij)."""
-        if self._fused(pairs):
-            geometry, table = pairs.geometry(self.grid), self.table(network, pairs.vectors)
-            return Density.apply(geometry, geometry.sphere(density.harmonics.l_max), table, pairs.vectors)
         return density(pairs, self.at_pairs(network, pairs)).transpose(0, 1)
-
-    def _fused(self, pairs: Pairs) -> bool:
-        return pairs.forms is not None and self.grid.intervals > 0

@@ -31,17 +31,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ru_calc.constants import NORM_EPS
 from ru_calc.errors import SettingsError
-from ru_calc.operators import compiled
-from ru_calc.operators.geometry import RadialGrid
-from ru_calc.operators.network import NetworkPlan, network_energies
-from ru_calc.operators.plain import plain_invariants
-from ru_calc.operators.plans import InvariantPlan
+from ru_calc.kernels.geometry import PairGeometry
+from ru_calc.kernels.network import NetworkPlan, network_energies
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
 from ru_calc.potentials.layers import AtomicDensity, dense
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.radial import RadialFunctions
+from ru_calc.tables.constants import NORM_EPS
+from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.smooth import plain_invariants
+from ru_calc.tables.splines import RadialGrid
 
 LEAST_INTERVALS = 16
 MOST_DEGREE = 12  # setting up the third-order invariants takes a minute beyond
@@ -165,8 +165,6 @@ class SchNet(AnchoredPotential):
 
     def network(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV, without core and zero."""
-        if pairs.forms is compiled and self.radial.grid.intervals:
-            return network_energies(self.plan, pairs.geometry(self.radial.grid), pairs.vectors, self._weights(pairs))
         if isinstance(self.embedding, AngularEmbedding):
             x = self.embedding(pairs, self.radial)
         else:
@@ -174,6 +172,13 @@ class SchNet(AnchoredPotential):
         for block in self.blocks:
             x = block(x, pairs, self.radial)
         return self.energy(x).squeeze(1)
+
+    def compiled_network(self, pairs: Pairs) -> Tensor:
+        """See `AnchoredPotential.compiled_network`; without tables there are no compiled passes."""
+        if not self.radial.grid.intervals:
+            return self.network(pairs)
+        geometry = PairGeometry.of(pairs.n_atoms, pairs.first, pairs.second, pairs.vectors, self.radial.grid)
+        return network_energies(self.plan, geometry, pairs.vectors, self._weights(pairs))
 
     @property
     def plan(self) -> NetworkPlan:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
-from ru_calc.operators.plain import Constant, envelope
 from ru_calc.potentials.base import AnchoredSettings
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.tables.smooth import Constant, envelope
 
 COSINE_SCALE = 0.95
 # Triples are summed in products of matrices of this many rows; an atom's last one is filled up.

@@ -88,7 +88,7 @@ TARGETS = {
 @cache
 def reference_values() -> tuple[ReferenceValue, ...]:
     """All values of the package's table, `ru_calc/reference_values.json`."""
-    text = files("ru_calc").joinpath("reference_values.json").read_text(encoding="utf-8")
+    text = files("ru_calc.properties").joinpath("reference_values.json").read_text(encoding="utf-8")
     return tuple(ReferenceValue(**row) for row in json.loads(text))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ru_calc.markdown import markdown_table
 from ru_calc.properties.everything import Property
 from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Target, reference
+from ru_calc.reports.markdown import markdown_table
 
 HEADINGS = ("property", "symbol", "unit", "model", *LEVELS, "target", "met")
 # Differences in % mean nothing for numbers near zero or with an arbitrary zero.

@@ -27,9 +27,9 @@ from ru_calc.engine.device import DeviceEngine  # noqa: E402
 from ru_calc.engine.device_model import DeviceModel  # noqa: E402
 from ru_calc.engine.device_neighbors import HalfPairs, rows_of  # noqa: E402
 from ru_calc.engine.device_pairs import CoreTerms, Geometry, Rows  # noqa: E402
-from ru_calc.engine.packing import Packing  # noqa: E402
-from ru_calc.neighbors import find_pairs  # noqa: E402
 from ru_calc.structures import Structures  # noqa: E402
+from ru_calc.structures.neighbors import find_pairs  # noqa: E402
+from ru_calc.tables.packing import Packing  # noqa: E402
 
 BOTH = (torch_kernels, triton_kernels)
 WIDTHS = dict(channels=20, angular_radial=5, l_max=3, triple=2, cutoff_A=3.3, switch_A=0.9)

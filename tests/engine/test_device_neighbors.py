@@ -13,9 +13,9 @@ from ru_calc.engine import device_neighbors
 from ru_calc.engine.device_neighbors import HalfPairs, complete_cell, find_half_pairs, rows_of
 from ru_calc.engine.device_verlet import DeviceVerletList
 from ru_calc.errors import DataError
-from ru_calc.neighbors import VerletList, find_pairs
-from ru_calc.neighbors import complete_cell as complete_cell_by_numpy
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import VerletList, find_pairs
+from ru_calc.structures.neighbors import complete_cell as complete_cell_by_numpy
 
 
 def found(structures: Structures, cutoff_A: float, frame: int = 0) -> HalfPairs:

@@ -23,14 +23,14 @@ from parity import (
     settings,
 )
 
-from ru_calc.derivatives import Reference
 from ru_calc.engine.device import DeviceEngine
-from ru_calc.engine.packing import Packing
 from ru_calc.errors import ModelError, SettingsError
-from ru_calc.neighbors import find_pairs
-from ru_calc.open_model import open_model
+from ru_calc.modelfiles import open_model
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
+from ru_calc.tables.packing import Packing
 
 OVERLAPPING = "600 neighbours"
 NAMES = ["angular", "no angles, three blocks, no norm"]
@@ -205,7 +205,7 @@ def as_if_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
             assert device == "cuda"
             super().__init__(chosen, arrays, dtype, "cpu", intervals)
 
-    monkeypatch.setattr("ru_calc.open_model.resolve_device", lambda device: device)
+    monkeypatch.setattr("ru_calc.modelfiles.open.resolve_device", lambda device: device)
     monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
 
 
@@ -216,7 +216,9 @@ def test_a_cuda_device_gets_the_engine_where_it_is_asked_for(as_if_cuda: None) -
 
 
 def test_golden_predictions_are_checked_on_the_device(as_if_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ru_calc.open_model._check_compiled", open_model.__globals__["_check_compiled"].__wrapped__)
+    monkeypatch.setattr(
+        "ru_calc.modelfiles.open._check_compiled", open_model.__globals__["_check_compiled"].__wrapped__
+    )
 
     def spoilt(self: DeviceEngine, structures: Structures, pairs: None, want: Collection[str]) -> Prediction:
         return Prediction(energy=np.zeros(len(structures)), energies=np.zeros(structures.n_atoms))

@@ -40,9 +40,9 @@ from parity import (
 
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import VerletList, find_pairs
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import VerletList, find_pairs
 
 pytestmark = pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
 NAMES = ["angular", "no angles, three blocks, no norm"]
@@ -136,8 +136,8 @@ def test_what_is_not_a_number_gives_no_numbers_and_does_no_harm(part: str) -> No
     code = f"""
 import numpy as np
 from ase.build import bulk
-from ru_calc.neighbors import find_pairs
-from ru_calc.open_model import open_model
+from ru_calc.structures.neighbors import find_pairs
+from ru_calc.modelfiles import open_model
 from ru_calc.structures import Structures
 structures = Structures.from_atoms(bulk("Ru", "hcp", a=2.7, c=4.28) * (2, 2, 2))
 pairs = find_pairs(structures, 5.0)

@@ -27,12 +27,12 @@ from parity import (
     weights,
 )
 
-from ru_calc.derivatives import Reference
 from ru_calc.engine.engine import Engine
-from ru_calc.engine.packing import Packing
-from ru_calc.neighbors import NeighborPairs, find_pairs
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import Prediction
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import NeighborPairs, find_pairs
+from ru_calc.tables.packing import Packing
 
 NAMES = [*MODELS, *SHIPPED]
 OVERLAPPING = "600 neighbours"  # float32 is no promise where atoms sit within each other

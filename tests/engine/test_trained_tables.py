@@ -14,13 +14,13 @@ from checks import frames, small_potential
 from parity import KERNELS, assert_near
 
 from ru_calc import kernels
-from ru_calc.derivatives import Reference
 from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import Engine
-from ru_calc.engine.packing import Packing
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.potentials.schnet import SchNet
 from ru_calc.predictor import Prediction
-from ru_calc.splines import spline_error
+from ru_calc.tables.packing import Packing
+from ru_calc.tables.splines import spline_error
 
 COARSE = 16
 SHAPES: dict[str, dict[str, Any]] = {

@@ -9,7 +9,6 @@ import torch
 from labelled import lj_frames
 
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.fit import report as fit_report
 from ru_calc.fit import run as fit_run
@@ -18,9 +17,10 @@ from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.start import stored_fit
 from ru_calc.fit.trainer import Trainer
-from ru_calc.markdown import number
+from ru_calc.modelfiles import load_model
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import predict_all
-from ru_calc.storage import load_model
+from ru_calc.reports.markdown import number
 
 SMALL = {
     "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ru_calc import kernels
 from ru_calc.dataset import Dataset
 from ru_calc.errors import RuCalcError
 from ru_calc.fit.batches import PackedFrames
@@ -19,7 +20,6 @@ from ru_calc.fit.flat import flatten
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, clip
-from ru_calc.operators import forms_for
 
 RATES = {f"rate_{part}": 3e-3 * k for k, part in enumerate(("embedding", "blocks", "readout"), 1)}
 SETTINGS = {
@@ -142,11 +142,11 @@ def weights(made: Trainer) -> list[torch.Tensor]:
     return [value.detach().clone() for module in (made.potential, made.averaged) for value in module.parameters()]
 
 
-@pytest.mark.skipif(forms_for("cpu") is None, reason="there is no compiled module")
+@pytest.mark.skipif(kernels.fastest() is None, reason="there is no compiled module")
 @pytest.mark.parametrize("changes", [{}, {"angular": False, "layer_norm": False}, {"spline_intervals": 0}])
 def test_a_plain_fit_comes_to_the_same_weights(dataset: Dataset, changes: dict) -> None:
     fast, plain = trainer(dataset, **changes), trainer(dataset, plain=True, **changes)
-    assert fast.forms is forms_for("cpu") and plain.forms is None
+    assert fast.compiled and not plain.compiled
     start = weights(fast)
     for made in (fast, plain):
         for _ in range(2):

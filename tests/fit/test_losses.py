@@ -8,11 +8,11 @@ import torch
 from labelled import lj_frames
 
 from ru_calc.dataset import Dataset
+from ru_calc.evaluate.metrics import SCALES
 from ru_calc.fit.batches import Targets
 from ru_calc.fit.losses import LabelStatistics, MeanMeasure, loss_terms
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.tracking import ErrorSums
-from ru_calc.metrics import SCALES
 from ru_calc.predictor import Prediction
 
 STATISTICS = LabelStatistics(-9.0, 0.5, 2.0, 0.1)

@@ -13,8 +13,8 @@ from ru_calc.dataset import Dataset
 from ru_calc.fit import pair_cache
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.pair_cache import PREFIX, PairCache, cache_folder
-from ru_calc.neighbors import NeighborPairs, find_pairs
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
 CUTOFF_A = 5.0
 

@@ -11,16 +11,16 @@ from labelled import lj_frames
 
 from ru_calc import kernels
 from ru_calc.dataset import Dataset
-from ru_calc.derivatives import Reference
 from ru_calc.errors import DataError, RuCalcError, SettingsError
+from ru_calc.evaluate.metrics import Comparison, compare
 from ru_calc.fit import trainer as trainer_module
 from ru_calc.fit.begin import atom_energy
 from ru_calc.fit.report import divergence
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, rate_factor
-from ru_calc.metrics import Comparison, compare
-from ru_calc.storage import load_model
+from ru_calc.modelfiles import load_model
+from ru_calc.potentials.derivatives import Reference
 
 SMALL = {
     "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
@@ -184,11 +184,11 @@ def test_fine_tuning_reads_tables_as_fine_as_its_settings_say(dataset, tmp_path)
 
 
 @pytest.mark.parametrize(("plain", "says"), [(False, 1), (True, 0)])
-def test_a_fit_without_compiled_operators_says_so_unless_none_were_wanted(dataset, tmp_path, monkeypatch, plain, says):
+def test_a_fit_without_compiled_passes_says_so_unless_none_were_wanted(dataset, tmp_path, monkeypatch, plain, says):
     monkeypatch.setattr(kernels, "fastest", lambda: None)
     lines = []
     run_fit(replace(job(dataset, tmp_path / "run", epochs=1), plain=plain), say=lines.append)
-    assert sum("the compiled operators are not there" in line for line in lines) == says
+    assert sum("the compiled passes are not there" in line for line in lines) == says
 
 
 def test_a_fit_stops_when_validation_gets_no_better(dataset, tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ru_calc.harmonics import legendre_harmonics, triple_couplings
-from ru_calc.operators.plain import SphericalHarmonics, envelope, smooth_step
 from ru_calc.potentials.layers import GaussianBasis, Standardizer, ZBLCore
+from ru_calc.tables.harmonics import legendre_harmonics, triple_couplings
+from ru_calc.tables.smooth import SphericalHarmonics, envelope, smooth_step
 
 
 def directions(n: int = 7) -> torch.Tensor:

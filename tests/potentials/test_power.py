@@ -7,13 +7,13 @@ from ase import Atoms
 from ase.build import bulk
 from scipy.special import eval_legendre
 
-from ru_calc.derivatives import Batch
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import find_pairs
+from ru_calc.potentials.derivatives import Batch
 from ru_calc.potentials.gnn import GNNSettings
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.power import PowerPotential, PowerSettings, PowerSpectrum
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
 
 
 def pairs_of(atoms: Atoms, cutoff_A: float = 5.0) -> Pairs:

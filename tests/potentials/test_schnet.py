@@ -6,13 +6,13 @@ import torch
 from ase.build import bulk
 from conftest import small_model
 
-from ru_calc.derivatives import Reference
 from ru_calc.errors import ModelError, SettingsError
-from ru_calc.neighbors import find_pairs
 from ru_calc.potentials import build_potential
+from ru_calc.potentials.derivatives import Reference
 from ru_calc.potentials.paper import PaperSchNet, PaperSettings
 from ru_calc.potentials.schnet import SchNetSettings
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
 
 
 def energy(model, atoms) -> float:
@@ -34,7 +34,7 @@ def same_distances() -> tuple:
 def center_features(model, atoms):
     structures = Structures.from_atoms(atoms)
     pairs = find_pairs(structures, 3.1)  # bonds to the centre only
-    from ru_calc.derivatives import Batch
+    from ru_calc.potentials.derivatives import Batch
     from ru_calc.potentials.pairs import Pairs
 
     batch = Batch.from_structures(structures, pairs, torch.float64)

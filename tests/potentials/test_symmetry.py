@@ -12,11 +12,11 @@ from checks import rattled
 from conftest import hcp_cell
 
 from ru_calc.errors import SettingsError
-from ru_calc.neighbors import find_pairs
-from ru_calc.operators.plain import envelope
 from ru_calc.potentials import Pairs
 from ru_calc.potentials.symmetry import COSINE_SCALE, TILE, SymmetryFunctions, SymmetrySettings, Triples
 from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
+from ru_calc.tables.smooth import envelope
 
 SMALL = SymmetrySettings(
     radial_shells=3, radial_start_A=1.5, radial_eta=4.0, angular_cutoff_A=4.5, angular_shells=2, angular_start_A=1.75,

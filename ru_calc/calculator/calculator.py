@@ -1,0 +1,368 @@
+"""`RuSchNet` and `RuCalculator`: the potentials as ASE calculators."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    CalculatorSetupError,
+    InputError,
+    PropertyNotImplementedError,
+    all_changes,
+)
+
+from ru_calc.calculator.speed import NeighborStatistics, Throughput, dynamics
+from ru_calc.devices import DTYPES, ENGINES, resolve_device, timed
+from ru_calc.errors import DataError, ModelError, RuCalcError
+from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import NeighborPairs, VerletList
+
+if TYPE_CHECKING:
+    from ru_calc.predictor import Predictor
+
+SAME_PLACE_A = 0.1  # no precision helps atoms that are closer
+
+
+class RuCalculator(Calculator):
+    """Energies, forces and stress of ruthenium by a model of any family.
+
+    Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
+    equals `free_energy` and is the sum of `energies`.
+
+    The arguments are checked here; the model is read at the first calculation.  A calculation does what is asked for,
+    and also what was asked for at the previous configuration, so that dynamics at constant pressure needs one
+    evaluation a step for forces and stress, and dynamics at constant volume computes no stress.
+
+    Args:
+        model: name of a shipped model, or path of a model file.
+        device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
+        dtype: of the network, "float32" or "float64"; positions and sums are float64 in any case.
+        skin_A: extra range of the neighbour list in Å; results do not depend on it.
+        threads: CPU threads of a calculation, by either engine; more than one pays for some thousand atoms on an idle
+            machine.
+        engine: "compiled" (tables, in C++ on the CPU; on a CUDA device in kernels that have not been run on one yet),
+            "reference" (the network itself in torch, many times slower), or "auto": compiled on the CPU where it can,
+            and the reference elsewhere.
+        non_conservative: accept a file whose forces are not derivatives of its energy.
+
+    Raises:
+        CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged, not
+            conservative, or not of this calculator's families.
+        InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
+        CalculationFailed: a result that is not finite.
+        PropertyNotImplementedError: stress of a cell without a volume.
+    """
+
+    name = "ru_calculator"
+    families: ClassVar[tuple[str, ...] | None] = None  # that it takes; None: all
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's type)
+    default_parameters = {  # noqa: RUF012 (ASE's type)
+        "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "threads": 1, "engine": "auto",
+        "non_conservative": False,
+    }  # fmt: skip
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 (ASE's type)
+
+    _predictor: Any
+    _neighbors: Any
+    _header: dict[str, Any]
+    _engine: str  # that serves, once the model is read
+    _asked: frozenset[str]  # of the present configuration
+    _expected: frozenset[str]  # asked of the one before
+
+    def __init__(
+        self,
+        model: str | Path = "default",
+        device: str = "auto",
+        dtype: str = "float32",
+        skin_A: float = 1.0,
+        threads: int = 1,
+        engine: str = "auto",
+        non_conservative: bool = False,
+    ) -> None:
+        self._forget_model()
+        super().__init__(
+            model=model, device=device, dtype=dtype, skin_A=skin_A, threads=threads, engine=engine,
+            non_conservative=bool(non_conservative),
+        )  # fmt: skip
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Changes arguments of the constructor; the model is read again at the next calculation."""
+        unknown = sorted(kwargs.keys() - self.default_parameters.keys())
+        if unknown:
+            raise InputError(f"unknown parameter {unknown[0]!r}; choose from {', '.join(self.default_parameters)}")
+        checked = {key: CHECKS[key](value) for key, value in kwargs.items()}
+        if "model" in checked:
+            self._check_family(checked["model"])
+        changed = super().set(**checked)
+        if changed:
+            self._forget_model()
+            self.reset()
+        return changed
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """The arguments that were changed, and the model: plain values, and enough to make an equal calculator."""
+        return {"model": self.parameters["model"], **super().todict(skip_default)}
+
+    def __repr__(self) -> str:
+        """The settings in use: which device `auto` means, and what else differs from the default."""
+        shown = ("model", "device", "dtype")
+        used = {name: value for name, value in self.parameters.items() if name in shown} | {"device": self._device()}
+        used |= {name: value for name, value in super().todict().items() if name not in shown}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in used.items())})"
+
+    def _device(self) -> str:
+        asked = self.parameters["device"]
+        return resolve_device(asked) if asked == "auto" else asked
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network behind the calculator, for many frames at once."""
+        self._load()
+        return self._predictor
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the model file says about itself: data, seed, metrics, level of theory."""
+        self._load()
+        return self._header
+
+    @property
+    def cutoff_A(self) -> float:
+        """Range of the interaction in Å."""
+        self._load()
+        return self._predictor.cutoff_A
+
+    @property
+    def engine(self) -> str:
+        """What evaluates the network: `compiled` or `reference`."""
+        self._load()
+        return self._engine
+
+    @property
+    def neighbor_statistics(self) -> NeighborStatistics:
+        """How often the neighbour list was used and rebuilt since the model was read."""
+        if self._neighbors is None:
+            return NeighborStatistics(0, 0)
+        return NeighborStatistics(self._neighbors.calls, max(0, self._neighbors.rebuilds - 1))
+
+    def throughput(self, atoms: Atoms, steps: int = 50) -> Throughput:
+        """Speed of dynamics of these atoms, by ASE's `VelocityVerlet` with the settings of this calculator.
+
+        Copies of the atoms and of the calculator do the work; neither is changed.  The first step, which makes the
+        neighbour list, is not counted.  Atoms at rest get velocities of 300 K; the time step is 2 fs.
+
+        Args:
+            atoms: what is moved.
+            steps: how many steps are timed.
+        """
+        if not (isinstance(steps, (int, np.integer)) and steps >= 1):
+            raise InputError(f"steps is {steps!r}; it must be a whole number, 1 or more")
+        _structures(atoms)
+        self._load()
+        moved = atoms.copy()
+        moved.calc = copy.deepcopy(self)
+        mover = dynamics(moved)
+        return Throughput.of(timed(lambda: mover.run(steps)), len(moved), int(steps), self._engine)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """ASE calls this for properties that are not known yet; results go to `self.results`."""
+        atoms = self.atoms if atoms is None else atoms
+        structures = _structures(atoms)
+        if "stress" in properties and np.isnan(structures.volumes[0]):
+            raise PropertyNotImplementedError(
+                f"stress needs a volume and the cell is {structures.cells[0].tolist()} Å; set three independent "
+                "lattice vectors (atoms.set_cell), or ask for energy and forces only"
+            )
+        self._load()
+        super().calculate(atoms, properties, system_changes)
+        if system_changes:
+            self.results: dict[str, Any] = {}
+            self._expected, self._asked = self._asked, frozenset()
+        want = _wanted({*properties} | (self._expected - self.results.keys()), structures)
+        structures, pairs = self._neighbors.update(structures)
+        prediction = self._predictor.predict(structures, pairs, want)
+        _check_finite(prediction, structures, pairs, self.parameters["dtype"])
+        self.results.update(_results(prediction))
+        self._asked = self._asked.union(properties)
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """One property, from the results at hand where they are of these atoms."""
+        value = super().get_property(name, atoms, allow_calculation)
+        self._asked = self._asked.union([name])
+        return value
+
+    def get_spin_polarized(self) -> bool:
+        """False: the model knows no spins."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights are read again from the model file; a neighbour list is quickly found again.
+        return {**self.__dict__, "_predictor": None, "_neighbors": None, "_header": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RuCalculator:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        if self._predictor is not None:  # the weights, which nobody changes, are shared; the neighbours are not
+            twin._predictor, twin._header = copy.copy(self._predictor), self._header
+            twin._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
+        return twin
+
+    def _check_family(self, model: str) -> None:
+        from ru_calc.modelfiles.read import read_header
+
+        if self.families is None:
+            return
+        try:
+            family = read_header(model)["family"]
+        except (ModelError, KeyError):  # said when the model is read
+            return
+        if family not in self.families:
+            raise CalculatorSetupError(f"model {model} is of family {family}; use RuCalculator(model={model!r})")
+
+    def _forget_model(self) -> None:
+        self._predictor = self._neighbors = None
+        self._header = {}
+        self._asked = self._expected = frozenset()
+
+    def _load(self) -> None:
+        if self._predictor is not None:
+            return
+        from ru_calc.modelfiles import open_model
+
+        name, chosen = self.parameters["model"], self.parameters
+        try:
+            opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
+        except RuCalcError as problem:
+            raise CalculatorSetupError(str(problem)) from problem
+        if not (opened.header["conservative"] or chosen["non_conservative"] or _is_shipped(name)):
+            raise CalculatorSetupError(
+                f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
+                "energy; choose another model, or pass non_conservative=True"
+            )
+        self._predictor, self._header, self._engine = opened.predictor, opened.header, opened.engine
+        self._neighbors = VerletList(self._predictor.cutoff_A, chosen["skin_A"])
+
+
+class RuSchNet(RuCalculator):
+    """`RuCalculator`, with its arguments, for SchNet: the default model, `fast`, `plain`, or a fit of your own."""
+
+    name = "ru_schnet"
+    families = ("schnet", "paper")
+
+
+def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
+    """What to ask of the predictor: forces come out of what stress takes, energies out of what anything takes."""
+    if "stress" in properties and np.isfinite(structures.volumes[0]):
+        return ("energy", "energies", "forces", "stress")
+    return ("energy", "energies", "forces") if {"forces", "stress"} & {*properties} else ("energy", "energies")
+
+
+def _structures(atoms: Atoms | None) -> Structures:
+    if atoms is None or len(atoms) == 0:
+        raise InputError("there are no atoms; give at least one ruthenium atom")
+    try:
+        return Structures.from_atoms(atoms)
+    except DataError as problem:
+        raise InputError(str(problem)) from problem
+
+
+def _results(prediction: Any) -> dict[str, Any]:
+    energy = float(prediction.energy[0])
+    results = {"energy": energy, "free_energy": energy, "energies": prediction.energies}
+    if prediction.forces is not None:
+        results["forces"] = prediction.forces
+    if prediction.stress is not None:
+        results["stress"] = prediction.stress[0]
+    return results
+
+
+def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs, dtype: str) -> None:
+    for name, one in (("energies", "energy"), ("forces", "force")):
+        values = getattr(prediction, name)
+        if values is None or np.isfinite(values).all():
+            continue
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        atom, nearest, wider = bad[0], "", "" if dtype == "float64" else ", or use dtype='float64'"
+        if len(pairs):  # what is not finite spreads; it came from the closest pair
+            distances = np.linalg.norm(pairs.vectors(structures), axis=1)
+            k = int(distances.argmin())
+            pair = pairs.first[k], pairs.second[k]
+            atom, other = pair if pair[0] in bad else pair[::-1]
+            nearest = f", and atom {other} is {distances[k]:.3g} Å away"
+            wider = wider if distances[k] > SAME_PLACE_A else ""
+        raise CalculationFailed(
+            f"the {one} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter "
+            f"time step){wider}"
+        )
+    if prediction.stress is not None and not np.isfinite(prediction.stress).all():
+        raise CalculationFailed(
+            f"stress is {prediction.stress[0]} eV/Å³; check the cell {structures.cells[0].tolist()}"
+        )
+
+
+def _is_shipped(model: str) -> bool:
+    from ru_calc.modelfiles import model_names
+
+    return model in model_names()
+
+
+def _checked_model(model: str | Path) -> str:
+    from ru_calc.modelfiles import model_path
+
+    try:
+        path = model_path(model)
+    except RuCalcError as problem:
+        raise CalculatorSetupError(str(problem)) from problem
+    return str(model) if _is_shipped(str(model)) else str(path.resolve())
+
+
+def _checked_dtype(dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise CalculatorSetupError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
+    return dtype
+
+
+def _checked_skin(skin_A: float) -> float:
+    if not (isinstance(skin_A, (int, float, np.number)) and 0.0 <= skin_A < np.inf):
+        raise CalculatorSetupError(f"skin_A is {skin_A!r}; it must be a length in Å, 0 or more (1.0 is a good choice)")
+    return float(skin_A)
+
+
+def _checked_device(device: str) -> str:
+    if device != "auto":  # which is looked for when the model is read
+        try:
+            resolve_device(device)
+        except RuCalcError as problem:
+            raise CalculatorSetupError(str(problem)) from problem
+    return str(device)
+
+
+def _checked_threads(threads: int) -> int:
+    if not (isinstance(threads, (int, np.integer)) and threads >= 1):
+        raise CalculatorSetupError(f"threads is {threads!r}; it must be a whole number, 1 or more")
+    return int(threads)
+
+
+def _checked_engine(engine: str) -> str:
+    if engine not in ENGINES:
+        raise CalculatorSetupError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+    return engine
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "model": _checked_model, "device": _checked_device, "dtype": _checked_dtype, "skin_A": _checked_skin,
+    "threads": _checked_threads, "engine": _checked_engine, "non_conservative": bool,
+}  # fmt: skip

@@ -1,0 +1,84 @@
+"""Model files and potentials: what is written after a fit, and a potential made again from its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from ru_calc.errors import ModelError
+from ru_calc.files import whole_file
+from ru_calc.modelfiles.read import SCHEMA, UNITS, VERSION, golden_structures, read_model_file
+from ru_calc.potentials import Potential, build_potential
+from ru_calc.potentials.derivatives import Reference
+from ru_calc.structures.neighbors import find_pairs
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model as read from its file.
+
+    Attributes:
+        name: what it was asked for.
+        path: the file.
+        potential: the module, float64, in evaluation mode.
+        header: everything else the file says.
+    """
+
+    name: str
+    path: Path
+    potential: Potential
+    header: dict[str, Any]
+
+
+def golden_energies(potential: Potential) -> np.ndarray:
+    """Energies in eV of `golden_structures` in float64."""
+    structures = golden_structures()
+    pairs = find_pairs(structures, potential.cutoff_A)
+    return Reference(potential).predict(structures, pairs, ("energy",)).energy
+
+
+def save_model(path: str | Path, potential: Potential, header: dict[str, Any]) -> None:
+    """Writes a model file.
+
+    Args:
+        potential: the module; its weights are stored in float32.
+        header: JSON-able facts about the model (data, seed, metrics, licence, level of theory).
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    weights = {name: value.detach().cpu().float().contiguous() for name, value in potential.state_dict().items()}
+    fresh = build_potential(potential.family, potential.hyperparameters())
+    fresh.load_state_dict(weights)
+    full = {
+        **header,
+        "schema": SCHEMA, "version": VERSION, "family": potential.family, "units": UNITS,
+        "hyperparameters": potential.hyperparameters(), "cutoff_A": potential.cutoff_A,
+        "conservative": potential.conservative, "golden_energies_eV": golden_energies(fresh).tolist(),
+    }  # fmt: skip
+    with whole_file(path) as temporary:
+        save_file(weights, str(temporary), metadata={"ru_calc": json.dumps(full)})
+
+
+def load_model(model: str | Path = "default") -> StoredModel:
+    """A shipped model by name, or a model file by path.
+
+    Raises:
+        ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
+    """
+    file = read_model_file(model)
+    with torch.random.fork_rng(devices=[]):  # a module draws its first weights before it gets the stored ones
+        potential = build_potential(file.header["family"], file.header["hyperparameters"]).double()
+    try:
+        potential.load_state_dict({name: torch.from_numpy(array) for name, array in file.weights.items()})
+    except RuntimeError as problem:
+        raise ModelError(f"{file.path}: weights do not fit its header ({str(problem).splitlines()[0]})") from problem
+    potential.eval()
+    file.check_golden(golden_energies(potential))
+    return StoredModel(file.name, file.path, potential, file.header)

@@ -1,0 +1,120 @@
+"""A model ready to predict: the compiled engine where it serves, the reference where not."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ru_calc import kernels
+from ru_calc.devices import DTYPES, ENGINES, resolve_device
+from ru_calc.engine.engine import Engine
+from ru_calc.errors import ModelError, SettingsError
+from ru_calc.modelfiles.read import ModelFile, golden_structures, read_model_file
+from ru_calc.predictor import Predictor
+
+NOT_BUILT = "it could not be built at installation"
+GOLDEN_INTERVALS = 512  # enough for the tolerance of the golden predictions, in float64
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A predictor and what it is.
+
+    Attributes:
+        predictor: `Engine`, `DeviceEngine` or `Reference`.
+        header: what the model file says of itself.
+        engine: `compiled` or `reference`.
+        device: where it runs.
+    """
+
+    predictor: Predictor
+    header: dict[str, Any]
+    engine: str
+    device: str
+
+
+def open_model(
+    model: str | Path = "default",
+    dtype: str = "float32",
+    device: str = "auto",
+    threads: int = 1,
+    engine: str = "auto",
+) -> OpenModel:
+    """A shipped or stored model, ready to predict.
+
+    Args:
+        dtype: of the network, `float32` or `float64`.
+        device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads of a prediction, by either engine; torch's own number stays as it is.
+        engine: `compiled`, tables: C++ on the CPU, Triton or torch on a CUDA device; `reference`, the network itself in
+            torch, on any device; `auto`, compiled on the CPU where it can, and the reference elsewhere: the kernels for
+            CUDA have been checked without a device only, so they are chosen by name.
+
+    Raises:
+        ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
+        SettingsError: a device, dtype, engine or number of threads that does not exist, or a compiled engine that
+            cannot serve.
+    """
+    for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, DTYPES)):
+        if value not in choices:
+            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+    where = resolve_device(device)
+    file = read_model_file(model)
+    reason = obstacle(file, where)
+    if engine == "compiled" and reason:
+        raise SettingsError(f"engine is 'compiled', but {reason}; use engine='auto' or 'reference'")
+    if not reason and (engine == "compiled" or (engine == "auto" and where == "cpu")):
+        return OpenModel(_compiled(file, dtype, threads, where), file.header, "compiled", where)
+    if engine == "auto" and reason == NOT_BUILT:
+        warnings.warn(
+            "the compiled engine of ru-calc is not there (no C++20 compiler at installation), so the network runs on "
+            "the reference path, some 20 times slower; install ru-calc again with a compiler (engine='reference' "
+            "only silences this warning)",
+            stacklevel=2,
+        )
+    return _reference(model, dtype, where, threads)
+
+
+def obstacle(file: ModelFile, device: str) -> str | None:
+    """Why the compiled engine cannot serve a model, if so."""
+    if file.header["family"] != "schnet":
+        return f"it evaluates the family schnet, and {file.name} is of family {file.header['family']}"
+    return NOT_BUILT if device == "cpu" and kernels.fastest() is None else None
+
+
+def _compiled(file: ModelFile, dtype: str, threads: int, device: str) -> Predictor:
+    _check_compiled(file.path, file.path.stat().st_mtime_ns, device)
+    return _engine(file, dtype, device, threads)
+
+
+@cache
+def _check_compiled(path: Path, _modified_ns: int, device: str) -> None:
+    file = read_model_file(path)
+    engine = _engine(file, "float64", device, intervals=GOLDEN_INTERVALS)
+    file.check_golden(engine.predict(golden_structures(), None, ("energy",)).energy)
+
+
+def _engine(file: ModelFile, dtype: str, device: str, threads: int = 1, intervals: int | None = None) -> Predictor:
+    settings, weights = file.header["hyperparameters"], file.weights
+    try:
+        if device == "cpu":
+            return Engine(settings, weights, dtype, threads, intervals=intervals)
+        from ru_calc.engine.device import DeviceEngine
+
+        return DeviceEngine(settings, weights, dtype, device, intervals)
+    except (KeyError, ValueError) as problem:
+        raise ModelError(f"{file.path}: weights do not fit its header ({problem})") from problem
+
+
+def _reference(model: str | Path, dtype: str, device: str, threads: int) -> OpenModel:
+    import torch
+
+    from ru_calc.modelfiles.load import load_model
+    from ru_calc.potentials.derivatives import Reference
+
+    stored = load_model(model)
+    predictor = Reference(stored.potential, getattr(torch, dtype), device, threads)
+    return OpenModel(predictor, stored.header, "reference", device)

@@ -1,0 +1,104 @@
+"""Other packages, as far as they are installed: what they are compared by, and what is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+from ase import Atoms
+
+from ru_calc.errors import SettingsError
+from ru_calc.modelfiles.read import read_header
+from ru_calc.structures.build import HCP_A_A
+from ru_calc.studies.bench.contestants import CalculatorCalls, Contestant, label
+from ru_calc.studies.bench.settings import PEERS, BenchSettings
+
+MODULES = {"schnetpack": "schnetpack", "emt": "ase", "lammps": "lammps"}
+NEAREST_CU_A = 2.556  # neighbours in fcc copper
+
+
+def peers(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
+    """Contestants that are not of this package, and a line on each one that is not there.
+
+    Raises:
+        SettingsError: a peer that was asked for by name cannot take part.
+        ModelError: SchNetPack with our weights does not give our energies and forces.
+    """
+    asked = PEERS if settings.peers == ("auto",) else tuple(name for name in settings.peers if name != "none")
+    found: list[Contestant] = []
+    missing = []
+    for name in asked:
+        obstacle = _obstacle(name, settings)
+        if obstacle is None:
+            try:
+                made, notes = MAKERS[name](settings, threads)
+                found += made
+                missing += notes
+            except ImportError as problem:
+                obstacle = f"installed, but it cannot be imported ({' '.join(str(problem).split())})"
+        if obstacle is not None:
+            if settings.peers != ("auto",):
+                raise SettingsError(f"the peer {name} cannot take part: {obstacle}")
+            missing.append(f"{name}: {obstacle}")
+    return found, missing
+
+
+def installed(name: str) -> bool:
+    """Whether a peer's package is there."""
+    return find_spec(MODULES[name]) is not None
+
+
+def _obstacle(name: str, settings: BenchSettings) -> str | None:
+    if not installed(name):
+        return "not installed (pip install 'ru-calc[bench]')"
+    if name == "lammps" and settings.eam_file is None:
+        return "needs --eam-file, an EAM/FS file of ruthenium, which is not shipped"
+    if name == "schnetpack" and _plain_model(settings) is None:
+        return "it has no angular embedding, so it needs a model without one, as --models plain"
+    return None
+
+
+def _plain_model(settings: BenchSettings) -> str | None:
+    """The model whose weights SchNetPack can take: `plain`, or the first that is like it."""
+    for model in sorted(settings.models, key=lambda name: name != "plain"):
+        header = read_header(model)
+        if header["family"] == "schnet" and not header["hyperparameters"]["angular"]:
+            return model
+    return None
+
+
+def _schnetpack(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
+    from ru_calc.studies.bench import schnetpack_model
+
+    model = _plain_model(settings)
+    assert model is not None
+    network = schnetpack_model.converted(model)
+    agreement = schnetpack_model.check_conversion(network, model)
+    name = f"SchNetPack {label(model)}"
+    calculator = CalculatorCalls(name, lambda: schnetpack_model.calculator(network, "float32"), threaded=True)
+    return [calculator, schnetpack_model.NetworkCalls(f"{name}, network only", network)], [str(agreement)]
+
+
+def _emt(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
+    from ase.calculators.emt import EMT
+
+    note = "ASE EMT has no ruthenium: it ran the same hcp crystal of copper, scaled to the distances of copper"
+    return [CalculatorCalls("ASE EMT (Cu)", EMT, threaded=False, adapt=copper)], [note]
+
+
+def _lammps(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
+    from ru_calc.studies.bench import lammps_eam
+
+    assert settings.eam_file is not None
+    return lammps_eam.contestants(settings.eam_file, threads), [lammps_eam.NOTE]
+
+
+MAKERS = {"schnetpack": _schnetpack, "emt": _emt, "lammps": _lammps}
+
+
+def copper(atoms: Atoms) -> Atoms:
+    """The same crystal of copper, with the distances of copper: about as many neighbours in reach."""
+    scaled = atoms.copy()
+    scaled.numbers = np.full(len(atoms), 29)
+    scaled.set_cell(atoms.cell.array * (NEAREST_CU_A / HCP_A_A), scale_atoms=True)
+    return scaled

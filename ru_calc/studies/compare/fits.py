@@ -1,0 +1,66 @@
+"""One fit per family, all of the same length in CPU time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ru_calc.dataset import Dataset
+from ru_calc.files import make_folder, write_json
+from ru_calc.fit.pace import epoch_cpu_s
+from ru_calc.fit.run import FitInput, Say, run_fit
+from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.start import SETTINGS
+from ru_calc.modelfiles.read import BEST
+from ru_calc.studies.compare.settings import MDProtocol
+from ru_calc.studies.compare.start import LICENCE
+
+
+def plan_fit(family: str, dataset: Dataset, folder: Path, protocol: MDProtocol) -> dict[str, Any]:
+    """Epochs of the fit: chosen once, by the time that an epoch takes, so that a resumed fit keeps them.
+
+    Returns:
+        `epochs`, and `epoch_cpu_s` (None where the protocol says how many), as in `fits/FAMILY.plan.json`.
+    """
+    path = folder / "fits" / f"{family}.plan.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    make_folder(path.parent)
+    plan: dict[str, Any] = {"epochs": protocol.epochs, "epoch_cpu_s": None}
+    if protocol.epochs is None:
+        pace_s = epoch_cpu_s(FitInput(dataset, path.parent / family, _settings(family, protocol)))
+        plan = {"epochs": max(1, round(60 * protocol.budget_min / pace_s)), "epoch_cpu_s": pace_s}
+    write_json(path, plan)
+    return plan
+
+
+def fit_family(
+    family: str,
+    dataset: Dataset,
+    folder: Path,
+    protocol: MDProtocol,
+    licence: str = LICENCE,
+    say: Say = print,
+    bar: Any = None,
+) -> Path:
+    """The fitted model's file; a fit that was cut short goes on, and one that is whole is not made again.
+
+    Args:
+        folder: of the comparison; the fit goes to `fits/FAMILY` in it.
+        licence: of the weights, for the model file.
+    """
+    run = folder / "fits" / family
+    plan = plan_fit(family, dataset, folder, protocol)
+    if not (run / "metrics.json").is_file():
+        if plan["epoch_cpu_s"] is not None:
+            say(f"{family}: {plan['epochs']} epochs of {plan['epoch_cpu_s']:.1f} s of CPU")
+        job = FitInput(dataset, run, _settings(family, protocol, plan["epochs"]), licence=licence)
+        resume = (run / SETTINGS).is_file()
+        run_fit(job, resume, say=lambda line: say(f"{family}: {line}"), bar=bar)
+    return run / BEST
+
+
+def _settings(family: str, protocol: MDProtocol, epochs: int = FitSettings.epochs) -> FitSettings:
+    changes = {"family": family, "epochs": epochs, "seed": protocol.seed, "split": protocol.split}
+    return with_changes("md", changes)

@@ -1,0 +1,116 @@
+"""The `md` protocol from data to tables; every step that is whole is kept, so that a killed run goes on.
+
+The folder holds `protocol.json`, `fits/FAMILY/` (a fit each), `FAMILY.json` (its measurements), `speed.json`, and at
+the end `table.md`, `results.json`, `figure.png`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ru_calc.dataset import Dataset, split_by_group
+from ru_calc.files import write_json
+from ru_calc.fit.report import fit_cost
+from ru_calc.fit.run import Say
+from ru_calc.studies.bench.costs import size
+from ru_calc.studies.compare import measure
+from ru_calc.studies.compare.fits import fit_family, plan_fit
+from ru_calc.studies.compare.report import write_report
+from ru_calc.studies.compare.settings import COMPARED, QUICK_FRAME_ATOMS, QUICK_FRAMES, MDProtocol, check_families
+from ru_calc.studies.compare.start import begin, check_start, stored
+
+
+def quick_part(dataset: Dataset, seed: int) -> Dataset:
+    """Some small frames, always the same."""
+    small = np.flatnonzero(dataset.structures.counts <= QUICK_FRAME_ATOMS)
+    chosen = np.random.default_rng(seed).permutation(small)[:QUICK_FRAMES]
+    return dataset.select(np.sort(chosen))
+
+
+def compare_families(
+    dataset: Dataset,
+    folder: Path,
+    protocol: MDProtocol | None = None,
+    families: Sequence[str] | None = None,
+    resume: bool = False,
+    licence: str | None = None,
+    say: Say = print,
+    bar: Any = None,
+) -> dict[str, Any]:
+    """Fits and measures every family, and writes the tables.
+
+    Several processes may share a folder, each with families of its own, if all but the first resume; a last one that
+    names all families then makes the tables of all.
+
+    Args:
+        dataset: labelled frames.
+        folder: where everything goes.
+        families: which, in the order of the tables; None takes all, or those of the folder when it goes on.
+        resume: go on in `folder`.
+        licence: of the weights, for the model files; None is that of the labels, or the folder's when it goes on.
+        say, bar: as for `ru_calc.fit.run.run_fit`.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        SettingsError, OutputError, DataError: settings, folder or data do not allow it.
+    """
+    protocol = protocol or MDProtocol()
+    families = check_families(tuple(families or (resume and _known(folder)) or COMPARED))
+    dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
+    check_start(folder, protocol, resume, dataset.fingerprint())
+    licence = begin(folder, protocol, dataset.fingerprint(), families, licence).licence
+    split = split_by_group(dataset, protocol.split, protocol.seed)
+    for family in families:  # one after the other, before any fit: a busy machine slows all alike
+        plan_fit(family, dataset, folder, protocol)
+    models = {family: fit_family(family, dataset, folder, protocol, licence, say, bar) for family in families}
+    found = {
+        family: measure_family(family, model, dataset, split, folder, protocol, say) for family, model in models.items()
+    }
+    say("speed of all, in turns")
+    speeds = measure.speeds(models, protocol)
+    results = {
+        "settings": protocol.record(), "data": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
+        "families": found, "speeds": speeds,
+    }  # fmt: skip
+    write_report(results, folder)
+    return results
+
+
+def _known(folder: Path) -> tuple[str, ...]:
+    before = stored(folder)
+    return before.families if before else ()
+
+
+def measure_family(
+    family: str,
+    model: Path,
+    dataset: Dataset,
+    split: dict[str, np.ndarray],
+    folder: Path,
+    protocol: MDProtocol,
+    say: Say = print,
+) -> dict[str, Any]:
+    """All measurements of one fitted model; those in its file are not made again."""
+    path = folder / f"{family}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    steps = {
+        "fit": lambda: fit_cost(folder / "fits" / family),
+        "size": lambda: size(model),
+        "errors": lambda: measure.errors(model, dataset, split),
+        "conservation": lambda: measure.conservation(model, protocol),
+        "survival": lambda: measure.survival(model, protocol),
+        "properties": lambda: measure.properties(model, protocol),
+    }
+    for name, step in steps.items():
+        if name not in found:
+            say(f"{family}: {name}")
+            found[name] = step()
+            write_json(path, found)
+    return dict(json.loads(path.read_text()))  # the same, whether measured now or before

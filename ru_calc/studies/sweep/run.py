@@ -1,0 +1,168 @@
+"""A sweep from data to a table: a fit for each trial, kept where it is whole, so that a killed sweep goes on.
+
+The folder holds `plan.json`, `split.json` (of all frames, the test frames included), `trials/NAME/` (a run folder of
+`ru-calc fit` each), and at the end `sweep.json`, `sweep.md`, `sweep.png`.
+
+No fit gets to see the test frames: they are taken out before the first.  Whoever picks the best of many trials by some
+frames makes them part of the fit, so that test errors mean something only where the pick did not use them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ru_calc.dataset import Dataset, split_by_group
+from ru_calc.errors import DataError, OutputError, RuCalcError, SettingsError
+from ru_calc.evaluate.metrics import SCALES
+from ru_calc.files import make_folder, write_json
+from ru_calc.fit.report import fit_cost
+from ru_calc.fit.run import FitInput, Say, run_fit, split_of
+from ru_calc.fit.settings import FitSettings
+from ru_calc.fit.start import SETTINGS, check_start
+from ru_calc.modelfiles.read import BEST, read_header
+from ru_calc.studies.bench.costs import force_calls, size
+from ru_calc.studies.bench.run import machine_facts, system
+from ru_calc.studies.sweep.plan import PLAN, Plan, stored
+from ru_calc.studies.sweep.report import write_report
+
+ATOMS, REPEATS = 448, 5
+ERRORS = (
+    *(f"{quantity}_{kind}_{scale.unit}" for quantity, scale in SCALES.items() for kind in ("MAE", "RMSE")),
+    "forces_relative",
+)
+STOPPED = "stopped.json"
+
+
+def run_sweep(
+    dataset: Dataset,
+    folder: Path,
+    plan: Plan,
+    only: tuple[str, ...] = (),
+    command: str = "",
+    say: Say = print,
+    bar: Any = None,
+) -> dict[str, Any]:
+    """Fits the trials that are not fitted yet, and writes the table of all that are.
+
+    Several processes may share a folder, each with trials of its own, if all but the first resume.
+
+    Args:
+        dataset: labelled frames.
+        folder: where everything goes.
+        plan: as `plan_sweep` gives it.
+        only: names of the trials to fit; none means all.
+        command: for the record.
+        say, bar: as for `ru_calc.fit.run.run_fit`.
+
+    Returns:
+        What `sweep.json` holds.
+
+    Raises:
+        SettingsError, OutputError, DataError: trials, folder or data do not allow it; then nothing is fitted.
+    """
+    names, fingerprint = plan.chosen(only), dataset.fingerprint()
+    if plan.data not in ("", fingerprint):
+        raise SettingsError(f"cannot resume with changed data: {plan.data[:12]} → {fingerprint[:12]}")
+    kept, test = _held_out(dataset, plan)
+    part = dataset.select(kept)
+    jobs = {name: FitInput(part, folder / "trials" / name, plan.settings(name)) for name in names}
+    for job in jobs.values():
+        split = split_of(job)  # of all trials the same
+        check_start(job.folder, job.settings, resume=_begun(job.folder), data=part.fingerprint())
+    plan = _begin(folder, replace(plan, data=fingerprint), command)
+    parts = {"train": kept[split["train"]], "validation": kept[split["validation"]], "test": test}
+    frames = {name: indices.tolist() for name, indices in parts.items()}
+    write_json(folder / "split.json", {"data": fingerprint, **frames}, indent=None)
+    for k, (name, job) in enumerate(jobs.items(), 1):
+        _fit(name, job, f"{k} of {len(jobs)}, {job.settings.epochs} epochs", say, bar)
+    results = {
+        "commands": list(plan.commands), "settings": asdict(plan.base), "data": fingerprint,
+        "level_of_theory": dataset.level_of_theory, "frames": {name: len(indices) for name, indices in frames.items()},
+        "machine": machine_facts(), **_measured(folder, plan, say),
+    }  # fmt: skip
+    write_report(results, folder)
+    return results
+
+
+def _held_out(dataset: Dataset, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the frames that fits may see, and of the test frames."""
+    split = split_by_group(dataset, plan.base.split, plan.base.seed_of_split)
+    return np.sort(np.concatenate([split["train"], split["validation"]])), split["test"]
+
+
+def _begun(run: Path) -> bool:
+    return (run / SETTINGS).is_file()
+
+
+def _finished(run: Path) -> bool:
+    return (run / "metrics.json").is_file()
+
+
+def _begin(folder: Path, plan: Plan, command: str) -> Plan:
+    before = stored(folder)
+    commands = before.commands if before else ()
+    plan = replace(plan, commands=commands if command in (*commands, "") else (*commands, command))
+    make_folder(folder)
+    write_json(folder / PLAN, asdict(plan))
+    return plan
+
+
+def _fit(name: str, job: FitInput, place: str, say: Say, bar: Any) -> None:
+    """Fits a trial, or goes on with it; one that fails leaves its reason, and is tried again when the sweep goes on."""
+    if _finished(job.folder):
+        say(f"{name}: is finished")
+        return
+    say(f"{name}: begins ({place})")
+    try:
+        run_fit(job, _begun(job.folder), say=lambda line: say(f"{name}: {line}"), bar=bar)
+    except (DataError, OutputError, SettingsError):
+        raise
+    except RuCalcError as problem:
+        say(f"{name}: stopped, {problem}")
+        make_folder(job.folder)
+        write_json(job.folder / STOPPED, {"why": str(problem)})
+
+
+def _measured(folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
+    """Rows of all finished trials, the smallest force error first, and why others stopped."""
+    runs = {name: folder / "trials" / name for name in plan.trials}
+    finished = [name for name, run in runs.items() if _finished(run)]
+    say(f"speed of {len(finished)} models, in turns")
+    models = {name: runs[name] / BEST for name in finished}
+    speeds = {row["model"]: row for row in force_calls(models, (ATOMS,), ("compiled",), REPEATS)}
+    rows = [_row(name, runs[name], plan) for name in finished]
+    for row in rows:
+        row |= {key: speeds.get(row["trial"], {}).get(key) for key in ("cpu_us", "spread_us")}
+    stopped = {
+        name: json.loads((run / STOPPED).read_text(encoding="utf-8"))["why"]
+        for name, run in runs.items()
+        if name not in finished and (run / STOPPED).is_file()
+    }
+    return {"speed_atoms": len(system(ATOMS)), "trials": sorted(rows, key=_force_error), "stopped": stopped}
+
+
+def _force_error(row: dict[str, Any]) -> float:
+    error = row["forces_RMSE_meV_per_A"]
+    return math.inf if error is None else error
+
+
+def _row(name: str, run: Path, plan: Plan) -> dict[str, Any]:
+    model = run / BEST
+    errors = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
+    same = _measure(plan.settings(name)) == _measure(plan.base)
+    return {
+        "trial": name, "changes": plan.trials[name], **size(model), **fit_cost(run),
+        **{column: errors[column] for column in ERRORS},
+        "validation_loss": read_header(model)["metrics"]["validation_loss"] if same else None,
+    }  # fmt: skip
+
+
+def _measure(settings: FitSettings) -> tuple[str, dict[str, float]]:
+    """What the validation loss is measured with."""
+    return settings.loss, settings.weights(1.0)

@@ -1,0 +1,1 @@
+"""What is tabulated, and how: splines, harmonics, and a network packed into tables."""

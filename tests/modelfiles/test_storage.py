@@ -1,0 +1,51 @@
+"""Potentials in model files: what comes back of what was written, and what makes them refuse to load."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import rewritten, small_model
+
+from ru_calc.errors import ModelError, OutputError
+from ru_calc.modelfiles import load_model, model_names
+from ru_calc.modelfiles.load import golden_energies, save_model
+
+
+def test_a_model_comes_back_with_its_weights_and_header(model_file):
+    stored, original = load_model(model_file), small_model()
+    assert stored.header["seed"] == 7 and stored.header["family"] == "schnet" and stored.header["cutoff_A"] == 5.0
+    for name, value in original.float().double().state_dict().items():
+        assert torch.equal(stored.potential.state_dict()[name], value)
+    np.testing.assert_allclose(golden_energies(stored.potential), stored.header["golden_energies_eV"], atol=1e-12)
+
+
+def test_two_loads_are_independent_modules(model_file):
+    one, two = load_model(model_file).potential, load_model(model_file).potential
+    next(one.parameters()).data.add_(1.0)
+    assert not torch.equal(next(one.parameters()), next(two.parameters()))
+
+
+def test_a_changed_weight_fails_the_golden_check(model_file):
+    def change(_header, weights):
+        weights["energy.2.weight"] *= 1.001
+
+    with pytest.raises(ModelError, match="golden energies differ"):
+        load_model(rewritten(model_file, change))
+
+
+def test_weights_that_do_not_fit_the_header_are_refused(model_file):
+    with pytest.raises(ModelError, match="do not fit"):
+        load_model(rewritten(model_file, lambda header, _: header["hyperparameters"].update(channels=8)))
+
+
+def test_nothing_is_left_behind_where_a_model_cannot_be_written(tmp_path):
+    with pytest.raises(OutputError, match="does not exist"):
+        save_model(tmp_path / "nowhere" / "m.safetensors", small_model(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_shipped_model_loads_and_has_a_card(name):
+    stored = load_model(name)
+    card = stored.path.with_suffix(".md").read_text()
+    for word in ("Licence", "Data", "Command", "Seed", "not to trust"):
+        assert word in card, f"the card of {name} lacks {word!r}"
