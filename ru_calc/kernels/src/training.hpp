@@ -1,4 +1,4 @@
-// What training needs of the pairs: the sums of operators/functions.py, written for pairs that are listed once.
+// What training needs of the pairs: sums over pairs that are listed once.
 //
 // A filter is W(r) = Σ_q w_q(r) C_(k+q), q = 0 … 5, with k the interval and w_q the envelope times a quintic B-spline;
 // `weights` holds w_q and its first and second derivative.  Three sums are closed under differentiation:

@@ -14,8 +14,6 @@ class Arguments {
     ~Arguments() { for (auto& view : views_) PyBuffer_Release(&view); }
     Arguments(const Arguments&) = delete;
 
-    bool none() const { return item() == Py_None; }
-    void skip() { ++at_; }
     PyObject* object() {
         PyObject* found = item();
         return ++at_, found;
@@ -48,7 +46,6 @@ class Arguments {
         if (size >= 0 && last_ != size) throw std::runtime_error(place() + " is of the wrong size");
         return ++at_, static_cast<X*>(view.buf);
     }
-    template <class X> X* optional(int64_t size) { return none() ? (skip(), nullptr) : array<X>(size); }
     int64_t last() const { return last_; }
 
   private:
@@ -88,12 +85,6 @@ template <class T> Sphere<T> sphere(Arguments& from, int64_t pairs) {
     return on;
 }
 
-int spline_order(Arguments& from) {
-    const int64_t order = from.integer();
-    if (order < 0 || order >= kOrders) throw std::runtime_error("the order of a derivative must be 0, 1 or 2");
-    return int(order);
-}
-
 template <class T> void call_weights(Arguments& from) {
     const double cutoff = from.number(), fade = from.number();
     const int64_t intervals = from.count(1);
@@ -118,61 +109,6 @@ template <class T> void call_harmonics(Arguments& from) {
     const int64_t n = from.last() / 3;
     T* y = from.array<T>(n * count, true);
     pair_harmonics<T>(n, vectors, l_max, raising, y, from.array<T>(3 * n * count, true));
-}
-
-template <class T> void call_node(Arguments& from) {
-    const int order = spline_order(from);
-    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
-    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
-    const T* e = from.optional<T>(pairs.n);
-    const T *h = from.array<T>(atoms * width), *table = from.array<T>(rows * width);
-    node_sums<T>(pairs, order, e, h, table, int(width), from.array<T>(atoms * width, true));
-}
-
-template <class T> void call_edge(Arguments& from) {
-    const int order = spline_order(from);
-    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
-    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
-    const T *a = from.array<T>(atoms * width), *h = from.array<T>(atoms * width), *table = from.array<T>(rows * width);
-    edge_sums<T>(pairs, order, a, h, table, int(width), from.array<T>(pairs.n, true));
-}
-
-template <class T> void call_table(Arguments& from) {
-    const int order = spline_order(from);
-    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
-    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
-    const T* e = from.optional<T>(pairs.n);
-    const T *a = from.array<T>(atoms * width), *h = from.array<T>(atoms * width);
-    table_sums<T>(pairs, order, e, a, h, int(width), from.array<T>(rows * width, true));
-}
-
-// Without u the density itself, with u its change.
-template <class T> void call_density(Arguments& from) {
-    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
-    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
-    const Sphere<T> on = sphere<T>(from, pairs.n);
-    const T *u = from.optional<T>(3 * pairs.n), *table = from.array<T>(rows * width);
-    T* out = from.array<T>(atoms * on.harmonics * width, true);
-    if (u) density_sums<T, true>(pairs, on, u, table, int(width), out);
-    else density_sums<T, false>(pairs, on, u, table, int(width), out);
-}
-
-template <class T> void call_density_slopes(Arguments& from) {
-    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
-    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
-    const Sphere<T> on = sphere<T>(from, pairs.n);
-    const T *bar = from.array<T>(atoms * on.harmonics * width), *table = from.array<T>(rows * width);
-    density_slopes<T>(pairs, on, bar, table, int(width), from.array<T>(3 * pairs.n, true));
-}
-
-template <class T> void call_density_table(Arguments& from) {
-    const int64_t atoms = from.count(), rows = from.count(), width = from.count();
-    const PairList<T> pairs = pair_list<T>(from, atoms, rows);
-    const Sphere<T> on = sphere<T>(from, pairs.n);
-    const T *u = from.optional<T>(3 * pairs.n), *bar = from.array<T>(atoms * on.harmonics * width);
-    T* out = from.array<T>(rows * width, true);
-    if (u) density_table<T, true>(pairs, on, u, bar, int(width), out);
-    else density_table<T, false>(pairs, on, u, bar, int(width), out);
 }
 
 template <class T> Invariants<T> invariants_of(Arguments& from) {
@@ -267,11 +203,9 @@ template <void (*Single)(Arguments&), void (*Double)(Arguments&)> PyObject* in_b
 
 #define RU_TRAINING(name, call) {name, in_bits<call<float>, call<double>>, METH_VARARGS, "See training_module.hpp."}
 #define RU_PASS(name, pass) {name, tape_pass<pass>, METH_VARARGS, "See training_module.hpp."}
-#define RU_TRAINING_METHODS                                                                                   \
-    RU_TRAINING("pair_weights", call_weights), RU_TRAINING("pair_harmonics", call_harmonics),                 \
-        RU_TRAINING("node", call_node), RU_TRAINING("edge", call_edge), RU_TRAINING("table", call_table),     \
-        RU_TRAINING("density", call_density), RU_TRAINING("density_slopes", call_density_slopes),             \
-        RU_TRAINING("density_table", call_density_table), {"tape", make_tape, METH_VARARGS, "See tape.hpp."}, \
-        RU_PASS("tape_forward", 0), RU_PASS("tape_reverse", 1), RU_PASS("tape_second", 2), RU_PASS("tape_finish", 3)
+#define RU_TRAINING_METHODS                                                                   \
+    RU_TRAINING("pair_weights", call_weights), RU_TRAINING("pair_harmonics", call_harmonics), \
+        {"tape", make_tape, METH_VARARGS, "See tape.hpp."}, RU_PASS("tape_forward", 0),       \
+        RU_PASS("tape_reverse", 1), RU_PASS("tape_second", 2), RU_PASS("tape_finish", 3)
 
 }  // namespace
