@@ -47,9 +47,8 @@ class RuCalculator(Calculator):
         skin_A: extra range of the neighbour list in Å; results do not depend on it.
         threads: CPU threads of a calculation, by either engine; more than one pays for some thousand atoms on an idle
             machine.
-        engine: "compiled" (tables, in C++ on the CPU; on a CUDA device in kernels that have not been run on one yet),
-            "reference" (the network itself in torch, many times slower), or "auto": compiled on the CPU where it can,
-            and the reference elsewhere.
+        engine: "compiled" (from tables, in C++ on the CPU and in torch on a CUDA device), "reference" (the network
+            itself in torch, many times slower), or "auto": compiled where it can serve, and the reference elsewhere.
         non_conservative: accept a file whose forces are not derivatives of its energy.
 
     Raises:

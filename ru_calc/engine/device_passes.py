@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ru_calc.engine import torch_kernels
 from ru_calc.engine.device_model import Angular, DeviceModel
 from ru_calc.engine.device_pairs import Geometry, Rows
 from ru_calc.engine.torch_layers import silu_slope
@@ -48,11 +48,10 @@ class Passes:
 
     Args:
         model: the network.
-        operators: torch_kernels or triton_kernels.
     """
 
-    def __init__(self, model: DeviceModel, operators: ModuleType) -> None:
-        self.model, self.operators = model, operators
+    def __init__(self, model: DeviceModel) -> None:
+        self.model = model
 
     def run(self, rows: Rows, near: Geometry, x: Tensor, translations: Tensor, slopes: bool, virial: bool) -> Totals:
         """Energies of the atoms at x (n, 3), without the energy of a lone atom.
@@ -64,14 +63,14 @@ class Passes:
             slopes, virial: whether forces, and forces and virials, are wanted.
         """
         with full_precision():
-            core = self.operators.find_geometry(self.model.grid, self.model.core, rows, x, translations, near)
+            core = torch_kernels.find_geometry(self.model.grid, self.model.core, rows, x, translations, near)
             kept = self._forward(near)
             energies, z_bar = self._energy(kept.z, slopes or virial)
             energies += core.energies
             if z_bar is None:
                 return Totals(energies, None, None)
             self._reverse(near, kept, z_bar)
-            forces, virials = self.operators.forces(self.model.grid, rows, near, virial)
+            forces, virials = torch_kernels.forces(self.model.grid, rows, near, virial)
         return Totals(energies, forces + core.forces, None if virials is None else virials + core.virial)
 
     def _forward(self, near: Geometry) -> _Kept:
@@ -79,11 +78,11 @@ class Passes:
         gathered = range(model.first_gathered, model.blocks)
         kept = _Kept(model.head_bias.repeat(atoms, 1), {b: model.start[b].repeat(atoms, 1) for b in gathered})
         if model.angular:
-            kept.density = self.operators.density(model.grid, model.angular, near)
+            kept.density = torch_kernels.density(model.grid, model.angular, near)
             self._send(kept, 0, self._embed(model.angular, kept.density))
         for block in range(model.blocks):
             k = model.source_of(block)
-            m = self.operators.gather(model.grid, model.filters[block], near, kept.h.get(block))
+            m = torch_kernels.gather(model.grid, model.filters[block], near, kept.h.get(block))
             source = model.sources[k]
             self._send(kept, k, m + source.bias if source.into is None else _linear(m, source.into, source.bias))
         return kept
@@ -92,13 +91,13 @@ class Passes:
         source, parts = self.model.sources[0], []
         assert source.into is not None
         for a in self._angular_chunks(density):
-            f, _ = self.operators.invariants(angular, a, a @ angular.mix.T)
+            f, _ = torch_kernels.invariants(angular, a, a @ angular.mix.T)
             parts.append(_linear(torch.asinh(f), source.into, source.bias))
         return torch.cat(parts)
 
     def _send(self, kept: _Kept, k: int, pre: Tensor) -> None:
         source, kept.pre[k] = self.model.sources[k], pre
-        s = self.operators.activate(source, pre, self.model.width, self.model.norm_eps)
+        s = torch_kernels.activate(source, pre, self.model.width, self.model.norm_eps)
         for block, matrix in source.to_block.items():
             kept.h[block].addmm_(s, matrix.T)
         kept.z.addmm_(s, source.to_head.T)
@@ -128,9 +127,9 @@ class Passes:
             m_bar = m_bar if source.into is None else m_bar @ source.into
             again, table = block < model.blocks - 1, model.filters[block]
             if block < model.first_gathered:
-                self.operators.alike_reverse(model.grid, table, near, m_bar, again)
+                torch_kernels.alike_reverse(model.grid, table, near, m_bar, again)
             else:
-                h_bar[block] = self.operators.gather_reverse(model.grid, table, near, kept.h.pop(block), m_bar, again)
+                h_bar[block] = torch_kernels.gather_reverse(model.grid, table, near, kept.h.pop(block), m_bar, again)
         if not model.blocks:
             near.slope.zero_()
         if model.angular:
@@ -142,18 +141,18 @@ class Passes:
         s_bar = z_bar @ source.to_head
         for block, matrix in source.to_block.items():
             s_bar.addmm_(h_bar[block], matrix)
-        return self.operators.activate_reverse(source, kept.pre.pop(k), s_bar, self.model.width, self.model.norm_eps)
+        return torch_kernels.activate_reverse(source, kept.pre.pop(k), s_bar, self.model.width, self.model.norm_eps)
 
     def _reverse_embedding(self, angular: Angular, near: Geometry, kept: _Kept, pre_bar: Tensor) -> None:
         into, parts = self.model.sources[0].into, []
         assert into is not None and kept.density is not None
         for a, bar in zip(*map(self._angular_chunks, (kept.density, pre_bar)), strict=True):
             mixed = a @ angular.mix.T
-            f, sums = self.operators.invariants(angular, a, mixed)
+            f, sums = torch_kernels.invariants(angular, a, mixed)
             f_bar = bar @ into / torch.sqrt(1 + f * f)
-            a_bar, mixed_bar = self.operators.invariants_reverse(angular, a, mixed, sums, f_bar)
+            a_bar, mixed_bar = torch_kernels.invariants_reverse(angular, a, mixed, sums, f_bar)
             parts.append(a_bar + mixed_bar @ angular.mix)
-        self.operators.density_reverse(self.model.grid, angular, near, torch.cat(parts))
+        torch_kernels.density_reverse(self.model.grid, angular, near, torch.cat(parts))
 
     def _angular_chunks(self, array: Tensor) -> tuple[Tensor, ...]:
         return array.split(ANGULAR_ATOMS.get(array.device.type, 4096))

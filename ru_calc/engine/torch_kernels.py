@@ -1,7 +1,7 @@
-"""The passes over pairs in plain torch: correct everywhere, and what the Triton kernels are held against.
+"""The passes over pairs in plain torch.
 
 Rows are read as matrices (atoms, longest row) with a mask, chunk after chunk of atoms, so that shapes never depend on
-data and sums run in a fixed order.  Each function here has a namesake in triton_kernels.py with the same arguments.
+data and sums run in a fixed order.
 """
 
 from __future__ import annotations

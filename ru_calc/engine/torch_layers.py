@@ -1,7 +1,4 @@
-"""The parts of the passes that know nothing of pairs, in plain torch: activations, invariants of the angular density.
-
-Each function but the last has a namesake in triton_layers.py with the same arguments.
-"""
+"""What the passes do to single atoms, in plain torch: activations, invariants of the angular density."""
 
 from __future__ import annotations
 

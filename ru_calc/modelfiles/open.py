@@ -49,9 +49,8 @@ def open_model(
         dtype: of the network, `float32` or `float64`.
         device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads of a prediction, by either engine; torch's own number stays as it is.
-        engine: `compiled`, tables: C++ on the CPU, Triton or torch on a CUDA device; `reference`, the network itself in
-            torch, on any device; `auto`, compiled on the CPU where it can, and the reference elsewhere: the kernels for
-            CUDA have been checked without a device only, so they are chosen by name.
+        engine: `compiled`, from tables: C++ on the CPU, torch on a CUDA device; `reference`, the network itself in
+            torch, on any device; `auto`, compiled where it can serve, and the reference elsewhere.
 
     Raises:
         ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
@@ -66,7 +65,7 @@ def open_model(
     reason = obstacle(file, where)
     if engine == "compiled" and reason:
         raise SettingsError(f"engine is 'compiled', but {reason}; use engine='auto' or 'reference'")
-    if not reason and (engine == "compiled" or (engine == "auto" and where == "cpu")):
+    if not reason and engine != "reference":
         return OpenModel(_compiled(file, dtype, threads, where), file.header, "compiled", where)
     if engine == "auto" and reason == NOT_BUILT:
         warnings.warn(

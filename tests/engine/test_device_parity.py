@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from device_parity import device_engine
 from parity import (
+    BOUNDS,
     FINEST,
     KERNELS,
     MODELS,
@@ -21,6 +21,7 @@ from parity import (
     intervals,
     model,
     settings,
+    weights,
 )
 
 from ru_calc.engine.device import DeviceEngine
@@ -31,6 +32,14 @@ from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import find_pairs
 from ru_calc.tables.packing import Packing
+
+
+def device_engine(name: str, dtype: str = "float64", **changes: object) -> DeviceEngine:
+    """A new engine of a model, on the CPU; `changes` are further arguments of it."""
+    if "intervals" not in changes:
+        changes["intervals"] = intervals(name, BOUNDS[dtype])
+    return DeviceEngine(settings(name), weights(name), dtype, "cpu", **changes)
+
 
 OVERLAPPING = "600 neighbours"
 NAMES = ["angular", "no angles, three blocks, no norm"]
@@ -179,18 +188,11 @@ def test_the_precision_of_products_is_left_as_it_was() -> None:
     ("changes", "message"),
     [
         ({"dtype": "float16"}, "dtype is 'float16'; choose one of float32, float64"),
-        ({"kernels": "opencl"}, "kernels is 'opencl'; choose one of auto, triton, torch"),
     ],
 )
 def test_what_does_not_exist_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         device_engine("angular", intervals=64, **changes)
-
-
-def test_triton_is_refused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(SettingsError, match=r"kernels is 'triton', but (it is not installed|the device is cpu)"):
-        device_engine("angular", kernels="triton")
 
 
 # Behind open_model
@@ -209,8 +211,8 @@ def as_if_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
 
 
-def test_a_cuda_device_gets_the_engine_where_it_is_asked_for(as_if_cuda: None) -> None:
-    opened = open_model("default", device="cuda", engine="compiled")
+def test_a_cuda_device_gets_the_engine(as_if_cuda: None) -> None:
+    opened = open_model("default", device="cuda")
     assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.dtype == "float32"
     assert (opened.engine, opened.device) == ("compiled", "cuda")
 

@@ -104,9 +104,9 @@ def test_a_family_that_is_not_compiled_is_served_by_the_reference_without_a_word
     assert open_model(paper_file, device="cpu").engine == "reference"
 
 
-def test_on_a_cuda_device_the_reference_serves_without_a_word(model_file: Path, cuda: None) -> None:
+def test_on_a_cuda_device_the_reference_serves_where_it_is_asked_for(model_file: Path, cuda: None) -> None:
     for device in ("auto", "cuda", "cuda:0"):
-        opened = open_model(model_file, device=device)
+        opened = open_model(model_file, device=device, engine="reference")
         assert opened.engine == "reference"
         assert opened.predictor == (torch.float32, opened.device)
         assert opened.device == ("cuda" if device == "auto" else device)
@@ -136,9 +136,10 @@ def test_a_compiled_engine_that_could_not_be_built_is_refused(model_file: Path, 
         open_model(model_file, device="cpu", engine="compiled")
 
 
-def test_a_compiled_engine_on_a_cuda_device_serves_where_it_is_asked_for(model_file: Path, cuda: None) -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_on_a_cuda_device_the_tables_serve(model_file: Path, cuda: None, engine: str) -> None:
     for device in ("auto", "cuda", "cuda:0"):
-        opened = open_model(model_file, device=device, engine="compiled")
+        opened = open_model(model_file, device=device, engine=engine)
         assert (opened.engine, opened.device) == ("compiled", "cuda" if device == "auto" else device)
         assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.asked == opened.device
 
