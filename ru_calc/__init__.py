@@ -3,7 +3,7 @@
 >>> from ru_calc import RuSchNet
 >>> atoms.calc = RuSchNet()
 
-Importing this package loads nothing else; each public name is fetched when it is first used.
+Importing this package imports nothing else; each public name is imported when it is first used.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ __all__ = ["RuCalcError", "RuCalculator", "RuSchNet", "load_model", "model_names
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package whose public names live in modules that take long to import.
+    """A `__getattr__` for a package whose public names are in modules that are slow to import.
 
     Args:
-        homes: module of each name.
+        homes: the module of each name.
     """
 
     def fetch(name: str) -> Any:
@@ -59,9 +59,14 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
+    """Of the installation, or of a source tree that is not installed."""
+    from configparser import ConfigParser
     from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
 
     try:
         return version("ru-calc")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "0+unknown"
+    except PackageNotFoundError:
+        settings = ConfigParser()
+        settings.read(Path(__file__).parents[1] / "setup.cfg")
+        return settings.get("metadata", "version", fallback="0+unknown")

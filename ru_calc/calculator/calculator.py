@@ -36,27 +36,9 @@ class RuCalculator(Calculator):
     Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
     equals `free_energy` and is the sum of `energies`.
 
-    The arguments are checked here; the model is read at the first calculation.  A calculation does what is asked for,
-    and also what was asked for at the previous configuration, so that dynamics at constant pressure needs one
-    evaluation a step for forces and stress, and dynamics at constant volume computes no stress.
-
-    Args:
-        model: name of a shipped model, or path of a model file.
-        device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
-        dtype: of the network, "float32" or "float64"; positions and sums are float64 in any case.
-        skin_A: extra range of the neighbour list in Å; results do not depend on it.
-        threads: CPU threads of a calculation, by either engine; more than one pays for some thousand atoms on an idle
-            machine.
-        engine: "compiled" (from tables, in C++ on the CPU and in torch on a CUDA device), "reference" (the network
-            itself in torch, many times slower), or "auto": compiled where it can serve, and the reference elsewhere.
-        non_conservative: accept a file whose forces are not derivatives of its energy.
-
-    Raises:
-        CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged, not
-            conservative, or not of this calculator's families.
-        InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
-        CalculationFailed: a result that is not finite.
-        PropertyNotImplementedError: stress of a cell without a volume.
+    A calculation does what is asked for, and also what was asked for at the previous configuration, so that dynamics
+    at constant pressure needs one evaluation a step for forces and stress, and dynamics at constant volume computes no
+    stress.
     """
 
     name = "ru_calculator"
@@ -85,6 +67,25 @@ class RuCalculator(Calculator):
         engine: str = "auto",
         non_conservative: bool = False,
     ) -> None:
+        """Checks the arguments; the model is read at the first calculation.
+
+        Args:
+            model: name of a shipped model, or path of a model file.
+            device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
+            dtype: precision of the network, "float32" or "float64"; positions and sums are always float64.
+            skin_A: extra range of the neighbour list in Å; results do not depend on it.
+            threads: CPU threads of a calculation; more than one pays for thousands of atoms on an idle machine.
+            engine: "compiled" (from tables, in C++ on the CPU and in torch on a CUDA device), "reference" (the network
+                itself in torch, many times slower), or "auto": compiled where it can serve, and the reference elsewhere.
+            non_conservative: accept a file whose forces are not derivatives of its energy.
+
+        Raises:
+            CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged,
+                not conservative, or not of this calculator's families.
+            InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
+            CalculationFailed: a result that is not finite.
+            PropertyNotImplementedError: stress of a cell without a volume.
+        """
         self._forget_model()
         super().__init__(
             model=model, device=device, dtype=dtype, skin_A=skin_A, threads=threads, engine=engine,
@@ -256,7 +257,7 @@ class RuCalculator(Calculator):
 
 
 class RuSchNet(RuCalculator):
-    """`RuCalculator`, with its arguments, for SchNet: the default model, `fast`, `plain`, or a fit of your own."""
+    """`RuCalculator` for models of the SchNet family: the default model, `fast`, `plain`, or a fit of your own."""
 
     name = "ru_schnet"
     families = ("schnet", "paper")

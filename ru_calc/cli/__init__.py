@@ -1,4 +1,4 @@
-"""The command line: `ru-calc COMMAND`.  A command's module is imported when it is called, so that help is instant."""
+"""The command line, `ru-calc COMMAND`.  A command's module is imported when it is called: help is instant."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from importlib import import_module
 
 import click
 
+import ru_calc
+from ru_calc import kernels
 from ru_calc.errors import RuCalcError
 
 COMMANDS = {
-    "md": "Molecular dynamics; with no argument, bulk hcp ruthenium at 300 K.",
-    "relax": "Relax atoms and, if asked, the cell.",
-    "evaluate": "Errors of a model or of any ASE calculator on labelled frames.",
-    "properties": "Lattice, elastic constants, phonons, defects and surface beside DFT and experiment.",
-    "convert": "Turn files that ASE reads into the HDF5 layout.",
-    "fit": "Fit a model to an HDF5 file.",
-    "compare": "Families of potentials side by side: as potentials, or as in the starting paper.",
-    "sweep": "One fit for each of many settings, and a table of what they bring.",
-    "card": "Measure a model and write its card.",
-    "bench": "Speed beside that of other packages.",
-    "bench-fit": "Speed of a training step, beside plain autograd and SchNetPack.",
+    "md": "Run molecular dynamics; without arguments, of bulk hcp ruthenium at 300 K.",
+    "relax": "Relax the atoms and, if asked, the cell.",
+    "properties": "Compute lattice, elastic, phonon, defect and surface properties, beside DFT and experiment.",
+    "evaluate": "Measure the errors of a model, or of any ASE calculator, on labelled frames.",
+    "convert": "Convert files that ASE reads to an HDF5 data set.",
+    "fit": "Fit a model to an HDF5 data set.",
+    "sweep": "Run one fit for each of many settings, and tabulate the results.",
+    "compare": "Fit several families of potentials to the same data, and compare them.",
+    "card": "Measure a model and write its model card.",
+    "bench": "Measure the speed of models and of other packages.",
+    "bench-fit": "Measure the speed of training steps, beside plain autograd and SchNetPack.",
 }
 
 
 class LazyGroup(click.Group):
-    """Lists commands without importing them, and prints errors of ru-calc as one line."""
+    """Lists commands without importing them, and prints an error of ru-calc on one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -45,7 +47,19 @@ class LazyGroup(click.Group):
             raise click.ClickException(" ".join(str(error).split())) from error
 
 
+def print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Prints the version of ru-calc and the instruction set of its compiled engine."""
+    if not wanted:
+        return
+    engine = next(iter(kernels.available()), "none (install a C++20 compiler, then install ru-calc again)")
+    click.echo(f"ru-calc {ru_calc.__version__}, compiled engine: {engine}")
+    context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ru-calc")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version,
+    help="Show the version and the compiled engine, and exit.",
+)  # fmt: skip
 def main() -> None:
-    """Ruthenium by a machine-learned potential: MD, relaxation, evaluation, fitting."""
+    """A machine-learned potential for ruthenium: molecular dynamics, relaxation, properties, fits."""

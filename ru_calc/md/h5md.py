@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from ase import Atoms, units
 
+import ru_calc
 from ru_calc.errors import OutputError
 from ru_calc.files import whole_file
 from ru_calc.md.thermo import cut
@@ -79,7 +80,7 @@ class H5MDWriter:
         root = file.create_group("h5md")
         root.attrs["version"] = np.array([1, 1], dtype="<i4")
         root.create_group("author").attrs["name"] = "not stated"
-        root.create_group("creator").attrs.update({"name": "ru-calc", "version": "1"})
+        root.create_group("creator").attrs.update({"name": "ru-calc", "version": ru_calc.__version__})
         root.create_group("modules/units").attrs["version"] = np.array([1, 0], dtype="<i4")
         particles = file.create_group("particles/all")
         particles.create_dataset("species", data=self.numbers.astype("<i4"))

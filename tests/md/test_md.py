@@ -19,6 +19,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixAtoms
 from toy import FreeFlight, PairPotential, RememberingPotential, Stopping
 
+import ru_calc
 import ru_calc.md.ensembles as ensembles
 import ru_calc.md.run as run_module
 import ru_calc.md.simulation as simulation
@@ -470,7 +471,8 @@ def test_h5md_holds_what_the_standard_asks_for(tmp_path):
     run_md(atoms, PairPotential(), MDSettings("npt-cell", steps=6), output_of(tmp_path, trajectory="md.h5"))
     with h5py.File(tmp_path / "md.h5") as file:
         assert file["h5md"].attrs["version"].tolist() == [1, 1]
-        assert file["h5md/creator"].attrs["name"] == "ru-calc" and "name" in file["h5md/author"].attrs
+        assert dict(file["h5md/creator"].attrs) == {"name": "ru-calc", "version": ru_calc.__version__}
+        assert "name" in file["h5md/author"].attrs
         group = file["particles/all"]
         assert group["box"].attrs["dimension"] == 3
         assert [b.decode() for b in group["box"].attrs["boundary"]] == ["periodic"] * 3
