@@ -76,7 +76,7 @@ class RuCalculator(Calculator):
             skin_A: extra range of the neighbour list in Å; results do not depend on it.
             threads: CPU threads of a calculation; more than one pays for thousands of atoms on an idle machine.
             engine: "compiled" (from tables, in C++ on the CPU and in torch on a CUDA device), "reference" (the network
-                itself in torch, many times slower), or "auto": compiled where it can serve, and the reference elsewhere.
+                itself in torch, many times slower), or "auto": compiled where it can serve, else the reference.
             non_conservative: accept a file whose forces are not derivatives of its energy.
 
         Raises:
