@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written ever stands under a final name, and reading them again."""
+"""Writing files so that nothing half-written ever stands under a final name."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ru_calc.errors import OutputError, SettingsError
-
-Made = TypeVar("Made")
+from ru_calc.errors import OutputError
 
 
 def shipped(pattern: str) -> list[Path]:
@@ -110,15 +108,3 @@ def make_folder(path: str | Path) -> Path:
     except OSError as problem:
         raise OutputError(f"the folder {path} cannot be made: {problem.strerror}") from problem
     return path
-
-
-def read_stored(path: Path, make: Callable[[dict[str, Any]], Made], what: str = "") -> Made:
-    """What a JSON file of a run folder says, as `make` takes it.
-
-    Raises:
-        SettingsError: it cannot be read, or `make` cannot take it; `what` is to be started anew.
-    """
-    try:
-        return make(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise SettingsError(f"{path} is damaged ({problem!r}); start {what}anew in another folder") from problem

@@ -102,9 +102,9 @@ def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _interrupted(data: str, folder: Path, protocol: str, families: str | None) -> str:
-    from ru_calc.studies.compare.start import PROTOCOL
+    from ru_calc.studies.compare.start import COMPARISON
 
-    if not (folder / PROTOCOL).is_file():
+    if not COMPARISON.begun(folder):
         return "interrupted before the comparison began; give the same command again"
     words = ["ru-calc", "compare", data, "-o", str(folder), "--protocol", protocol]
     words += ["--families", families] if families else []

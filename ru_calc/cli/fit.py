@@ -145,9 +145,9 @@ def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
 
 def _interrupted(data: str, folder: Path, members: int | None) -> str:
     from ru_calc.fit.committee import current_member
-    from ru_calc.fit.start import SETTINGS, epochs_done
+    from ru_calc.fit.start import FIT, epochs_done
 
-    if not (folder / SETTINGS).is_file():
+    if not FIT.begun(folder):
         return "interrupted before the fit began; give the same command again"
     last = folder if members is None else current_member(folder, members)
     epochs = epochs_done(last)

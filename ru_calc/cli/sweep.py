@@ -89,9 +89,9 @@ def _command(data: str, folder: Path, options: dict[str, Any]) -> str:
 
 
 def _interrupted(data: str, folder: Path, only: tuple[str, ...]) -> str:
-    from ru_calc.studies.sweep.plan import PLAN
+    from ru_calc.studies.sweep.plan import SWEEP
 
-    if not (folder / PLAN).is_file():
+    if not SWEEP.begun(folder):
         return "interrupted before the sweep began; give the same command again"
     words = ["ru-calc", "sweep", data, "-o", str(folder), "--resume", *(w for name in only for w in ("--only", name))]
     return f"interrupted; go on with: {shlex.join(words)}"

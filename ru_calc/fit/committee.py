@@ -20,14 +20,13 @@ from ru_calc.errors import SettingsError
 from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.files import whole_file, write_json
 from ru_calc.fit.report import open_fitted
-from ru_calc.fit.run import FitInput, Say, claim_folder, run_fit, split_of
+from ru_calc.fit.run import FitInput, Say, begin_fit, finish_fit, finished, split_of
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import LEAST_MEMBERS, SETTINGS, check_start
+from ru_calc.fit.start import FIT, LEAST_MEMBERS, check_start
 from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
 from ru_calc.reports.markdown import markdown_table, number
 
-METRICS = "metrics.json"
 COLUMNS = {
     "energy_MAE_meV_per_atom": "E MAE (meV/atom)", "energy_RMSE_meV_per_atom": "E RMSE",
     "forces_MAE_meV_per_A": "F MAE (meV/Å)", "forces_RMSE_meV_per_A": "F RMSE", "stress_MAE_GPa": "σ MAE (GPa)",
@@ -61,11 +60,11 @@ def run_committee(
     check_committee(job.folder, members, job.settings, job.init_from, resume, job.dataset.fingerprint())
     split = split_of(job)
     if not resume:
-        claim_folder(job, split, committee=members)
+        begin_fit(job, split, committee=members)
     found: list[dict[str, Any]] = []
     for k in range(1, members + 1):
         member = replace(job, folder=member_folder(job.folder, k), settings=settings_of(job.settings, k))
-        errors = _fit_member(member, say, bar)
+        errors = finish_fit(member, f"seed {member.settings.seed}", say, bar)
         found.append({"folder": member.folder.name, "seed": member.settings.seed, "errors": errors})
     part = "test" if len(split["test"]) else "validation"
     files = [job.folder / one["folder"] / BEST for one in found]
@@ -98,17 +97,16 @@ def check_committee(
     check_start(folder, settings, init_from, resume, data, members)
     for k in range(1, members + 1):
         member = member_folder(folder, k)
-        if not (member / SETTINGS).is_file():
-            continue
-        if not resume:
+        if FIT.begun(member) and not resume:
             raise SettingsError(f"{member} already holds a fit; use another folder")
-        check_start(member, settings_of(settings, k), init_from, True, data)
+        if FIT.begun(member):
+            check_start(member, settings_of(settings, k), init_from, True, data)
 
 
 def current_member(folder: Path, members: int) -> Path:
     """Run folder of the first member that is not whole, or of the last."""
     folders = [member_folder(folder, k) for k in range(1, members + 1)]
-    return next((one for one in folders if not (one / METRICS).is_file()), folders[-1])
+    return next((one for one in folders if not finished(one)), folders[-1])
 
 
 def member_folder(folder: Path, k: int) -> Path:
@@ -119,17 +117,6 @@ def member_folder(folder: Path, k: int) -> Path:
 def settings_of(settings: FitSettings, k: int) -> FitSettings:
     """Settings of member `k`, counted from 1: a seed of its own, and the split of all."""
     return replace(settings, seed=settings.seed + k - 1, split_seed=settings.seed_of_split)
-
-
-def _fit_member(job: FitInput, say: Say, bar: Any) -> dict[str, Any]:
-    metrics, name = job.folder / METRICS, job.folder.name
-    resume = (job.folder / SETTINGS).is_file()
-    if resume and metrics.is_file():
-        say(f"{name}: done before")
-    else:
-        say(f"{name}: seed {job.settings.seed}")
-        run_fit(job, resume, lambda line: say(f"{name}: {line}"), bar)
-    return dict(json.loads(metrics.read_text()))
 
 
 def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:

@@ -7,6 +7,7 @@ The folder holds `settings.json` (everything resolved), `split.json`, `log.csv`,
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ import torch
 
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError, SettingsError
-from ru_calc.files import make_folder, whole_file, write_json
+from ru_calc.files import whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.begin import Say, first_potential
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import NO_LICENCE, SETTINGS, STATE, check_start
+from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start
 from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.read import BEST
@@ -74,7 +75,7 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     torch.manual_seed(settings.seed)
     trainer = start_trainer(job, split, say)
     if not resume:  # not before, so that what cannot start leaves no folder behind
-        claim_folder(job, split)
+        begin_fit(job, split)
     state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
@@ -87,6 +88,29 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     metrics = final_report(job.folder / BEST, dataset, split, job.folder, say)
     _say_result(trainer, job, say)
     return metrics
+
+
+def finish_fit(job: FitInput, note: str, say: Say = print, bar: Any = None) -> dict[str, Any]:
+    """A fit to its end, wherever it stands: not begun, cut short or finished; see `run_fit`.
+
+    Args:
+        note: line that is said before a fit is begun or resumed; every line is headed by the name of the folder.
+    """
+
+    def say_of_it(line: str) -> None:
+        say(f"{job.folder.name}: {line}")
+
+    if finished(job.folder):
+        say_of_it("already finished")
+    else:
+        say_of_it(note)
+        run_fit(job, FIT.begun(job.folder), say_of_it, bar)
+    return dict(json.loads((job.folder / METRICS).read_text(encoding="utf-8")))
+
+
+def finished(folder: Path) -> bool:
+    """Whether the fit in a run folder is finished."""
+    return (folder / METRICS).is_file()
 
 
 def _say_result(trainer: Trainer, job: FitInput, say: Say) -> None:
@@ -181,18 +205,17 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
     return trainer
 
 
-def claim_folder(job: FitInput, split: dict[str, np.ndarray], **facts: Any) -> None:
-    """Makes the run folder, and writes there what is fitted and to which frames.
+def begin_fit(job: FitInput, split: dict[str, np.ndarray], **facts: Any) -> None:
+    """Makes the run folder with the record of the fit and its split.
 
     Args:
-        facts: go to `settings.json` too.
+        facts: further entries of the record.
     """
     record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
         "licence": job.licence, "level_of_theory": job.dataset.level_of_theory, **facts,
     }  # fmt: skip
-    make_folder(job.folder)
-    write_json(job.folder / SETTINGS, record)
+    FIT.begin(job.folder, record)
     parts = {name: indices.tolist() for name, indices in split.items()}
     write_json(job.folder / "split.json", {"data": record["data"], **parts}, indent=None)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ru_calc.dataset import check_fractions
 from ru_calc.errors import SettingsError
+from ru_calc.fit.runs import changes as record_changes
 from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
 
@@ -204,15 +205,5 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: FitSettings) -> list[str]:
-    """What two settings do not share, as `name: old → new`."""
-
-    def plain(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
-
-    before, after = _flat(old), _flat(asdict(new))
-    names = sorted(set(before) | set(after))
-    return [
-        f"{name}: {before.get(name)} → {after.get(name)}"
-        for name in names
-        if plain(before.get(name)) != plain(after.get(name))
-    ]
+    """What differs between two settings, as `name: old → new`."""
+    return record_changes(_flat(old), _flat(asdict(new)))

@@ -231,7 +231,7 @@ def test_a_committee_ends_with_a_table_and_ctrl_c_in_it_says_how_to_go_on(data, 
     refused(run(data, "-o", tmp_path / "run", "--resume", "--committee", "3"), "committee: 2 → 3")
     resumed = run(data, "-o", tmp_path / "run", "--resume")
     assert resumed.exit_code == 0, resumed.output
-    assert "member_1: done before" in resumed.output and "member_2: resumed after epoch 1" in resumed.output
+    assert "member_1: already finished" in resumed.output and "member_2: resumed after epoch 1" in resumed.output
     assert (tmp_path / "run" / "committee.md").read_text().strip() in resumed.stdout
 
 
@@ -250,7 +250,7 @@ def test_a_run_folder_of_before_batches_were_packed_by_pairs_goes_on(data, tmp_p
     record = json.loads((tmp_path / "run" / "settings.json").read_text())
     for name in ("batch_pairs", "open_batches", "split_seed"):
         del record["settings"][name]
-    del record["settings"]["model"]["spline_intervals"]
+    del record["settings"]["model"]["spline_intervals"], record["checksum"]
     (tmp_path / "run" / "settings.json").write_text(json.dumps(record))
     resumed = run(data, "-o", tmp_path / "run", "--resume")
     assert resumed.exit_code == 0 and "resumed after epoch 1" in resumed.output, resumed.output
@@ -261,7 +261,7 @@ def test_a_run_folder_of_before_batches_were_packed_by_pairs_goes_on(data, tmp_p
     ("options", "words"),
     [
         (["--seed", "4"], "seed: 3 → 4"),
-        (["--split", "0.6,0.2,0.2"], "split: [0.5, 0.25, 0.25] → (0.6, 0.2, 0.2)"),
+        (["--split", "0.6,0.2,0.2"], "split: [0.5, 0.25, 0.25] → [0.6, 0.2, 0.2]"),
         (["--set", "model.channels=16"], "model.channels: 8 → 16"),
         (["--set", "ema=0.9"], "ema: 0.999 → 0.9"),
         (["--preset", "paper"], "settings: preset: md → paper"),

@@ -41,11 +41,11 @@ def test_it_prints_its_table_and_goes_on_without_being_told_its_settings_again(d
     trials.write_text(json.dumps({"base": {}, "wide": {"model.channels": 12}}))
     first = run(data, "-o", folder, "--epochs", 1, "--trials", trials, "--only", "wide", *SMALL)
     assert first.exit_code == 0, first.output
-    assert "| channels=12 |" in first.output and "base: begins" not in first.output
-    assert "wide: begins (1 of 1, 1 epochs)" in first.output
+    assert "| channels=12 |" in first.output and "base: trial" not in first.output
+    assert "wide: trial 1 of 1, 1 epochs" in first.output
     again = run(data, "-o", folder, "--resume")
     assert again.exit_code == 0, again.output
-    assert "wide: is finished" in again.output and "base: epoch    1/1" in again.output
+    assert "wide: already finished" in again.output and "base: epoch    1/1" in again.output
     assert "| channels=12 |" in again.output and f"wrote {folder}/sweep.md" in again.output
     results = json.loads((folder / "sweep.json").read_text())
     (command,) = results["commands"]
@@ -99,7 +99,7 @@ def test_ctrl_c_says_how_to_go_on(data: Path, tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patched:
         patched.setattr("ru_calc.dataset.read_dataset", stop)
         assert "before the sweep began" in run(data, "-o", folder).output
-    monkeypatch.setattr(sweep, "run_fit", stop)
+    monkeypatch.setattr(sweep, "finish_fit", stop)
     stopped = run(data, "-o", folder, "--epochs", 1, "--only", "base", *SMALL)
     assert stopped.exit_code == 130
     assert f"sweep {data} -o {folder} --resume --only base" in stopped.output

@@ -163,8 +163,8 @@ def test_a_killed_committee_goes_on_to_the_result_of_an_unbroken_one(whole, tmp_
     )
     lines: list[str] = []
     again = run_committee(job(tmp_path / "run", seed=4), 3, resume=True, say=lines.append)
-    assert [line for line in lines if "done before" in line] == [
-        f"member_{k}: done before" for k in range(1, of_member)
+    assert [line for line in lines if "already finished" in line] == [
+        f"member_{k}: already finished" for k in range(1, of_member)
     ]
     assert len(epochs) == 2 * (3 - of_member + 1) - at_epoch, "members that are whole are not fitted again"
     assert again == result

@@ -133,7 +133,7 @@ def test_settings_out_of_range_are_refused(change: dict) -> None:
 def test_the_budget_sets_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("ru_calc.studies.compare.fits.epoch_cpu_s", lambda job: 20.0)
-    monkeypatch.setattr("ru_calc.studies.compare.fits.run_fit", lambda job, *_, **__: asked.append(job.settings.epochs))
+    monkeypatch.setattr("ru_calc.studies.compare.fits.finish_fit", lambda job, *_: asked.append(job.settings.epochs))
     fit_family("ani", quick_part(read_dataset("distilled"), 0), tmp_path, MDProtocol(budget_min=10.0), say=quiet)
     assert asked == [30]
 

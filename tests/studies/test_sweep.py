@@ -18,7 +18,7 @@ from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.evaluate import assess, predict_by_model, read_split
 from ru_calc.fit.settings import with_changes
 from ru_calc.studies.sweep import report
-from ru_calc.studies.sweep.plan import Plan, plan_sweep, stored
+from ru_calc.studies.sweep.plan import SWEEP, Plan, plan_sweep, stored
 from ru_calc.studies.sweep.trials import PRESET, Trials, built_in, check_trials, read_trials
 
 SMALL = {
@@ -56,7 +56,7 @@ def frames() -> Dataset:
 
 def swept(folder: Path, only: tuple[str, ...] = (), trials: Trials | None = None, **options) -> dict:
     """A sweep over `TRIALS`, or what is left of it."""
-    resume = stored(folder) is not None
+    resume = SWEEP.begun(folder)
     plan = plan_sweep(folder, {} if resume else SMALL, trials or (None if resume else TRIALS), resume)
     return sweep.run_sweep(options.pop("dataset", frames()), folder, plan, only, say=options.pop("say", quiet))
 
@@ -200,7 +200,7 @@ def test_a_killed_sweep_goes_on_to_the_same_table(whole: tuple[Path, dict], tmp_
     before = (folder / "trials" / "base" / "best.safetensors").stat().st_mtime_ns
     lines: list[str] = []
     found = swept(folder, only=("base", "seed"), say=lines.append)
-    assert "base: is finished" in lines and "seed: resumed after epoch 1" in lines
+    assert "base: already finished" in lines and "seed: resumed after epoch 1" in lines
     assert (folder / "trials" / "base" / "best.safetensors").stat().st_mtime_ns == before
     those = [row for row in expected["trials"] if row["trial"] in ("base", "seed")]
     for row, other in zip(found["trials"], those, strict=True):
@@ -213,12 +213,11 @@ def test_processes_share_a_folder_and_trials_can_be_added(tmp_path: Path) -> Non
     assert {row["trial"] for row in swept(folder, only=("base",))["trials"]} == {"wide", "base"}
     added = swept(folder, only=("narrow",), trials={"narrow": {"model.channels": 4}})
     assert {row["trial"] for row in added["trials"]} == {"wide", "base", "narrow"}
-    plan = stored(folder)
-    assert plan is not None and list(plan.trials) == [*TRIALS, "narrow"]
+    assert list(stored(folder).trials) == [*TRIALS, "narrow"]
 
 
 def test_a_trial_that_breaks_down_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = sweep.run_fit
+    fit = sweep.finish_fit
 
     def breaking(job, *arguments, **options):
         if job.settings.seed == 5:
@@ -227,7 +226,7 @@ def test_a_trial_that_breaks_down_does_not_stop_the_others(tmp_path: Path, monke
         return fit(job, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(sweep, "run_fit", breaking)
+        patched.setattr(sweep, "finish_fit", breaking)
         results = swept(tmp_path / "s", only=("seed", "wide"))
     assert [row["trial"] for row in results["trials"]] == ["wide"]
     assert "`seed` has no result: the loss is nan in epoch 1" in (tmp_path / "s" / "sweep.md").read_text()
@@ -245,7 +244,7 @@ def test_another_sweep_in_the_folder_is_refused(whole: tuple[Path, dict], tmp_pa
     with pytest.raises(SettingsError, match=r"trial wide: model\.channels: 12 → 13"):
         plan_sweep(folder, {}, {"wide": {"model.channels": 13}}, resume=True)
     plan = plan_sweep(folder, {}, resume=True)
-    with pytest.raises(SettingsError, match="cannot resume with changed data"):
+    with pytest.raises(SettingsError, match=r"changed settings: data: .* → "):
         sweep.run_sweep(Dataset.from_atoms(lj_frames(24, seed=1)), folder, plan, say=quiet)
     with pytest.raises(SettingsError, match="there is no trial 'nonesuch'; choose of base, seed"):
         sweep.run_sweep(frames(), folder, plan, ("nonesuch",), say=quiet)

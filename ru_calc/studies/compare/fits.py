@@ -9,9 +9,8 @@ from typing import Any
 from ru_calc.dataset import Dataset
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.pace import epoch_cpu_s
-from ru_calc.fit.run import FitInput, Say, run_fit
+from ru_calc.fit.run import FitInput, Say, finish_fit
 from ru_calc.fit.settings import FitSettings, with_changes
-from ru_calc.fit.start import SETTINGS
 from ru_calc.modelfiles.read import BEST
 from ru_calc.studies.compare.settings import MDProtocol
 from ru_calc.studies.compare.start import LICENCE
@@ -52,12 +51,9 @@ def fit_family(
     """
     run = folder / "fits" / family
     plan = plan_fit(family, dataset, folder, protocol)
-    if not (run / "metrics.json").is_file():
-        if plan["epoch_cpu_s"] is not None:
-            say(f"{family}: {plan['epochs']} epochs of {plan['epoch_cpu_s']:.1f} s of CPU")
-        job = FitInput(dataset, run, _settings(family, protocol, plan["epochs"]), licence=licence)
-        resume = (run / SETTINGS).is_file()
-        run_fit(job, resume, say=lambda line: say(f"{family}: {line}"), bar=bar)
+    job = FitInput(dataset, run, _settings(family, protocol, plan["epochs"]), licence=licence)
+    pace = "" if plan["epoch_cpu_s"] is None else f" of {plan['epoch_cpu_s']:.1f} s of CPU time"
+    finish_fit(job, f"{plan['epochs']} epochs{pace}", say, bar)
     return run / BEST
 
 

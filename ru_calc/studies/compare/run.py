@@ -62,7 +62,8 @@ def compare_families(
         SettingsError, OutputError, DataError: settings, folder or data do not allow it.
     """
     protocol = protocol or MDProtocol()
-    families = check_families(tuple(families or (resume and _known(folder)) or COMPARED))
+    known = stored(folder).families if resume else ()
+    families = check_families(tuple(families or known or COMPARED))
     dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
     check_start(folder, protocol, resume, dataset.fingerprint())
     licence = begin(folder, protocol, dataset.fingerprint(), families, licence).licence
@@ -81,11 +82,6 @@ def compare_families(
     }  # fmt: skip
     write_report(results, folder)
     return results
-
-
-def _known(folder: Path) -> tuple[str, ...]:
-    before = stored(folder)
-    return before.families if before else ()
 
 
 def measure_family(

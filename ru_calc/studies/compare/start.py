@@ -1,17 +1,15 @@
-"""Which folder belongs to which comparison: `protocol.json` in it says with what it was begun."""
+"""The record of a comparison, by either protocol: `protocol.json` in its folder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder, make_folder, read_stored, write_json
+from ru_calc.fit.runs import RunKind, changes, data_changes, refuse
 
-PROTOCOL = "protocol.json"
+COMPARISON = RunKind("comparison", "protocol.json")
 LICENCE = "that of the labels"
 
 
@@ -19,85 +17,67 @@ class Settings(Protocol):
     """Settings of either protocol."""
 
     def record(self) -> dict[str, Any]:
-        """Plain values, by which a folder knows whether it may go on."""
+        """What must not change when the comparison is resumed."""
         ...
 
 
 @dataclass(frozen=True)
 class Stored:
-    """With what the comparison in a folder was begun.
+    """The record of a comparison.
 
     Attributes:
         settings: plain values, by name.
         data: fingerprint of the data.
-        families: that were compared so far.
+        families: compared so far.
         licence: of the weights.
     """
 
     settings: dict[str, Any]
     data: str
-    families: tuple[str, ...]
-    licence: str
+    families: tuple[str, ...] = ()
+    licence: str = LICENCE
 
 
-def stored(folder: Path) -> Stored | None:
-    """The comparison in a folder, or None where there is none.
+def stored(folder: Path) -> Stored:
+    """The comparison in a folder.
 
     Raises:
-        SettingsError: it is damaged.
+        SettingsError: there is none, or its record is damaged.
+        OutputError: the folder cannot be written.
     """
-    path = folder / PROTOCOL
-    if not path.is_file():
-        return None
+    return COMPARISON.resume(folder, _stored)
 
-    def make(found: dict[str, Any]) -> Stored:
-        families, licence = tuple(found.get("families", ())), str(found.get("licence", LICENCE))
-        return Stored(dict(found["settings"]), str(found["data"]), families, licence)
 
-    return read_stored(path, make)
+def _stored(record: dict[str, Any]) -> Stored:
+    families, licence = tuple(record.get("families", ())), str(record.get("licence", LICENCE))
+    return Stored(dict(record["settings"]), str(record["data"]), families, licence)
 
 
 def check_start(folder: Path, settings: Settings, resume: bool = False, data: str | None = None) -> None:
-    """Refuses a comparison that cannot start, or cannot go on, in `folder`; changes nothing.
+    """Refuses a comparison that cannot start, or cannot be resumed, in `folder`; changes nothing.
 
     Args:
-        data: fingerprint of the data, where they have been read.
+        data: fingerprint of the data, if they have been read.
 
     Raises:
-        SettingsError: the folder holds another comparison, or none to resume, or one of other settings or data.
+        SettingsError: the folder holds another comparison, or none to resume, or one with other settings or data.
         OutputError: the folder cannot be made or written.
     """
-    if not resume and (folder / PROTOCOL).is_file():
-        raise SettingsError(f"{folder} already holds a comparison; use --resume, or another folder")
-    check_folder(folder)
     if not resume:
+        COMPARISON.claim(folder)
         return
     before = stored(folder)
-    if before is None:
-        raise SettingsError(f"{folder} holds no comparison to resume; leave out --resume")
-    old, new = before.settings, json.loads(json.dumps(settings.record()))
-    names = sorted({*old, *new})
-    changed = [f"{name}: {old.get(name)} → {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-    if data not in (None, before.data):
-        changed.append(f"data: {before.data[:12]} → {str(data)[:12]}")
-    if changed:
-        raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
+    refuse(changes(before.settings, settings.record()) + data_changes(before.data, data))
 
 
 def begin(folder: Path, settings: Settings, data: str, families: Sequence[str], licence: str | None = None) -> Stored:
-    """Makes the folder, and writes there with what the comparison is begun.
+    """Makes the folder with the record, or adds families to the record that is there.
 
     Args:
-        families: are added to those of before.
-        licence: None keeps the one of before.
-
-    Returns:
-        What stands there now.
+        licence: None keeps that of the record.
     """
-    before = stored(folder)
-    known = before.families if before else ()
-    names = (*known, *(name for name in families if name not in known))
-    now = Stored(settings.record(), data, names, licence or (before.licence if before else LICENCE))
-    make_folder(folder)
-    write_json(folder / PROTOCOL, asdict(now))
+    before = stored(folder) if COMPARISON.begun(folder) else Stored({}, "")
+    names = tuple(dict.fromkeys((*before.families, *families)))
+    now = Stored(settings.record(), data, names, licence or before.licence)
+    COMPARISON.begin(folder, asdict(now))
     return now

@@ -1,4 +1,4 @@
-"""What a sweep was begun with: `plan.json` in its folder, by which it knows whether it may go on."""
+"""The plan of a sweep, which is also its record: `plan.json` in its folder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder, read_stored
+from ru_calc.fit.runs import RunKind, refuse
 from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.studies.sweep.trials import Changes, Trials, built_in, check_trials, resolved
 
-PLAN = "plan.json"
+SWEEP = RunKind("sweep", "plan.json")
 EPOCHS = 40
 
 
@@ -23,8 +23,8 @@ class Plan:
     Attributes:
         shared: changes to the preset `md` that every trial has; `epochs`, `seed` and `split_seed` are among them.
         trials: name → further changes.
-        data: fingerprint of the data; empty before they are known.
-        commands: by which it came about.
+        data: fingerprint of the data; empty until they have been read.
+        commands: that started and extended the sweep.
     """
 
     shared: Changes
@@ -56,21 +56,19 @@ class Plan:
         return tuple(name for name in self.trials if name in only or not only)
 
 
-def stored(folder: Path) -> Plan | None:
-    """The sweep in a folder, or None where there is none.
+def stored(folder: Path) -> Plan:
+    """The sweep in a folder.
 
     Raises:
-        SettingsError: it is damaged.
+        SettingsError: there is none, or its record is damaged.
+        OutputError: the folder cannot be written.
     """
-    path = folder / PLAN
-    if not path.is_file():
-        return None
+    return SWEEP.resume(folder, _plan)
 
-    def make(found: dict[str, Any]) -> Plan:
-        trials = {str(name): dict(changes) for name, changes in found["trials"].items()}
-        return Plan(dict(found["shared"]), trials, str(found["data"]), tuple(found["commands"]))
 
-    return read_stored(path, make)
+def _plan(record: dict[str, Any]) -> Plan:
+    trials = {str(name): dict(changes) for name, changes in record["trials"].items()}
+    return Plan(dict(record["shared"]), trials, str(record["data"]), tuple(record["commands"]))
 
 
 def plan_sweep(folder: Path, given: Mapping[str, Any], trials: Trials | None = None, resume: bool = False) -> Plan:
@@ -85,23 +83,18 @@ def plan_sweep(folder: Path, given: Mapping[str, Any], trials: Trials | None = N
         SettingsError: a setting or trial is wrong, the folder holds another sweep, or none to resume.
         OutputError: the folder cannot be made or written.
     """
-    before = stored(folder)
-    if before and not resume:
-        raise SettingsError(f"{folder} already holds a sweep; use --resume, or another folder")
-    if resume and before is None:
-        raise SettingsError(f"{folder} holds no sweep to resume; leave out --resume")
-    check_folder(folder)
-    shared = {"epochs": EPOCHS, "seed": 0, **(before.shared if before else {}), **given}
+    if not resume:
+        SWEEP.claim(folder)
+    before = stored(folder) if resume else Plan({}, {})
+    shared = {"epochs": EPOCHS, "seed": 0, **before.shared, **given}
     # Another seed of a trial must not change the frames that it is judged by.
     shared["split_seed"] = resolved(shared, {}).seed_of_split
-    known = before.trials if before else {}
-    new = trials if trials is not None else known or built_in(shared)
-    plan = Plan(shared, known | new, before.data if before else "", before.commands if before else ())
+    new = trials if trials is not None else before.trials or built_in(shared)
+    plan = replace(before, shared=shared, trials=before.trials | new)
     settings = check_trials(plan.trials, shared)
-    changed = differences(asdict(before.base), plan.base) if before else []
-    for name in known:
-        then = asdict(resolved(shared, known[name]))
+    changed = differences(asdict(before.base), plan.base) if resume else []
+    for name, trial in before.trials.items():
+        then = asdict(resolved(shared, trial))
         changed += [f"trial {name}: {change}" for change in differences(then, settings[name])]
-    if changed:
-        raise SettingsError(f"cannot resume with changed settings: {'; '.join(changed)}")
+    refuse(changed)
     return plan

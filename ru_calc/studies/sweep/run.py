@@ -22,13 +22,14 @@ from ru_calc.errors import DataError, OutputError, RuCalcError, SettingsError
 from ru_calc.evaluate.metrics import SCALES
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.report import fit_cost
-from ru_calc.fit.run import FitInput, Say, run_fit, split_of
+from ru_calc.fit.run import FitInput, Say, finish_fit, finished, split_of
+from ru_calc.fit.runs import data_changes, refuse
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import SETTINGS, check_start
+from ru_calc.fit.start import FIT, METRICS, check_start
 from ru_calc.modelfiles.read import BEST, read_header
 from ru_calc.studies.bench.costs import force_calls, size
 from ru_calc.studies.bench.run import machine_facts, system
-from ru_calc.studies.sweep.plan import PLAN, Plan, stored
+from ru_calc.studies.sweep.plan import SWEEP, Plan, stored
 from ru_calc.studies.sweep.report import write_report
 
 ATOMS, REPEATS = 448, 5
@@ -66,21 +67,21 @@ def run_sweep(
     Raises:
         SettingsError, OutputError, DataError: trials, folder or data do not allow it; then nothing is fitted.
     """
-    names, fingerprint = plan.chosen(only), dataset.fingerprint()
-    if plan.data not in ("", fingerprint):
-        raise SettingsError(f"cannot resume with changed data: {plan.data[:12]} → {fingerprint[:12]}")
+    fingerprint = dataset.fingerprint()
+    if plan.data:
+        refuse(data_changes(plan.data, fingerprint))
     kept, test = _held_out(dataset, plan)
     part = dataset.select(kept)
-    jobs = {name: FitInput(part, folder / "trials" / name, plan.settings(name)) for name in names}
-    for job in jobs.values():
+    jobs = [FitInput(part, folder / "trials" / name, plan.settings(name)) for name in plan.chosen(only)]
+    for job in jobs:
         split = split_of(job)  # of all trials the same
-        check_start(job.folder, job.settings, resume=_begun(job.folder), data=part.fingerprint())
+        check_start(job.folder, job.settings, resume=FIT.begun(job.folder), data=part.fingerprint())
     plan = _begin(folder, replace(plan, data=fingerprint), command)
     parts = {"train": kept[split["train"]], "validation": kept[split["validation"]], "test": test}
     frames = {name: indices.tolist() for name, indices in parts.items()}
     write_json(folder / "split.json", {"data": fingerprint, **frames}, indent=None)
-    for k, (name, job) in enumerate(jobs.items(), 1):
-        _fit(name, job, f"{k} of {len(jobs)}, {job.settings.epochs} epochs", say, bar)
+    for k, job in enumerate(jobs, 1):
+        _fit(job, f"trial {k} of {len(jobs)}, {job.settings.epochs} epochs", say, bar)
     results = {
         "commands": list(plan.commands), "settings": asdict(plan.base), "data": fingerprint,
         "level_of_theory": dataset.level_of_theory, "frames": {name: len(indices) for name, indices in frames.items()},
@@ -96,35 +97,21 @@ def _held_out(dataset: Dataset, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(np.concatenate([split["train"], split["validation"]])), split["test"]
 
 
-def _begun(run: Path) -> bool:
-    return (run / SETTINGS).is_file()
-
-
-def _finished(run: Path) -> bool:
-    return (run / "metrics.json").is_file()
-
-
 def _begin(folder: Path, plan: Plan, command: str) -> Plan:
-    before = stored(folder)
-    commands = before.commands if before else ()
+    commands = stored(folder).commands if SWEEP.begun(folder) else ()  # another process may have added some
     plan = replace(plan, commands=commands if command in (*commands, "") else (*commands, command))
-    make_folder(folder)
-    write_json(folder / PLAN, asdict(plan))
+    SWEEP.begin(folder, asdict(plan))
     return plan
 
 
-def _fit(name: str, job: FitInput, place: str, say: Say, bar: Any) -> None:
-    """Fits a trial, or goes on with it; one that fails leaves its reason, and is tried again when the sweep goes on."""
-    if _finished(job.folder):
-        say(f"{name}: is finished")
-        return
-    say(f"{name}: begins ({place})")
+def _fit(job: FitInput, note: str, say: Say, bar: Any) -> None:
+    """Finishes a trial; one that fails leaves the reason, and is tried again when the sweep is resumed."""
     try:
-        run_fit(job, _begun(job.folder), say=lambda line: say(f"{name}: {line}"), bar=bar)
+        finish_fit(job, note, say, bar)
     except (DataError, OutputError, SettingsError):
         raise
     except RuCalcError as problem:
-        say(f"{name}: stopped, {problem}")
+        say(f"{job.folder.name}: stopped, {problem}")
         make_folder(job.folder)
         write_json(job.folder / STOPPED, {"why": str(problem)})
 
@@ -132,17 +119,17 @@ def _fit(name: str, job: FitInput, place: str, say: Say, bar: Any) -> None:
 def _measured(folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
     """Rows of all finished trials, the smallest force error first, and why others stopped."""
     runs = {name: folder / "trials" / name for name in plan.trials}
-    finished = [name for name, run in runs.items() if _finished(run)]
-    say(f"speed of {len(finished)} models, in turns")
-    models = {name: runs[name] / BEST for name in finished}
+    done = [name for name, run in runs.items() if finished(run)]
+    say(f"speed of {len(done)} models, in turns")
+    models = {name: runs[name] / BEST for name in done}
     speeds = {row["model"]: row for row in force_calls(models, (ATOMS,), ("compiled",), REPEATS)}
-    rows = [_row(name, runs[name], plan) for name in finished]
+    rows = [_row(name, runs[name], plan) for name in done]
     for row in rows:
         row |= {key: speeds.get(row["trial"], {}).get(key) for key in ("cpu_us", "spread_us")}
     stopped = {
         name: json.loads((run / STOPPED).read_text(encoding="utf-8"))["why"]
         for name, run in runs.items()
-        if name not in finished and (run / STOPPED).is_file()
+        if name not in done and (run / STOPPED).is_file()
     }
     return {"speed_atoms": len(system(ATOMS)), "trials": sorted(rows, key=_force_error), "stopped": stopped}
 
@@ -154,7 +141,7 @@ def _force_error(row: dict[str, Any]) -> float:
 
 def _row(name: str, run: Path, plan: Plan) -> dict[str, Any]:
     model = run / BEST
-    errors = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["validation"]
+    errors = json.loads((run / METRICS).read_text(encoding="utf-8"))["validation"]
     same = _measure(plan.settings(name)) == _measure(plan.base)
     return {
         "trial": name, "changes": plan.trials[name], **size(model), **fit_cost(run),
