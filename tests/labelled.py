@@ -5,10 +5,22 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import all_changes
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 
 LJ = {"sigma": 2.35, "epsilon": 0.7, "rc": 6.0, "smooth": True}
+
+
+class Choosy(LennardJones):
+    """Refuses frames of more than two atoms, and gives NaN for fcc's single atom."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        if len(self.atoms) > 2:
+            raise RuntimeError("too many\natoms")
+        if len(self.atoms) == 1:
+            self.results["forces"] = self.results["forces"] * np.nan
 
 
 def labelled(atoms: Atoms, **results: object) -> Atoms:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ru_calc.cli.shared import check_new_file
 from ru_calc.errors import OutputError
 
 SUFFIXES = (".h5", ".hdf5")
@@ -17,18 +18,25 @@ SUFFIXES = (".h5", ".hdf5")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT.h5")
 @click.option(
     "--energy", type=click.Choice(["auto", "free_energy", "energy"]), default="auto", show_default=True,
-    help="Which energy: auto takes the force-consistent free_energy where a frame has one, else energy.",
+    help="Which energy to read: auto takes the force-consistent free_energy if a frame has it, otherwise energy.",
 )  # fmt: skip
 @click.option(
     "--group-by", type=click.Choice(["info", "file"]), default="info", show_default=True,
-    help="Frames that a split keeps together: those with one group_id, or those of one file.",
+    help="Which frames a split keeps together: those with the same group_id, or those of one file.",
 )  # fmt: skip
-@click.option("--level-of-theory", default="not stated", show_default=True, help="What the labels are, as 'PBE, GPAW'.")
-@click.option("--energy-reference", default="as labelled", show_default=True, help="What the energies are relative to.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.h5 where it exists.")
+@click.option(
+    "--level-of-theory",
+    default="not stated",
+    show_default=True,
+    help="That of the labels, e.g. 'PBE, GPAW'.",
+)
+@click.option("--energy-reference", default="as labelled", show_default=True, help="Zero of the energies.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.h5 if it exists.")
 def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> None:
-    """Convert IN... (extxyz, traj, db, vasprun.xml, OUTCAR, also .gz) to OUT.h5, and say what it holds."""
-    check_output(output, overwrite)
+    """Convert IN... (extxyz, traj, db, vasprun.xml, OUTCAR, also .gz) to OUT.h5, and summarise it."""
+    if output.suffix not in SUFFIXES:
+        raise OutputError(f"the output is {output}; its name must end in {' or '.join(SUFFIXES)}")
+    check_new_file(output, overwrite)
 
     from ru_calc.dataset import write_dataset
     from ru_calc.dataset.convert import ConvertSettings, convert
@@ -39,9 +47,9 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     click.echo(f"read {len(dataset)} frames from {len(inputs)} file{'s' if len(inputs) > 1 else ''}")
     click.echo("energy taken from: " + ", ".join(f"{name} ({count} frames)" for name, count in sorted(used.items())))
     if used.get("energy") and used.get("free_energy"):
-        click.echo("warning: energy and free_energy are mixed; they differ by the electrons' entropy: see --energy")
+        click.echo("warning: energy and free_energy are mixed; they differ by the electronic entropy: see --energy")
     if result.stress_dropped:
-        click.echo(f"stress left out in {result.stress_dropped} frames that are not periodic in three directions")
+        click.echo(f"stress dropped from {result.stress_dropped} frames that are not periodic in three directions")
     if result.unlabelled:
         click.echo(
             f"warning: {result.unlabelled} of {len(dataset)} frames have no label; a fit learns nothing from them",
@@ -50,14 +58,3 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     click.echo(summary(dataset))
     write_dataset(dataset, output)
     click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB)")
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Refuses, before anything is read, an output that could not or should not be written."""
-    from ru_calc.files import check_writable
-
-    if output.suffix not in SUFFIXES:
-        raise OutputError(f"the output is {output}; its name must end in {' or '.join(SUFFIXES)}")
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists; use --overwrite, or another name")
-    check_writable(output)

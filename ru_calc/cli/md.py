@@ -11,12 +11,17 @@ import click
 from ru_calc.cli.shared import (
     BUILD_OPTIONS,
     MODEL_OPTIONS,
+    Column,
     StructureCommand,
+    flag,
     headed,
+    headings,
     make_calculator,
     model_in_words,
-    number,
+    option,
+    options_given,
     read_structure,
+    row_of,
     warn_of_vacuum,
     with_options,
 )
@@ -26,9 +31,12 @@ if TYPE_CHECKING:
     from ru_calc.md import MDOutput, MDResult, MDSettings
 
 DEFAULT_ATOMS = 144
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     ("step", 9, 0), ("time (ps)", 10, 3), ("T (K)", 9, 1), ("E (eV/atom)", 13, 5), ("conserved", 13, 6),
     ("P (GPa)", 9, 3), ("atom-steps/s", 13, 0),
+)  # fmt: skip
+LOGGED = (
+    "step", "time_ps", "temperature_K", "potential_eV_per_atom", "conserved_eV_per_atom", "pressure_GPa",
 )  # fmt: skip
 WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
 PHYSICS = (
@@ -37,40 +45,38 @@ PHYSICS = (
     "max_drift_eV_per_atom",
 )  # fmt: skip
 RUN_OPTIONS = (
-    click.option(
-        "--ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
-        default="nvt-bussi", show_default=True, help="Ensemble and thermostat.",
-    ),
-    click.option("--temperature-K", "temperature_K", type=float, default=300.0, show_default=True,
-                 help="Of the initial velocities and the thermostat."),
-    click.option("--temperature-end-K", "temperature_end_K", type=float, help="End of a linear ramp over the run."),
-    click.option("--pressure-GPa", "pressure_GPa", type=float, help="External pressure (npt).  [default: 0]"),
-    click.option("--timestep-fs", type=float, default=2.0, show_default=True),
-    click.option("--steps", type=int, help="Number of steps.  [default: 500]"),
-    click.option("--time-ps", type=float, help="Length of the run instead of --steps."),
-    click.option("--friction-per-ps", type=float, help="Langevin friction.  [default: 2]"),
-    click.option("--thermostat-time-fs", type=float, help="Bussi, Nosé–Hoover, npt.  [default: 100]"),
-    click.option("--barostat-time-fs", type=float, help="Time of the barostat (npt).  [default: 1000]"),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of velocities and random forces."),
-    click.option("--new-velocities", is_flag=True, help="Draw velocities even if the file has some."),
-    click.option("--min-distance-A", "min_distance_A", type=float, default=1.0, show_default=True,
-                 help="Atoms closer than this stop the run."),
-    click.option("--max-temperature-K", "max_temperature_K", type=float,
-                 help="A hotter frame stops the run.  [default: 10 × target, at least 20000]"),
-    click.option("--max-drift-eV-per-atom", "max_drift_eV_per_atom", type=float, default=0.2, show_default=True,
-                 help="A larger change of the conserved quantity stops the run."),
+    option("ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
+           default="nvt-bussi", show_default=True, help="Ensemble and thermostat."),
+    option("temperature_K", type=float, default=300.0, show_default=True,
+           help="Temperature of the initial velocities and of the thermostat."),
+    option("temperature_end_K", type=float, help="Final temperature of a linear ramp over the run."),
+    option("pressure_GPa", type=float, help="External pressure (npt).  [default: 0]"),
+    option("timestep_fs", type=float, default=2.0, show_default=True),
+    option("steps", type=int, help="Number of steps.  [default: 500]"),
+    option("time_ps", type=float, help="Length of the run, instead of --steps."),
+    option("friction_per_ps", type=float, help="Friction of the Langevin thermostat.  [default: 2]"),
+    option("thermostat_time_fs", type=float, help="Time constant of every other thermostat.  [default: 100]"),
+    option("barostat_time_fs", type=float, help="Time constant of the barostat (npt).  [default: 1000]"),
+    option("seed", type=int, default=0, show_default=True, help="Seed of velocities, random forces and vacancies."),
+    option("new_velocities", is_flag=True, help="Draw new velocities even if the file has some."),
+    option("min_distance_A", type=float, default=1.0, show_default=True,
+           help="Stop if two atoms are closer than this."),
+    option("max_temperature_K", type=float,
+           help="Stop above this temperature.  [default: 10 × target, at least 20000]"),
+    option("max_drift_eV_per_atom", type=float, default=0.2, show_default=True,
+           help="Stop if the conserved quantity changes by more than this."),
 )  # fmt: skip
 OUTPUT_OPTIONS = (
     click.option("-o", "--output", type=click.Path(path_type=Path),
-                 help="Output folder.  [default: ru-md, or the first free of ru-md-2, ru-md-3, …]"),
-    click.option("--trajectory", default="md.extxyz", show_default=True,
-                 help="File in that folder: .extxyz, .traj or .h5 (H5MD); none writes none."),
-    click.option("--every", type=int, default=50, show_default=True, help="Steps between trajectory frames."),
-    click.option("--log-every", type=int, default=50, show_default=True, help="Steps between rows."),
-    click.option("--checkpoint-every", type=int, default=500, show_default=True, help="Steps between checkpoints."),
-    click.option("--overwrite", is_flag=True, help="Replace an earlier run in the output folder."),
-    click.option("--restart", type=click.Path(path_type=Path), metavar="FOLDER",
-                 help="Continue the run in FOLDER; --steps or --time-ps then count from its first start."),
+                 help="Output folder.  [default: ru-md, or the first free name of ru-md-2, ru-md-3, …]"),
+    option("trajectory", default="md.extxyz", show_default=True,
+           help="Trajectory file in that folder: .extxyz, .traj or .h5 (H5MD); none for no trajectory."),
+    option("every", type=int, default=50, show_default=True, help="Steps between frames of the trajectory."),
+    option("log_every", type=int, default=50, show_default=True, help="Steps between rows of the log."),
+    option("checkpoint_every", type=int, default=500, show_default=True, help="Steps between checkpoints."),
+    option("overwrite", is_flag=True, help="Replace an earlier run in the output folder."),
+    option("restart", type=click.Path(path_type=Path), metavar="FOLDER",
+           help="Continue the run in FOLDER; --steps and --time-ps then count from its very first step."),
 )  # fmt: skip
 
 
@@ -80,18 +86,17 @@ OUTPUT_OPTIONS = (
 @with_options(OUTPUT_OPTIONS)
 @with_options(BUILD_OPTIONS)
 @with_options(MODEL_OPTIONS)
-@click.pass_context
-def command(context: click.Context, structure: str | None, restart: Path | None, **options: Any) -> None:
-    """Molecular dynamics of STRUCTURE: a file that ASE reads, or one of the structures below.
+def command(structure: str | None, restart: Path | None, **options: Any) -> None:
+    """Run molecular dynamics of STRUCTURE: a file that ASE reads, or one of the structures below.
 
-    Without STRUCTURE: 144 atoms of bulk hcp.  E is the potential energy; "conserved" is the energy of the atoms less
-    what thermostat and barostat gave them, which exact integration would hold constant; P includes the kinetic part.
-    Both are in eV/atom.  "–" stands where there is no value, such as the pressure of a slab.
+    Without STRUCTURE: 144 atoms of bulk hcp.  E is the potential energy; "conserved" is the total energy less what the
+    thermostat and barostat supplied, which exact integration would keep constant; both are in eV/atom.  P includes the
+    kinetic part.  "–" means that there is no value, as for the pressure of a slab.
     """
     if options["steps"] is not None and options["time_ps"] is not None:
         raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
     if restart is not None:
-        _refuse_changes(context)
+        _refuse_changes()
         result, first, folder = *_resume(restart, options), restart
     else:
         result, folder, first = *_start(structure or "hcp", options), 0
@@ -125,7 +130,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     if settings.constant_pressure:
         warn_of_vacuum(atoms, calculator.cutoff_A)
     title = f"{len(atoms)} atoms ({structure}), {_describe(settings, output, calculator.engine)}"
-    report = headed(_row, title, _columns())
+    report = headed(_row, title, headings(COLUMNS))
     return run_md(atoms, calculator, settings, output, report), output.folder
 
 
@@ -138,7 +143,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     origin = dict(saved.output.origin)
     missing = {"model", "device", "dtype"} - origin.keys()
     if missing:
-        raise SettingsError(f"the run in {folder} was not started by this command: use ru_calc.md.resume_md")
+        raise SettingsError(f"the run in {folder} was started from Python: resume it with ru_calc.md.resume_md")
     if options["device"] != "auto":
         origin["device"] = options["device"]
     steps = _steps(options, saved.settings.timestep_fs)
@@ -146,19 +151,15 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     calculator = make_calculator(**origin, threads=options["threads"])
     described = _describe(settings, saved.output, calculator.engine)
     click.echo(f"{len(saved.atoms)} atoms, {described}, from step {saved.step}")
-    click.echo(_columns())
+    click.echo(headings(COLUMNS))
     return resume_md(folder, calculator, steps, _row), saved.step
 
 
-def _refuse_changes(context: click.Context) -> None:
-    given = [
-        name
-        for name in context.params
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE and name not in WITH_RESTART
-    ]
+def _refuse_changes() -> None:
+    given = [name for name in options_given() if name not in WITH_RESTART]
     if given:
-        option = "STRUCTURE" if given[0] == "structure" else "--" + given[0].replace("_", "-")
-        raise click.UsageError(f"{option} cannot change in a restart: leave it out, or start a new run")
+        what = "STRUCTURE" if given[0] == "structure" else flag(given[0])
+        raise click.UsageError(f"{what} cannot change in a restart: leave it out, or start a new run")
 
 
 def _steps(options: dict[str, Any], timestep_fs: float) -> int | None:
@@ -178,27 +179,18 @@ def _free_folder() -> Path:
 
 
 def _describe(settings: MDSettings, output: MDOutput, engine: str) -> str:
-    heat = f"{settings.temperature_K:g} K"
+    conditions = f"{settings.temperature_K:g} K"
     if settings.temperature_end_K is not None:
-        heat += f" to {settings.temperature_end_K:g} K"
+        conditions += f" to {settings.temperature_end_K:g} K"
     if settings.constant_pressure:
-        heat += f", {settings.pressure_GPa or 0:g} GPa"
+        conditions += f", {settings.pressure_GPa or 0:g} GPa"
     length = f"{settings.steps} steps of {settings.timestep_fs:g} fs"
     model = model_in_words(output.origin["model"], output.origin["dtype"], engine)
-    return f"{settings.ensemble} at {heat}, {length}, {model}"
-
-
-def _columns() -> str:
-    return "".join(name.rjust(width) for name, width, _ in COLUMNS)
+    return f"{settings.ensemble} at {conditions}, {length}, {model}"
 
 
 def _row(row: dict[str, float], speed: float | None) -> None:
-    values = (
-        row["time_ps"], row["temperature_K"], row["potential_eV_per_atom"], row["conserved_eV_per_atom"],
-        row["pressure_GPa"], speed,
-    )  # fmt: skip
-    cells = (number(value, digits, width) for value, (_, width, digits) in zip(values, COLUMNS[1:], strict=True))
-    click.echo(f"{row['step']:>9.0f}" + "".join(cells))
+    click.echo(row_of([*(row[name] for name in LOGGED), speed], COLUMNS))
 
 
 def _summary(result: MDResult, folder: Path, steps: int) -> None:

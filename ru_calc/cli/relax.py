@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,16 @@ import click
 from ru_calc.cli.shared import (
     BUILD_OPTIONS,
     MODEL_OPTIONS,
+    Column,
     StructureCommand,
+    check_new_file,
     headed,
+    headings,
     make_calculator,
     model_in_words,
-    number,
+    option,
     read_structure,
+    row_of,
     warn_of_vacuum,
     with_options,
 )
@@ -28,19 +33,17 @@ if TYPE_CHECKING:
     from ru_calc.relax import RelaxResult, RelaxState
 
 RELAX_OPTIONS = (
-    click.option("--cell", type=click.Choice(["none", "hydrostatic", "full"]), default="none", show_default=True,
-                 help="Keep the cell, scale it, or relax it freely."),
-    click.option("--pressure-GPa", "pressure_GPa", type=float,
-                 help="External pressure on a moving cell.  [default: 0]"),
-    click.option("--fmax-eV-per-A", "fmax_eV_per_A", type=float, default=0.01, show_default=True,
-                 help="Longest force left."),
-    click.option("--smax-GPa", "smax_GPa", type=float, default=0.05, show_default=True,
-                 help="Largest stress left in a moving cell."),
-    click.option("--steps", type=int, default=500, show_default=True, help="At most."),
-    click.option("--optimizer", type=click.Choice(["lbfgs", "bfgs", "fire"]), default="lbfgs", show_default=True),
+    option("cell", type=click.Choice(["none", "hydrostatic", "full"]), default="none", show_default=True,
+           help="Keep the cell fixed, scale it, or relax it fully."),
+    option("pressure_GPa", type=float, help="External pressure, if the cell relaxes.  [default: 0]"),
+    option("fmax_eV_per_A", type=float, default=0.01, show_default=True, help="Largest force at convergence."),
+    option("smax_GPa", type=float, default=0.05, show_default=True,
+           help="Largest residual stress at convergence, if the cell relaxes."),
+    option("steps", type=int, default=500, show_default=True, help="Maximum number of steps."),
+    option("optimizer", type=click.Choice(["lbfgs", "bfgs", "fire"]), default="lbfgs", show_default=True),
 )  # fmt: skip
-ENERGY, ENTHALPY = ("E (eV/atom)", 14, 6), ("E + pV (eV/atom)", 18, 6)
-COLUMNS = (("max F (eV/Å)", 15, 5), ("stress off (GPa)", 18, 3))
+STEP, ENERGY, ENTHALPY = ("step", 6, 0), ("E (eV/atom)", 14, 6), ("E + pV (eV/atom)", 18, 6)
+CONVERGENCE = (("max F (eV/Å)", 15, 5), ("residual stress (GPa)", 23, 3))
 NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimizer")
 
 
@@ -48,15 +51,15 @@ NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimize
 @click.argument("structure")
 @with_options(RELAX_OPTIONS)
 @click.option("-o", "--output", type=click.Path(path_type=Path),
-              help="Relaxed structure, in the format of its suffix.  [default: NAME-relaxed.extxyz]")  # fmt: skip
+              help="File of the relaxed structure, in any format of ASE.  [default: NAME-relaxed.extxyz]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the output file.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --vacancy-fraction.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of --vacancy-fraction.")
 @with_options(BUILD_OPTIONS)
 @with_options(MODEL_OPTIONS)
 def command(structure: str, output: Path | None, overwrite: bool, **options: Any) -> None:
     """Relax STRUCTURE: a file that ASE reads, or one of the structures below.
 
-    The last geometry is written even if it is not converged; the exit status is then 1.
+    The last geometry is written even if it has not converged; the exit status is then 1.
     """
     from ru_calc.relax import RelaxSettings, relax_structure
 
@@ -70,17 +73,16 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
         warn_of_vacuum(atoms, calculator.cutoff_A)
     title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}, "
     title += model_in_words(options["model"], options["dtype"], calculator.engine)
-    columns = (ENERGY, ENTHALPY, *COLUMNS) if settings.pressure_GPa else (ENERGY, *COLUMNS)
-    heading = "step".rjust(6) + "".join(name.rjust(width) for name, width, _ in columns)
-    report = headed(lambda state: _row(state, len(atoms), columns), title, heading)
+    columns = (STEP, ENERGY, *((ENTHALPY,) if settings.pressure_GPa else ()), *CONVERGENCE)
+    report = headed(lambda state: _row(state, len(atoms), columns), title, headings(columns))
     result = relax_structure(atoms, calculator, settings, report)
     _write(result.atoms, output, form)
     _summary(before, result, bool(settings.pressure_GPa))
     click.echo(f"written to {output}")
     if not result.converged:
         click.echo(
-            f"Error: not converged after {result.last.step} steps: {_left(result.last)}; go on from {output} with more "
-            "--steps, or choose larger limits",
+            f"Error: not converged after {result.last.step} steps: {_residuals(result.last)}; continue from {output} "
+            "with more --steps, or loosen the limits",
             err=True,
         )
         sys.exit(1)
@@ -89,17 +91,13 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
 def _format(path: Path, overwrite: bool) -> str:
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-    from ru_calc.files import check_writable
-
-    check_writable(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already: give another --output, or --overwrite")
+    check_new_file(path, overwrite)
     try:
         form = filetype(path.name, read=False)
     except UnknownFileTypeError:
         form = ""
     if form not in ioformats or not ioformats[form].can_write:
-        raise OutputError(f"{path} has a suffix that ASE cannot write: take .extxyz, .cif, .vasp or .traj")
+        raise OutputError(f"{path} has a suffix that ASE cannot write: use .extxyz, .cif, .vasp or .traj")
     return form
 
 
@@ -119,18 +117,16 @@ def _write(atoms: Atoms, path: Path, form: str) -> None:
         ase.io.write(temporary, frame, format=form)
 
 
-def _row(state: RelaxState, n_atoms: int, columns: tuple[tuple[str, int, int], ...]) -> None:
+def _row(state: RelaxState, n_atoms: int, columns: Sequence[Column]) -> None:
     energies = [state.energy_eV, *([state.enthalpy_eV] if ENTHALPY in columns else [])]
-    values = (*(energy / n_atoms for energy in energies), state.largest_force_eV_per_A, state.stress_off_GPa)
-    cells = (number(value, digits, width) for value, (_, width, digits) in zip(values, columns, strict=True))
-    click.echo(f"{state.step:>6}" + "".join(cells))
+    values = [energy / n_atoms for energy in energies]
+    click.echo(row_of([state.step, *values, state.largest_force_eV_per_A, state.stress_off_GPa], columns))
 
 
-def _left(state: RelaxState) -> str:
-    text = f"max force {state.largest_force_eV_per_A:.4f} eV/Å"
-    return (
-        text if state.stress_off_GPa != state.stress_off_GPa else f"{text}, stress off {state.stress_off_GPa:.3f} GPa"
-    )
+def _residuals(state: RelaxState) -> str:
+    force = f"max force {state.largest_force_eV_per_A:.4f} eV/Å"
+    fixed = state.stress_off_GPa != state.stress_off_GPa
+    return force if fixed else f"{force}, residual stress {state.stress_off_GPa:.3f} GPa"
 
 
 def _summary(before: Atoms, result: RelaxResult, pressed: bool) -> None:
@@ -138,7 +134,7 @@ def _summary(before: Atoms, result: RelaxResult, pressed: bool) -> None:
     for name in ("energy", "enthalpy") if pressed else ("energy",):
         first, last = (getattr(state, f"{name}_eV") / len(before) for state in (result.first, result.last))
         parts.append(f"{name} {last:.6f} eV/atom ({last - first:+.6f})")
-    click.echo(f"{', '.join(parts)}, {_left(result.last)}")
+    click.echo(f"{', '.join(parts)}, {_residuals(result.last)}")
     for name, atoms in (("before", before), ("after", result.atoms)):
         if atoms.cell.rank == 3:
             a, b, c, alpha, beta, gamma = atoms.cell.cellpar()

@@ -100,7 +100,7 @@ def test_convert_says_which_energies_were_mixed(out):
     result = run("convert", out / "mixed.extxyz", out / "a.h5")
     assert result.exit_code == 0, result.output
     assert "energy (2 frames), free_energy (1 frames)" in result.output and "warning: energy and" in result.output
-    assert "stress left out in 1 frames" in result.output
+    assert "stress dropped from 1 frames" in result.output
 
 
 def test_convert_refuses_frames_without_labels_and_warns_where_some_have_none(out):
@@ -263,7 +263,7 @@ def test_evaluate_without_output_writes_nothing(data, model, out, monkeypatch):
 
 
 def test_evaluate_counts_frames_that_fail(data):
-    result = run("evaluate", data, "--calculator", "test_evaluate:Choosy", "--calculator-args", json.dumps(LJ))
+    result = run("evaluate", data, "--calculator", "labelled:Choosy", "--calculator-args", json.dumps(LJ))
     assert result.exit_code == 0, result.output
     large = int((read_dataset(data).structures.counts > 2).sum())
     single = int((read_dataset(data).structures.counts == 1).sum())

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
 from ase.io import read
-from labelled import LJ, lj_frames
+from labelled import LJ, Choosy, lj_frames
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, OutputError, SettingsError
@@ -40,17 +40,6 @@ class Shifted(LennardJones):
         super().calculate(atoms, properties, system_changes)
         for name in ("energy", "free_energy"):
             self.results[name] += 1.5 * len(self.atoms)
-
-
-class Choosy(LennardJones):
-    """Refuses frames of more than two atoms, and gives NaN for fcc's single atom."""
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        if len(self.atoms) > 2:
-            raise RuntimeError("too many\natoms")
-        if len(self.atoms) == 1:
-            self.results["forces"] = self.results["forces"] * np.nan
 
 
 class EnergyOnly(Calculator):
