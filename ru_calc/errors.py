@@ -1,28 +1,28 @@
-"""One tree of errors: each message names the value, the rule and the way out.
+"""The errors of this package; each message names the value, the rule and the way out.
 
 The command line prints the message of a `RuCalcError` on one line and exits with status 1.
 """
 
 
 class RuCalcError(Exception):
-    """Everything that ru-calc itself refuses."""
+    """Any error that ru-calc itself raises."""
 
 
 class DataError(RuCalcError):
-    """A data set that is missing, truncated, foreign, empty, or lacks what was asked of it."""
+    """A data set that is missing, truncated, foreign or empty, or lacks the requested labels."""
 
 
 class ModelError(RuCalcError):
-    """A model name or file that is missing, damaged, or not of this package."""
+    """A model that does not exist, is damaged, or is not of this package."""
 
 
 class SettingsError(RuCalcError):
-    """An option or setting outside its range, or at odds with another one."""
+    """A setting outside its range, or in conflict with another one."""
 
 
 class OutputError(RuCalcError):
-    """A result that cannot be written where it was asked for."""
+    """A result that cannot be written to its file or folder."""
 
 
 class UnphysicalError(RuCalcError):
-    """A simulation that left the physical range; the message says at which step and why."""
+    """A simulation that became unphysical; the message names the step and the cause."""

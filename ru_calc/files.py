@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written ever stands under a final name."""
+"""Writing files: a file appears under its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ru_calc.errors import OutputError
 
 
 def shipped(pattern: str) -> list[Path]:
-    """Files that come with the package in `models/`, by glob pattern."""
-    # An editable install maps the package, but not the folder `models` beside it.
+    """Shipped files of `models/`, by glob pattern."""
+    # An editable installation maps the package, but not the folder `models` beside it.
     here = Path(__file__).parent
     folder = next((f for f in (here / "models", here.parent / "models") if f.is_dir()), here / "models")
     return sorted(folder.glob(pattern))
@@ -24,7 +24,7 @@ def shipped(pattern: str) -> list[Path]:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` at the end, or vanishes if something fails.
+    """A temporary path that is renamed to `path` at the end, or removed if something fails.
 
     Raises:
         OutputError: the folder does not exist or cannot be written.
@@ -60,7 +60,7 @@ def _finite(value: Any) -> Any:
 
 
 def check_writable(path: str | Path) -> None:
-    """Refuses early a file that could not be written later.
+    """Refuses a file that could not be written, before it is computed.
 
     Raises:
         OutputError: the folder is missing or not writable, or the path is a folder.
@@ -78,10 +78,10 @@ def check_writable(path: str | Path) -> None:
 
 
 def check_folder(path: str | Path) -> None:
-    """Refuses early a folder that could not be made or written later; changes nothing.
+    """Refuses a folder that could not be created or written, without changing anything.
 
     Raises:
-        OutputError: as said, naming the folder.
+        OutputError: it could not, or a file has that name.
     """
     whole = Path(path).absolute()
     try:
@@ -97,10 +97,10 @@ def check_folder(path: str | Path) -> None:
 
 
 def make_folder(path: str | Path) -> Path:
-    """The folder `path`, made where it is missing.
+    """The folder `path`, created if it is missing.
 
     Raises:
-        OutputError: it cannot be made, or a file has that name.
+        OutputError: it cannot be created, or a file has that name.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""What a predictor is, what it gives, and predictions of many frames."""
+"""The interface of predictors, their results, and predictions in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WANTED = ("energy", "energies", "forces", "stress")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was asked for; the rest is None.
+    """Predicted quantities; None for those not requested.
 
     Attributes:
         energy: (n_frames,) eV.
@@ -33,7 +33,7 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """Anything that predicts: the reference, and whatever is faster."""
+    """Anything that predicts energies and their derivatives: the reference or an engine."""
 
     @property
     def cutoff_A(self) -> float: ...
@@ -44,11 +44,11 @@ class Predictor(Protocol):
         pairs: NeighborPairs | None = None,
         want: Collection[str] = WANTED,
     ) -> Prediction:
-        """What is wanted of `energy energies forces stress`, as float64 arrays.
+        """The requested ones of `energy energies forces stress`, as float64 arrays.
 
         Args:
-            structures: frames, also as `ase.Atoms`: all of them in one call.
-            pairs: every pair within the cutoff; pairs beyond it change nothing.  None finds them.
+            structures: frames, all predicted in one call.
+            pairs: every pair within the cutoff, and possibly more; found here if None.
         """
         ...
 
@@ -56,7 +56,7 @@ class Predictor(Protocol):
 def frames_and_pairs(
     structures: Structures | Sequence[Atoms], pairs: NeighborPairs | None, cutoff_A: float
 ) -> tuple[Structures, NeighborPairs]:
-    """What `Predictor.predict` was given, with what was left out."""
+    """The arguments of `Predictor.predict`, completed."""
     structures = as_structures(structures)
     return structures, find_pairs(structures, cutoff_A) if pairs is None else pairs
 
@@ -68,11 +68,11 @@ def predict_all(
     batch_atoms: int = 1000,
     advance: Callable[[int], Any] = lambda frames: None,
 ) -> Prediction:
-    """Predictions of many frames, in batches; NaN where there is none.
+    """Predictions of many frames, in batches; NaN where a predictor gives none.
 
     Args:
-        batch_atoms: atoms at once; a larger frame comes alone.
-        advance: called with the number of frames that were done.
+        batch_atoms: atoms in one batch; a larger frame is a batch of its own.
+        advance: called with the number of frames of each finished batch.
     """
     n_frames, n_atoms = len(structures), structures.n_atoms
     shapes = {"energy": (n_frames,), "energies": (n_atoms,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
@@ -89,7 +89,7 @@ def predict_all(
 
 
 def batches(counts: np.ndarray, batch_atoms: int) -> Iterator[np.ndarray]:
-    """Runs of frames with at most `batch_atoms` atoms together; a larger frame comes alone."""
+    """Consecutive frames with at most `batch_atoms` atoms in all; a larger frame is a batch of its own."""
     start, total = 0, 0
     for k, count in enumerate(counts):
         if total + count > batch_atoms and k > start:

@@ -1,8 +1,8 @@
-"""Units and signs, stated once.
+"""Units and sign conventions.
 
 Energies are in eV, lengths in Å, forces in eV/Å, stresses in eV/Å³, masses in u, temperatures in K.  Times are in fs
-at every public door (ASE's own time unit is used only inside its integrators).  GPa appears only where a number is
-printed or plotted, or in a name that says so.
+in every public argument and result (ASE's own time unit is used only inside its integrators).  GPa appears only in
+printed or plotted numbers, and under names that end in GPa.
 
 Stress is σ = (1/V) ∂E/∂ε with ε the symmetric strain that maps r to r(1 + ε): tension is positive, pressure is
 −tr σ / 3.  Voigt order is ASE's: xx yy zz yz xz xy.  A pair vector is r_ij = r_j − r_i + S·cell.

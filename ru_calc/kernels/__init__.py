@@ -1,8 +1,8 @@
-"""Which compiled module runs: the one for the widest vectors that this processor has.
+"""The choice of the compiled module: the one for the widest vectors that this processor has.
 
-The three modules are built from the same source; each holds both precisions.  Where none could be built (no compiler at
-installation), there is none, and callers say so.  A source tree that stands in front of an installation, as in a clone
-that Python was started in, has none of its own: those of the installation serve it, if they belong to the same code.
+Three modules are built from the same source; each holds both precisions.  Without a C++20 compiler at installation
+there is none.  A source tree that shadows an installation, as when Python is started in a clone, has none of its own:
+it uses those of the installation if they belong to the same code.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from types import ModuleType
 
 INSTRUCTION_SETS = ("avx512", "avx2", "base")
-# What must fit the compiled code.
+# Code that must match the compiled modules.
 CALLERS = ("engine/engine.py", "tables/packing.py", "kernels/geometry.py", "kernels/network.py")
 
 
 @cache
 def available() -> dict[str, ModuleType]:
-    """Compiled modules that can run here, by instruction set, the fastest first."""
+    """Compiled modules that this processor can run, by instruction set, the fastest first."""
     found = {name: _module(f"_kernel_{name}") for name in INSTRUCTION_SETS}
     built = {name: module for name, module in found.items() if module is not None}
     runs = built["base"].processor() if "base" in built else ()
@@ -31,7 +31,7 @@ def available() -> dict[str, ModuleType]:
 
 
 def fastest() -> ModuleType | None:
-    """The compiled module to use, or None where none could be built."""
+    """The compiled module to use, or None if there is none."""
     return next(iter(available().values()), None)
 
 
@@ -43,7 +43,7 @@ def _module(name: str) -> ModuleType | None:
 
 
 def _installed(name: str) -> ModuleType | None:
-    """The module of an installation behind this source tree."""
+    """The module of an installation that this source tree shadows."""
     here = Path(__file__).parents[1]
     for folder in (Path(entry) / "ru_calc" for entry in sys.path):
         places = (folder / "kernels" / f"{name}{suffix}" for suffix in EXTENSION_SUFFIXES)

@@ -1,4 +1,4 @@
-"""Model files: read, written, opened for predictions, described in a card."""
+"""Model files: reading, writing, opening for predictions, and model cards."""
 
 from typing import TYPE_CHECKING
 

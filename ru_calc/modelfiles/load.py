@@ -1,4 +1,4 @@
-"""Model files and potentials: what is written after a fit, and a potential made again from its file."""
+"""Potentials and model files: a potential is written to its file, and rebuilt from it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ru_calc.structures.neighbors import find_pairs
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as read from its file.
+    """A potential rebuilt from its file.
 
     Attributes:
-        name: what it was asked for.
+        name: the name or path by which it was requested.
         path: the file.
         potential: the module, float64, in evaluation mode.
-        header: everything else the file says.
+        header: see `ModelFile`.
     """
 
     name: str
@@ -48,10 +48,10 @@ def save_model(path: str | Path, potential: Potential, header: dict[str, Any]) -
 
     Args:
         potential: the module; its weights are stored in float32.
-        header: JSON-able facts about the model (data, seed, metrics, licence, level of theory).
+        header: JSON-serialisable facts about the model (data, seed, metrics, licence, level of theory).
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: the file cannot be written.
     """
     weights = {name: value.detach().cpu().float().contiguous() for name, value in potential.state_dict().items()}
     fresh = build_potential(potential.family, potential.hyperparameters())
@@ -70,10 +70,10 @@ def load_model(model: str | Path = "default") -> StoredModel:
     """A shipped model by name, or a model file by path.
 
     Raises:
-        ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
+        ModelError: no such model, a damaged or foreign file, or golden predictions that are not reproduced.
     """
     file = read_model_file(model)
-    with torch.random.fork_rng(devices=[]):  # a module draws its first weights before it gets the stored ones
+    with torch.random.fork_rng(devices=[]):  # a new module draws random weights
         potential = build_potential(file.header["family"], file.header["hyperparameters"]).double()
     try:
         potential.load_state_dict({name: torch.from_numpy(array) for name, array in file.weights.items()})

@@ -1,8 +1,8 @@
-"""Model files, read without torch: which there are, what they say of themselves, their weights.
+"""Model files, read without torch: names, headers and weights.
 
-A file holds safetensors weights and a JSON header; no pickle is involved.  The header holds schema, family,
-hyper-parameters, units, level of theory, data hash, seed, metrics and licence, and golden predictions: energies of a
-few fixed structures, so that a file whose weights or whose code have changed is noticed before it is used.
+A file holds safetensors weights and a JSON header, and no pickle.  The header holds schema, family, hyperparameters,
+units, level of theory, data hash, seed, metrics, licence, and golden predictions: energies of a few fixed structures,
+by which a damaged file or a change of the code is noticed before the model is used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ru_calc.structures import Structures
 
 SCHEMA, VERSION = "ru-calc/model", 1
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
-# Hyper-parameters that files from before they were a choice do not name.
+# Hyperparameters that older files lack.
 EARLIER = {"schnet": {"spline_intervals": 0}}
 GOLDEN_TOLERANCE_EV_PER_ATOM = 1e-6
 BEST = "best.safetensors"  # in a run folder
@@ -31,12 +31,12 @@ BEST = "best.safetensors"  # in a run folder
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file as it was read.
+    """A model file as read.
 
     Attributes:
-        name: what it was asked for.
+        name: the name or path by which it was requested.
         path: the file.
-        header: what it says of itself.
+        header: data, hyperparameters, metrics and golden predictions of the model.
         weights: arrays by name, float64.
     """
 
@@ -46,7 +46,7 @@ class ModelFile:
     weights: dict[str, np.ndarray]
 
     def check_golden(self, energies_eV: np.ndarray) -> None:
-        """Holds energies of `golden_structures`, in eV, against those of the header.
+        """Compares energies in eV of `golden_structures` with those in the header.
 
         Raises:
             ModelError: they differ.
@@ -56,13 +56,13 @@ class ModelFile:
         if not (error < GOLDEN_TOLERANCE_EV_PER_ATOM).all():
             raise ModelError(
                 f"{self.path}: golden energies differ by {error.max():.2g} eV/atom (at most "
-                f"{GOLDEN_TOLERANCE_EV_PER_ATOM:g} is allowed); the file is damaged or was made by another version: "
-                "copy or fit it again"
+                f"{GOLDEN_TOLERANCE_EV_PER_ATOM:g} is allowed); the file is damaged or from another version: copy "
+                "or fit it again"
             )
 
 
 def model_names() -> list[str]:
-    """Names of the models that come with the package."""
+    """Names of the shipped models."""
     return list(_shipped_models())
 
 
@@ -71,10 +71,10 @@ def _shipped_models() -> dict[str, Path]:
 
 
 def model_path(model: str | Path) -> Path:
-    """The file of a shipped model's name, the best of a run folder, or the path itself.
+    """The file of a shipped model, the best model of a run folder, or the path itself.
 
     Raises:
-        ModelError: neither a name nor a file, nor a folder with a model.
+        ModelError: neither the name of a shipped model, nor a file, nor a folder with a model.
     """
     known = _shipped_models()
     path = known.get(str(model), Path(model))
@@ -92,7 +92,7 @@ def model_path(model: str | Path) -> Path:
 
 
 def golden_structures() -> Structures:
-    """hcp, compressed fcc, a strained bcc cell, a dimer and a lone atom: the structures of the golden predictions."""
+    """hcp, compressed fcc, a strained bcc cell, a dimer and a single atom: the structures of the golden predictions."""
     a, c = 2.72, 4.29
     hcp = np.array([[a, 0, 0], [-a / 2, a * 3**0.5 / 2, 0], [0, 0, c]])
     fcc = 3.75 * np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -116,7 +116,7 @@ def read_header(model: str | Path) -> dict[str, Any]:
     """The header of a model file, without its weights.
 
     Raises:
-        ModelError: no such model, or not a whole file of this package.
+        ModelError: no such model, or not a complete file of this package and version.
     """
     path = model_path(model)
     try:
@@ -135,12 +135,12 @@ def read_header(model: str | Path) -> dict[str, Any]:
 
 
 def complete(family: str, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored hyper-parameters, with those that were not yet a choice when they were stored."""
+    """Stored hyperparameters, with those that older files lack."""
     return {**EARLIER.get(family, {}), **hyperparameters}
 
 
 def read_model_file(model: str | Path = "default") -> ModelFile:
-    """A shipped model by name, or a model file by path; what has been read once is not read again until it changes.
+    """A shipped model by name, or a model file by path; a file is read again only after it has changed.
 
     Raises:
         ModelError: see `read_header`.

@@ -1,4 +1,4 @@
-"""Model files, read without torch: which there are, their headers and weights, and what is refused."""
+"""Model files, read without torch: names, headers, weights, golden energies, and what is refused."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from conftest import rewritten, small_model
 from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError
-from ru_calc.modelfiles import load_model
+from ru_calc.modelfiles import load_model, model_names, model_path
 from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.read import (
     GOLDEN_TOLERANCE_EV_PER_ATOM,
     golden_structures,
-    model_names,
-    model_path,
     read_header,
     read_model_file,
 )

@@ -1,4 +1,4 @@
-"""Potentials in model files: what comes back of what was written, and what makes them refuse to load."""
+"""Potentials in model files: a written model comes back, and a wrong file is refused."""
 
 import numpy as np
 import pytest
