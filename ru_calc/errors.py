@@ -26,3 +26,14 @@ class OutputError(RuCalcError):
 
 class UnphysicalError(RuCalcError):
     """A simulation that became unphysical; the message names the step and the cause."""
+
+
+def require(fine: bool, name: str, value: object, rule: str) -> None:
+    """Raises a `SettingsError` that says what the setting `name` must be, unless it is `fine`."""
+    if not fine:
+        raise SettingsError(f"{name} is {value}; it must be {rule}")
+
+
+def reason(problem: BaseException) -> str:
+    """Type and message of an exception, on one line."""
+    return " ".join(f"{type(problem).__name__}: {problem}".split()).removesuffix(":")

@@ -13,7 +13,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from ru_calc.errors import DataError, SettingsError, UnphysicalError
-from ru_calc.structures.neighbors import closest_pair
+from ru_calc.structures import Structures, has_volume
+from ru_calc.structures.neighbors import closest_of, find_pairs
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 OPTIMIZERS = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
@@ -112,7 +113,7 @@ def relax_structure(
     settings = settings or RelaxSettings()
     if len(atoms) == 0:
         raise DataError("there are no atoms to relax")
-    if settings.cell != "none" and not (atoms.pbc.all() and atoms.cell.rank == 3):
+    if settings.cell != "none" and not has_volume(atoms):
         raise SettingsError(
             f"cell is {settings.cell!r}, but pbc is {atoms.pbc.tolist()}: only a cell that is periodic in three "
             "directions can relax"
@@ -159,7 +160,8 @@ def _converged(state: RelaxState, settings: RelaxSettings) -> bool:
 
 
 def _refuse_overlap(atoms: Atoms, step: int) -> None:
-    pair = closest_pair(atoms, OVERLAP_A)
+    structures = Structures.from_atoms(atoms, check=False)
+    pair = closest_of(structures, find_pairs(structures, OVERLAP_A))
     if pair:
         raise UnphysicalError(
             f"step {step}: {pair} (limit {OVERLAP_A} Å), where no potential is to be trusted; start from another "

@@ -1,4 +1,4 @@
-"""Everything that the next step depends on, in one file that is either whole or absent."""
+"""Checkpoints: everything that the next step depends on, in one file that is written atomically."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ class Checkpoint:
 
     Attributes:
         atoms: positions, momenta and cell, without calculator.
-        settings, output: of the run; `output.folder` is where the checkpoint was found.
+        settings, output: of the run; `output.folder` is the folder of the checkpoint.
         step: steps done.
-        dof, start_eV, volume_A3: what temperature, conserved quantity and volume are measured against.
+        dof: degrees of freedom, of the temperature.
+        start_eV, volume_A3: conserved quantity and volume at step 0, for the monitor.
         energy_eV: potential energy of `atoms`, by which a restart recognises the calculator.
         ensemble: internal variables of the integrator.
-        rng: state of the random numbers.
-        marks: how far each growing file had come.
+        rng: state of the random number generator.
+        marks: how far each growing file had got.
     """
 
     atoms: Atoms
@@ -50,7 +51,11 @@ class Checkpoint:
     marks: dict[str, int]
 
     def save(self) -> None:
-        """Writes `output.folder / NAME` atomically."""
+        """Writes `output.folder / NAME` atomically.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         scalars = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -74,7 +79,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint of the run in `folder`.
 
     Raises:
-        DataError: there is none, or it is damaged or of another program.
+        DataError: there is none, or it is damaged or from another program.
     """
     path = Path(folder) / NAME
     if not path.is_file():
@@ -84,7 +89,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             text = json.loads(str(file["text"]))
             arrays = {name: file[name] for name in ARRAYS}
         if text["schema"] != SCHEMA:
-            raise DataError(f"{path} has the schema {text['schema']!r}, {SCHEMA!r} is read here")
+            raise DataError(f"{path} has the schema {text['schema']!r}; this version reads {SCHEMA!r}")
         atoms = Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
         if not np.array_equal(arrays["masses"], atoms.get_masses()):
             atoms.set_masses(arrays["masses"])
@@ -93,4 +98,4 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         output = MDOutput(**text["output"] | {"folder": Path(folder)})
         return Checkpoint(atoms, MDSettings(**text["settings"]), output, **text["scalars"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
-        raise DataError(f"{path} is damaged or foreign ({problem}); start the run anew") from problem
+        raise DataError(f"{path} is damaged or from another program ({problem}); start a new run") from problem

@@ -1,7 +1,7 @@
-"""ASE's integrators behind one interface: step, temperature, energy in the reservoirs, state for an exact restart.
+"""ASE's integrators behind one interface: step, temperature, reservoir energy, state for an exact restart.
 
-ASE's Bussi, Nosé–Hoover and Martyna–Tobias–Klein integrators count 3N degrees of freedom; they are told the number
-that really moves (see `velocities.degrees_of_freedom`), without which 100 atoms would be 1 % too hot.
+ASE's Bussi, Nosé–Hoover and Martyna–Tobias–Klein integrators assume 3N degrees of freedom.  Here they get the actual
+number (see `velocities.degrees_of_freedom`); otherwise 100 atoms would be 1 % too hot.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ase.md.verlet import VelocityVerlet
 
 from ru_calc.errors import SettingsError
 from ru_calc.md.settings import BAROSTAT_TIME_FS, FRICTION_PER_PS, THERMOSTAT_TIME_FS, MDSettings
+from ru_calc.structures import has_volume
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 State = dict[str, Any]
@@ -30,6 +31,9 @@ class Ensemble:
         settings: of the run.
         dof: degrees of freedom that share the kinetic energy.
         rng: source of random forces.
+
+    Raises:
+        SettingsError: constant pressure without a volume.
     """
 
     def __init__(self, atoms: Atoms, settings: MDSettings, dof: int, rng: np.random.Generator) -> None:
@@ -46,23 +50,23 @@ class Ensemble:
         self.dynamics.step()
 
     def set_temperature(self, temperature_K: float) -> None:
-        """The thermostat's temperature from now on; the conserved quantity goes on without a jump."""
+        """Sets the thermostat's temperature, without a jump of the conserved quantity."""
         raise SettingsError(f"{self.settings.ensemble} has no thermostat to set to {temperature_K} K")
 
     def reservoir_eV(self) -> float:
-        """Energy that atoms have given away: potential + kinetic + this is conserved by exact integration."""
+        """Energy in thermostat and barostat: exact integration conserves its sum with potential and kinetic energy."""
         return 0.0
 
     def state(self) -> State:
-        """Everything besides atoms and random numbers that the next step depends on; JSON-able and exact."""
+        """What the next step depends on besides atoms and random numbers, in plain types that JSON keeps exactly."""
         return {}
 
     def load(self, state: State) -> None:
-        """Puts a `state` back."""
+        """Restores a `state`."""
 
 
 class _CountingBAOAB(LangevinBAOAB):
-    """ASE's BAOAB that adds up the kinetic energy which its random and friction forces put in."""
+    """ASE's BAOAB, which also sums the kinetic energy supplied by friction and noise."""
 
     given = 0.0
 
@@ -73,7 +77,7 @@ class _CountingBAOAB(LangevinBAOAB):
 
 
 class Langevin(Ensemble):
-    """Constant temperature by friction and noise, BAOAB splitting; heat is counted where it is exchanged."""
+    """Langevin dynamics with BAOAB splitting; the heat exchanged is summed up."""
 
     def _make(self) -> Any:
         friction = (self.settings.friction_per_ps or FRICTION_PER_PS) / (1000 * units.fs)
@@ -100,7 +104,7 @@ class Langevin(Ensemble):
 
 
 class VelocityRescaling(Ensemble):
-    """Constant temperature by Bussi's stochastic rescaling of all velocities."""
+    """Bussi's stochastic rescaling of all velocities."""
 
     def _make(self) -> Any:
         dynamics = Bussi(
@@ -125,11 +129,10 @@ class VelocityRescaling(Ensemble):
 
 
 class NoseHoover(Ensemble):
-    """Constant temperature by a chain of three Nosé–Hoover thermostats.
+    """A chain of three Nosé–Hoover thermostats.
 
-    When the temperature changes, the thermostat's masses follow, so that its period stays, and so do its momenta, so
-    that its velocities stay.  The jump in the reservoir's energy is the work of whoever turned the knob: it is
-    taken out (`offset`).
+    When the temperature changes, the thermostat's masses scale with it, which keeps its period, and so do its momenta,
+    which keeps its velocities.  The resulting jump of the reservoir energy is external work, and `offset` removes it.
     """
 
     CHAIN = ("_eta", "_p_eta", "_Q")
@@ -175,7 +178,7 @@ class NoseHoover(Ensemble):
 
 
 class ConstantPressure(NoseHoover):
-    """Constant temperature and pressure after Martyna, Tobias and Klein."""
+    """Constant temperature and pressure by the equations of Martyna, Tobias and Klein."""
 
     def __init__(self, atoms: Atoms, settings: MDSettings, dof: int, rng: np.random.Generator) -> None:
         super().__init__(atoms, settings, dof, rng)
@@ -219,11 +222,6 @@ def _scale(owner: Any, names: tuple[str, ...], ratio: float) -> None:
         setattr(owner, name, getattr(owner, name) * ratio)
 
 
-def has_volume(atoms: Atoms) -> bool:
-    """Whether the atoms fill space: periodic in three directions, with a cell."""
-    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
-
-
 CLASSES: dict[str, type[Ensemble]] = {
     "nve": Ensemble,
     "nvt-langevin": Langevin,
@@ -235,19 +233,23 @@ CLASSES: dict[str, type[Ensemble]] = {
 
 
 def make_ensemble(atoms: Atoms, settings: MDSettings, dof: int, rng: np.random.Generator) -> Ensemble:
-    """The integrator that `settings.ensemble` names.
+    """The integrator for `settings.ensemble`.
 
     Raises:
-        SettingsError: the atoms have too few degrees of freedom, fixed atoms, or no volume where one is needed.
+        SettingsError: it cannot handle these atoms: no degrees of freedom, constraints, no volume or no stress.
     """
     name = settings.ensemble
     if atoms.constraints and name not in ("nve", "nvt-bussi"):
-        raise SettingsError(f"{name} moves all atoms, but some are constrained: use nve or nvt-bussi, or free them")
+        raise SettingsError(
+            f"{name} moves all atoms, but some are constrained: use nve or nvt-bussi, or remove the constraints"
+        )
     if settings.constant_pressure and "stress" not in atoms.calc.implemented_properties:
-        raise SettingsError(f"{name} needs the stress, which {type(atoms.calc).__name__} does not give: use nvt or nve")
+        raise SettingsError(
+            f"{name} needs the stress, which {type(atoms.calc).__name__} does not provide: use nvt or nve"
+        )
     if dof < 1 and name != "nve":
         raise SettingsError(
-            f"{name} has nothing to act on: {len(atoms)} atom(s) without drift and rotation have {dof} degrees of "
+            f"{name} has nothing to act on: without drift and rotation, {len(atoms)} atom(s) have {dof} degrees of "
             "freedom; use nvt-langevin or nve"
         )
     return CLASSES[name](atoms, settings, dof, rng)

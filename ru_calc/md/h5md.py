@@ -1,12 +1,11 @@
 """H5MD 1.1 trajectories (de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014)).
 
-A killed process can leave an HDF5 file unreadable.  So frames go into a plain journal of records of equal size
-beside it (`NAME.h5.part`), and the HDF5 file is made from it, whole, when the run ends or is interrupted.
+A killed process can leave an HDF5 file unreadable.  Frames therefore go into a plain journal of fixed-size records
+beside it (`NAME.h5.part`), from which the HDF5 file is made when the run ends or is interrupted.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,23 @@ from ase import Atoms, units
 import ru_calc
 from ru_calc.errors import OutputError
 from ru_calc.files import whole_file
-from ru_calc.md.thermo import cut
+from ru_calc.md.growing import GrowingFile
 
 VECTORS = {"position": "Angstrom", "velocity": "Angstrom fs-1", "force": "eV Angstrom-1"}
 FRAMES_AT_ONCE = 64
 
 
 class H5MDWriter:
-    """Collects frames of fixed atoms.
+    """Writes frames of the same atoms.
 
     Args:
         path: the `.h5` file.
         numbers, masses_u: (n,) of the atoms.
         pbc: (3,) bool.
         resume_at: number of frames to keep of an earlier file; None starts a new one.
+
+    Raises:
+        OutputError: the earlier file holds fewer frames.
     """
 
     def __init__(
@@ -43,29 +45,29 @@ class H5MDWriter:
         self.record = np.dtype(
             [("step", "<i8"), ("time", "<f8"), ("energy", "<f8"), ("edges", "<f8", (3, 3)), *vectors]
         )
-        if resume_at is not None:
+        if resume_at is not None and not self.journal.is_file():
             self._recover(resume_at)
-        self._file = open(self.journal, "wb" if resume_at is None else "ab")
+        mark = None if resume_at is None else resume_at * self.record.itemsize
+        self._journal = GrowingFile(self.journal, mark, binary=True)
 
     def append(self, frame: Atoms) -> None:
-        """Velocities are in Å/fs."""
+        """Adds a frame that carries energy, forces and `info` with `step` and `time_fs`."""
         row = np.zeros((), dtype=self.record)
         row["step"], row["time"] = frame.info["step"], frame.info["time_fs"]
         row["energy"], row["edges"] = frame.get_potential_energy(), frame.cell.array
         row["position"], row["force"] = frame.positions, frame.get_forces()
         row["velocity"] = frame.get_velocities() * units.fs
-        self._file.write(row.tobytes())
-        self._file.flush()
+        self._journal.file.write(row.tobytes())
+        self._journal.file.flush()
 
     def mark(self) -> int:
         """Number of frames so far."""
-        self._file.flush()
-        return os.fstat(self._file.fileno()).st_size // self.record.itemsize
+        return self._journal.mark() // self.record.itemsize
 
     def close(self) -> None:
-        """Makes the HDF5 file and drops the journal."""
+        """Makes the HDF5 file and removes the journal."""
         count = self.mark()
-        self._file.close()
+        self._journal.close()
         with whole_file(self.path) as temporary, h5py.File(temporary, "w") as file:
             self._write_header(file)
             datasets = self._make_datasets(file, count)
@@ -110,9 +112,7 @@ class H5MDWriter:
         return made
 
     def _recover(self, count: int) -> None:
-        if self.journal.is_file():
-            cut(self.journal, count * self.record.itemsize)
-            return
+        """Makes the journal of a finished HDF5 file."""
         try:
             with h5py.File(self.path) as file, open(self.journal, "wb") as journal:
                 group = file["particles/all"]
@@ -126,4 +126,6 @@ class H5MDWriter:
                     journal.write(row.tobytes())
         except (OSError, KeyError, ValueError, IndexError) as problem:
             self.journal.unlink(missing_ok=True)
-            raise OutputError(f"{self.path} does not hold the {count} frames it had: {problem}") from problem
+            raise OutputError(
+                f"{self.path} no longer holds its {count} frames: {problem}; start a new run"
+            ) from problem

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, not within one."""
+"""Lets Ctrl-C and SIGTERM end a run between two steps instead of within one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether someone asked to stop; a second request is obeyed at once."""
+    """Whether a stop was requested; a second request is obeyed at once."""
 
     asked = False
 
@@ -22,7 +22,7 @@ class Interruption:
 
 @contextmanager
 def listen() -> Iterator[Interruption]:
-    """Catches both signals while it is open; outside the main thread, where none can be caught, it does nothing."""
+    """Catches both signals while it is open; does nothing outside the main thread, which cannot catch any."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption

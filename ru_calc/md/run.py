@@ -1,4 +1,4 @@
-"""Starting a run and resuming one."""
+"""Starting and resuming a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ru_calc.md.settings import MDOutput, MDSettings
 from ru_calc.md.simulation import FINAL, MDResult, Report, Simulation, earlier_files
 from ru_calc.md.velocities import degrees_of_freedom, draw_momenta
 
-# A restart refuses a calculator whose energy at the checkpoint differs by more than this.
+# A restart refuses a calculator whose energy differs by more than this from the checkpoint's.
 SAME_ENERGY_EV_PER_ATOM = 1e-5
 
 
@@ -30,15 +30,17 @@ def run_md(
     """Molecular dynamics of `atoms`, which are moved in place.
 
     Args:
-        atoms: any that the calculator takes; momenta are kept if there are some (see `MDSettings.keep_momenta`).
+        atoms: any that the calculator takes; existing momenta are kept (see `MDSettings.keep_momenta`).
         calculator: any ASE calculator with energy and forces (and stress for `npt-*`).
         settings: ensemble, temperature, steps and limits.
-        output: where to write; None writes nothing, and then the run cannot be resumed.
-        report: called with each row of the log and the atom-steps per second since the one before.
+        output: where to write; None writes nothing, and the run cannot be resumed.
+        report: called with each row of the log and the atom-steps per second since the previous row.
 
     Raises:
-        UnphysicalError: the run left the physical range; `atoms` and `last_good.extxyz` hold the last good frame.
-        SettingsError, DataError, OutputError: settings, atoms or folder do not allow the run.
+        UnphysicalError: a frame is unphysical; `atoms` and `last_good.extxyz` hold the last good one.
+        SettingsError: the ensemble cannot handle these atoms or this calculator.
+        DataError: there are no atoms.
+        OutputError: the folder holds an earlier run or cannot be written.
     """
     settings = settings or MDSettings()
     if len(atoms) == 0:
@@ -59,17 +61,21 @@ def resume_md(
 ) -> MDResult:
     """Continues the run in `folder` from its last checkpoint, as if it had never stopped.
 
-    Log and trajectory are cut back to the checkpoint.  Positions are the same to the last bit as those of an unbroken
-    run if the calculator gives the same bits for the same atoms; a calculator with a memory (a neighbour list with a
-    skin) does so if the checkpoint falls on a multiple of `checkpoint_every`, where the unbroken run resets it too.
+    Log and trajectory are cut back to the checkpoint.  The result is bitwise that of an uninterrupted run if the
+    calculator gives the same bits for the same atoms.  One with a memory (a neighbour list with a skin) does so if the
+    checkpoint falls on a multiple of `checkpoint_every`, where an uninterrupted run resets it too.
 
     Args:
-        steps: steps in all, counted from the run's first start; None keeps the number that it was started with.
+        folder: of the run.
+        calculator: the same as in the first part.
+        steps: total number, counted from the run's first start; None keeps the original number.
+        report: see `run_md`.
 
     Raises:
-        DataError: there is no usable checkpoint, or the calculator is not the one that the run was made with.
-        SettingsError: `steps` have been done already, or would change the ramp.
-        OutputError, UnphysicalError: as for `run_md`.
+        DataError: there is no usable checkpoint, or the calculator is not that of the run.
+        SettingsError: `steps` have already been done, or would change the ramp.
+        OutputError: log or trajectory do not match the checkpoint, or cannot be written.
+        UnphysicalError: see `run_md`.
     """
     saved = load_checkpoint(folder)
     settings = settings_to_resume(saved, steps)
@@ -78,8 +84,8 @@ def resume_md(
     difference = abs(atoms.get_potential_energy() - saved.energy_eV) / len(atoms)
     if not difference <= SAME_ENERGY_EV_PER_ATOM:
         raise DataError(
-            f"the calculator gives an energy that is {difference:.2g} eV/atom off the checkpoint's: "
-            f"use the model that the run in {folder} was made with"
+            f"the calculator's energy differs by {difference:.2g} eV/atom from the checkpoint's: "
+            f"use the model of the run in {folder}"
         )
     rng = np.random.default_rng()
     rng.bit_generator.state = saved.rng
@@ -91,33 +97,31 @@ def resume_md(
 
 
 def check_free(output: MDOutput) -> None:
-    """Refuses a folder that holds an earlier run (unless `output.overwrite`) or cannot be written; changes nothing.
+    """Checks that a run can write to its folder; changes nothing.
 
     Raises:
-        OutputError: as said.
+        OutputError: the folder holds an earlier run (without `output.overwrite`), or cannot be written.
     """
     present = earlier_files(output)
     if present and not output.overwrite:
-        raise OutputError(
-            f"{present[0]} exists already: give another output folder, restart that run, or ask to overwrite it"
-        )
+        raise OutputError(f"{present[0]} already exists: give another output folder, restart that run, or overwrite it")
     check_folder(output.folder)
 
 
 def settings_to_resume(saved: Checkpoint, steps: int | None) -> MDSettings:
-    """The settings with which a run goes on to `steps` in all; None keeps the number that it was started with.
+    """The settings of a run that continues to a total of `steps`; None keeps the original number.
 
     Raises:
-        SettingsError: `steps` have been done already, or would change the ramp.
+        SettingsError: `steps` have already been done, or would change the ramp.
     """
     if steps is not None and steps != saved.settings.steps and saved.settings.temperature_end_K is not None:
         raise SettingsError(
-            f"steps is {steps}, but the temperature ramp was laid over {saved.settings.steps}: leave steps out, "
+            f"steps is {steps}, but the temperature ramp was set over {saved.settings.steps} steps: leave steps out, "
             f"or start a new run from {FINAL}"
         )
     settings = saved.settings if steps is None else dataclasses.replace(saved.settings, steps=steps)
     if settings.steps <= saved.step:
         raise SettingsError(
-            f"the run in {saved.output.folder} has done {saved.step} steps already: ask for more than that in all"
+            f"the run in {saved.output.folder} has already done {saved.step} steps: ask for a larger total"
         )
     return settings

@@ -1,4 +1,4 @@
-"""What a run is asked to do, checked when it is said."""
+"""Settings of a run, checked when they are made."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, require
 
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell")
 TRAJECTORY_SUFFIXES = (".extxyz", ".traj", ".h5")
+RESERVED = ("final.extxyz", "last_good.extxyz")
 FRICTION_PER_PS, THERMOSTAT_TIME_FS, BAROSTAT_TIME_FS = 2.0, 100.0, 1000.0
 
 
@@ -21,19 +22,22 @@ class MDSettings:
     Attributes:
         ensemble: `nve` velocity Verlet; `nvt-langevin` BAOAB; `nvt-bussi` stochastic velocity rescaling; `nvt-nhc`
             Nosé–Hoover chain; `npt-iso`, `npt-cell` Martyna–Tobias–Klein with an isotropic or a fully flexible cell.
-        temperature_K: of the initial velocities and of the thermostat.
-        temperature_end_K: where a linear ramp over the whole run ends; None holds `temperature_K`.
+        temperature_K: of the initial velocities and the thermostat.
+        temperature_end_K: end of a linear ramp over the whole run; None keeps `temperature_K`.
         pressure_GPa: external pressure, `npt-*` only (0 if None).
-        timestep_fs, steps: of the integration.
+        timestep_fs, steps: length and number of time steps.
         friction_per_ps: `nvt-langevin` only (2 if None).
         thermostat_time_fs: `nvt-bussi`, `nvt-nhc`, `npt-*` (100 if None).
         barostat_time_fs: `npt-*` (1000 if None).
-        seed: of the initial velocities and of random forces.
+        seed: of the initial velocities and the random forces.
         keep_momenta: atoms that already move keep their momenta; False draws new ones.
-        log_every: steps between two rows of the thermo log.
-        min_distance_A: two atoms closer than this stop the run.
-        max_temperature_K: a hotter frame stops the run (10 × the highest target, at least 20000, if None).
-        max_drift_eV_per_atom: a conserved quantity further than this from its start stops the run.
+        log_every: steps between two rows of the log.
+        min_distance_A: the run stops when two atoms are closer.
+        max_temperature_K: the run stops at a higher temperature (10 × the highest target, at least 20000, if None).
+        max_drift_eV_per_atom: the run stops when the conserved quantity has drifted further.
+
+    Raises:
+        SettingsError: a value is out of range, or does not apply to the ensemble.
     """
 
     ensemble: str = "nvt-bussi"
@@ -53,8 +57,7 @@ class MDSettings:
     max_drift_eV_per_atom: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.ensemble not in ENSEMBLES:
-            raise SettingsError(f"ensemble is {self.ensemble!r}; it must be one of {', '.join(ENSEMBLES)}")
+        require(self.ensemble in ENSEMBLES, "ensemble", repr(self.ensemble), f"one of {', '.join(ENSEMBLES)}")
         _check_numbers(self)
         _check_applicability(self)
 
@@ -64,13 +67,13 @@ class MDSettings:
 
     @property
     def hottest_K(self) -> float:
-        """The temperature above which a frame counts as unphysical."""
+        """Temperature above which a frame is unphysical."""
         if self.max_temperature_K is not None:
             return self.max_temperature_K
         return max(10 * max(self.temperature_K, self.temperature_end_K or 0.0), 20000.0)
 
     def temperature_at(self, step: int) -> float:
-        """The thermostat's temperature in K during the step that ends at `step`."""
+        """Target temperature in K of the step that ends at `step`."""
         if self.temperature_end_K is None or self.steps == 0:
             return self.temperature_K
         return self.temperature_K + (self.temperature_end_K - self.temperature_K) * step / self.steps
@@ -78,14 +81,17 @@ class MDSettings:
 
 @dataclass(frozen=True)
 class MDOutput:
-    """Where a run writes.
+    """Where and how often a run writes.
 
     Attributes:
-        folder: it receives `thermo.csv`, `checkpoint.npz`, the trajectory and, at the end, `final.extxyz`.
-        trajectory: file name; its suffix `.extxyz`, `.traj` or `.h5` (H5MD) sets the format; None writes none.
-        trajectory_every, checkpoint_every: steps between two frames, and between two checkpoints.
+        folder: gets `thermo.csv`, `checkpoint.npz`, the trajectory and, at the end, `final.extxyz`.
+        trajectory: file name with the suffix of its format, `.extxyz`, `.traj` or `.h5` (H5MD); None writes none.
+        trajectory_every, checkpoint_every: steps between two frames and between two checkpoints.
         overwrite: replace an earlier run in the folder.
-        origin: what the caller wants to find again on restart, such as the model's name; strings only.
+        origin: strings that the caller needs at a restart, such as the model's name.
+
+    Raises:
+        SettingsError: a value is out of range.
     """
 
     folder: Path
@@ -97,43 +103,40 @@ class MDOutput:
 
     def __post_init__(self) -> None:
         for name in ("trajectory_every", "checkpoint_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "it must be 1 or more steps")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 step or more")
         if self.trajectory is not None:
             path = Path(self.trajectory)
             formats = ", ".join(TRAJECTORY_SUFFIXES)
-            _require(path.suffix in TRAJECTORY_SUFFIXES, "trajectory", self.trajectory, f"it must end in {formats}")
-            plain = path.name == self.trajectory and path.name not in ("final.extxyz", "last_good.extxyz")
-            _require(plain, "trajectory", self.trajectory, "it is a file name of its own inside the output folder")
-
-
-def _require(fine: bool, name: str, value: object, rule: str) -> None:
-    if not fine:
-        raise SettingsError(f"{name} is {value}; {rule}")
+            require(path.suffix in TRAJECTORY_SUFFIXES, "trajectory", path, f"a file name that ends in {formats}")
+            plain = path.name == self.trajectory and path.name not in RESERVED
+            require(plain, "trajectory", path, f"a file name without folders, other than {' and '.join(RESERVED)}")
 
 
 def _check_numbers(s: MDSettings) -> None:
     positive = ("timestep_fs", "friction_per_ps", "thermostat_time_fs", "barostat_time_fs", "min_distance_A")
     for name in (*positive, "max_temperature_K", "max_drift_eV_per_atom"):
         value = getattr(s, name)
-        _require(value is None or (math.isfinite(value) and value > 0), name, value, "it must be positive and finite")
+        require(value is None or (math.isfinite(value) and value > 0), name, value, "positive and finite")
     for name in ("temperature_K", "temperature_end_K"):
         value, lowest = getattr(s, name), "0 or more" if s.ensemble == "nve" else "above 0 with a thermostat"
         fine = value is None or (math.isfinite(value) and (value > 0 or (value == 0 and s.ensemble == "nve")))
-        _require(fine, name, value, f"it must be {lowest}")
-    _require(s.pressure_GPa is None or math.isfinite(s.pressure_GPa), "pressure_GPa", s.pressure_GPa, "must be finite")
-    _require(s.steps >= 0, "steps", s.steps, "it must be 0 or more")
-    _require(s.seed >= 0, "seed", s.seed, "it must be 0 or more")
-    _require(s.log_every >= 1, "log_every", s.log_every, "it must be 1 or more steps")
+        require(fine, name, value, lowest)
+    require(s.pressure_GPa is None or math.isfinite(s.pressure_GPa), "pressure_GPa", s.pressure_GPa, "finite")
+    for name, least in (("steps", 0), ("seed", 0), ("log_every", 1)):
+        require(getattr(s, name) >= least, name, getattr(s, name), f"{least} or more")
 
 
 def _check_applicability(s: MDSettings) -> None:
-    belongs = {
+    applies = {
         "temperature_end_K": s.ensemble != "nve",
         "pressure_GPa": s.constant_pressure,
         "friction_per_ps": s.ensemble == "nvt-langevin",
         "thermostat_time_fs": s.ensemble not in ("nve", "nvt-langevin"),
         "barostat_time_fs": s.constant_pressure,
     }
-    for name, fine in belongs.items():
+    for name, fine in applies.items():
         value = getattr(s, name)
-        _require(value is None or fine, name, value, f"it has no meaning in {s.ensemble}: leave it out or change one")
+        if value is not None and not fine:
+            raise SettingsError(
+                f"{name} is {value}, but it does not apply to {s.ensemble}: leave it out or choose another ensemble"
+            )

@@ -1,4 +1,4 @@
-"""One run between its start or resumption and its end: step, watch, log, save."""
+"""One run from its start or restart to its end: step, check, log, save."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from ase.calculators.calculator import CalculatorError
 from ru_calc.errors import OutputError, UnphysicalError
 from ru_calc.files import make_folder, whole_file
 from ru_calc.md.checkpoint import NAME, Checkpoint
-from ru_calc.md.ensembles import has_volume, make_ensemble
+from ru_calc.md.ensembles import make_ensemble
 from ru_calc.md.interrupt import Interruption, listen
 from ru_calc.md.monitor import Monitor
-from ru_calc.md.settings import MDOutput, MDSettings
+from ru_calc.md.settings import RESERVED, MDOutput, MDSettings
 from ru_calc.md.thermo import Row, ThermoLog, as_arrays, read_thermo, thermo_row
 from ru_calc.md.trajectory import Writer, frame_of, open_trajectory
+from ru_calc.structures import has_volume
 
 Report = Callable[[Row, float | None], None]
-THERMO, LAST_GOOD, FINAL = "thermo.csv", "last_good.extxyz", "final.extxyz"
+THERMO, (FINAL, LAST_GOOD) = "thermo.csv", RESERVED
 CANNOT_EVALUATE = (CalculatorError, FloatingPointError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)
 class MDResult:
-    """What a run leaves.
+    """The outcome of a run.
 
     Attributes:
         atoms: the last frame, with calculator and momenta.
         thermo: columns of `thermo.csv` by name; after a restart, from the run's first step.
         steps: steps done since the run's first start.
         interrupted: stopped by Ctrl-C or SIGTERM before its last step.
-        atom_steps_per_s: number of atoms times steps of this call, per second of it; NaN if it made no step.
+        atom_steps_per_s: atoms times steps per second of wall time in this call; NaN if it made no step.
     """
 
     atoms: Atoms
@@ -49,13 +50,13 @@ class MDResult:
 
     @property
     def drift_eV_per_atom_per_ps(self) -> float:
-        """Slope of the conserved quantity against time, by least squares; NaN of fewer than three rows of the log."""
+        """Least-squares slope of the conserved quantity against time; NaN with fewer than three rows in the log."""
         time_ps, conserved = self.thermo["time_ps"], self.thermo["conserved_eV_per_atom"]
         return float(np.polyfit(time_ps, conserved, 1)[0]) if len(time_ps) > 2 else float("nan")
 
 
 def earlier_files(output: MDOutput) -> list[Path]:
-    """What a run with this output writes, as far as it is there already."""
+    """Existing files that a run with this output would write."""
     journal = f"{output.trajectory}.part"
     names = [NAME, THERMO, LAST_GOOD, FINAL] + ([output.trajectory, journal] if output.trajectory else [])
     return [path for path in (Path(output.folder) / name for name in names) if path.exists()]
@@ -63,7 +64,7 @@ def earlier_files(output: MDOutput) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Good:
-    """The last frame that was found physical."""
+    """The last frame that passed the checks."""
 
     positions: np.ndarray
     momenta: np.ndarray
@@ -73,13 +74,13 @@ class _Good:
 
 
 def _energy_beside_forces(atoms: Atoms) -> float:
-    """The potential energy right after the forces: ASE would compare all atoms once more before giving it."""
+    """The potential energy right after the forces, without ASE comparing all atoms once more."""
     known = getattr(atoms.calc, "results", {}).get("energy")
     return atoms.get_potential_energy() if known is None or atoms.constraints else float(known)
 
 
 class Simulation:
-    """One run between its start or resumption and its end."""
+    """One run from its start or restart to its end."""
 
     def __init__(
         self, atoms: Atoms, settings: MDSettings, output: MDOutput | None, rng: np.random.Generator, dof: int
@@ -96,7 +97,7 @@ class Simulation:
             raise UnphysicalError(f"the first frame cannot be evaluated: {problem}") from problem
 
     def begin(self, report: Report | None) -> None:
-        """Judges the first frame, opens the files and writes what belongs to step 0."""
+        """Checks the first frame, opens the files and writes step 0."""
         volume = self.atoms.get_volume() if has_volume(self.atoms) else 0.0
         try:
             energy = self.atoms.get_potential_energy()
@@ -116,7 +117,7 @@ class Simulation:
         self._save()
 
     def continue_from(self, saved: Checkpoint) -> None:
-        """Opens the files of an earlier run where its checkpoint left them."""
+        """Reopens the files of an earlier run at its checkpoint."""
         self.monitor = Monitor(self.settings, saved.start_eV, saved.volume_A3)
         self._judge(self.step)
         folder = saved.output.folder
@@ -128,9 +129,9 @@ class Simulation:
             self.trajectory = open_trajectory(path, self.atoms, saved.marks["trajectory"])
 
     def go(self, report: Report | None) -> MDResult:
-        """Steps to the end, to an interruption, or to the first unphysical frame."""
+        """Steps to the end, an interruption, or the first unphysical frame."""
         begun, first = time.perf_counter(), self.step
-        # Without files there is nothing to save: a script ends where it is interrupted, as any other.
+        # Without files there is nothing to save: Ctrl-C ends the script as usual.
         with nullcontext(Interruption()) if self.output is None else listen() as interruption:
             try:
                 self._steps(report, interruption)
@@ -139,7 +140,9 @@ class Simulation:
                 if self.step == self.settings.steps:
                     self._write_frame(FINAL)
             except OSError as problem:
-                raise OutputError(f"step {self.step}: writing failed ({problem}); make room and restart") from problem
+                raise OutputError(
+                    f"step {self.step}: writing failed ({problem}); free some space and restart"
+                ) from problem
             finally:
                 self._close()
         elapsed, done = time.perf_counter() - begun, self.step - first
@@ -184,12 +187,12 @@ class Simulation:
     def _fail(self, step: int, cause: str) -> NoReturn:
         where = f"step {step} ({step * self.settings.timestep_fs / 1000:.4f} ps): {cause}"
         if self.good is None or step == 0:
-            raise UnphysicalError(f"{where}: the first frame is not physical; start from another structure")
+            raise UnphysicalError(f"{where}: the first frame is unphysical; start from another structure")
         self.atoms.set_cell(self.good.cell)
         self.atoms.set_positions(self.good.positions, apply_constraint=False)
         self.atoms.set_momenta(self.good.momenta, apply_constraint=False)
         if self.output is None:
-            raise UnphysicalError(f"{where}; the atoms are left as they were one step before")
+            raise UnphysicalError(f"{where}; the atoms are back at the step before")
         self._write_frame(LAST_GOOD)
         raise UnphysicalError(f"{where}; the last good frame is in {self.output.folder / LAST_GOOD}")
 
@@ -231,7 +234,7 @@ class Simulation:
         ).save()
 
     def _forget(self) -> None:
-        """Goes on from the checkpoint as a restart would, so that both make the same rounding errors."""
+        """Continues from the checkpoint as a restart would, so that both make the same rounding errors."""
         reset = getattr(self.atoms.calc, "reset", None)
         if reset is not None:
             reset()
@@ -240,7 +243,7 @@ class Simulation:
         self.ensemble.load(state)
 
     def _frame(self) -> Atoms:
-        assert self.good is not None  # every frame that is written has been judged
+        assert self.good is not None  # frames are checked before they are written
         return frame_of(self.atoms, self.good.energy_eV, self.good.forces, self.step, self._time_fs())
 
     def _write_frame(self, name: str) -> None:

@@ -1,11 +1,7 @@
-"""Trajectories that grow frame by frame, survive a kill, and can be cut back to a checkpoint.
-
-Each writer has `append`, `mark` (an integer that a checkpoint keeps), and can be opened again at a mark.
-"""
+"""Trajectory writers: each appends frames, and can be reopened at a mark, an integer that a checkpoint keeps."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -17,27 +13,27 @@ from ase.io.trajectory import Trajectory
 
 from ru_calc.errors import OutputError
 from ru_calc.files import whole_file
+from ru_calc.md.growing import GrowingFile
 from ru_calc.md.h5md import H5MDWriter
-from ru_calc.md.thermo import cut
 
 
 class Writer(Protocol):
-    """Something that collects frames."""
+    """Writes frames to a trajectory."""
 
     def append(self, frame: Atoms) -> None:
         """Adds a frame that carries energy, forces and `info` with `step` and `time_fs`."""
 
     def mark(self) -> int:
-        """Where a restart from here cuts."""
+        """Where a restart from here cuts the trajectory."""
 
     def close(self) -> None:
-        """The file is complete."""
+        """Completes the file."""
 
 
 def frame_of(atoms: Atoms, energy_eV: float, forces: np.ndarray, step: int, time_fs: float) -> Atoms:
-    """Positions, cell and momenta with energy and forces (n, 3) in eV/Å, and `info` with `step` and `time_fs`.
+    """A copy with energy, forces (n, 3) in eV/Å, and `info` with `step` and `time_fs`.
 
-    Further arrays of `atoms` are left out: a restart does not know them, and would write another kind of frame.
+    Other arrays of `atoms` are left out: a restart does not know them and would write different frames.
     """
     frame = Atoms(
         numbers=atoms.numbers,
@@ -54,24 +50,12 @@ def frame_of(atoms: Atoms, energy_eV: float, forces: np.ndarray, step: int, time
     return frame
 
 
-class ExtxyzWriter:
+class ExtxyzWriter(GrowingFile):
     """Extended XYZ text."""
 
-    def __init__(self, path: Path, resume_at: int | None = None) -> None:
-        if resume_at is not None:
-            cut(path, resume_at)
-        self._file = open(path, "a", encoding="utf-8")
-
     def append(self, frame: Atoms) -> None:
-        ase.io.write(self._file, frame, format="extxyz")
-        self._file.flush()
-
-    def mark(self) -> int:
-        self._file.flush()
-        return os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        self._file.close()
+        ase.io.write(self.file, frame, format="extxyz")
+        self.file.flush()
 
 
 class TrajWriter:
@@ -98,7 +82,7 @@ def keep_frames(path: Path, count: int) -> None:
     """Rewrites an ASE trajectory with its first `count` frames, if it has more.
 
     Raises:
-        OutputError: it has fewer, or cannot be read.
+        OutputError: it has fewer frames, or cannot be read.
     """
     try:
         with Trajectory(str(path)) as old:
@@ -108,11 +92,20 @@ def keep_frames(path: Path, count: int) -> None:
                 for k in range(count):
                     new.write(old[k])
     except (OSError, IndexError, ValueError) as problem:
-        raise OutputError(f"{path} does not hold the {count} frames it had: {problem}; start a new run") from problem
+        raise OutputError(f"{path} no longer holds its {count} frames: {problem}; start a new run") from problem
 
 
 def open_trajectory(path: Path, atoms: Atoms, resume_at: int | None = None) -> Writer:
-    """The writer that the suffix of `path` asks for; `resume_at` a mark, or None for a new file."""
+    """The writer for the suffix of `path`.
+
+    Args:
+        path: ends in .extxyz, .traj or .h5.
+        atoms: whose frames follow.
+        resume_at: the mark of an earlier writer at which to go on; None starts a new file.
+
+    Raises:
+        OutputError: the file holds less than it did at the mark.
+    """
     if path.suffix == ".h5":
         return H5MDWriter(path, np.array(atoms.numbers), atoms.get_masses(), atoms.pbc.copy(), resume_at)
     return (TrajWriter if path.suffix == ".traj" else ExtxyzWriter)(path, resume_at)

@@ -1,4 +1,4 @@
-"""Initial velocities, and how many degrees of freedom they spread over."""
+"""Initial velocities, degrees of freedom, and the temperature."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ru_calc.units import BOLTZMANN_EV_PER_K
 
-# Momenta are kept to eight decimals in text files; sums over atoms carry that much noise.
+# Text files keep eight decimals of the momenta, so sums over atoms carry noise of this relative size.
 NOISE = 1e-6
 
 
-def draw_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator, dof_of: str) -> None:
-    """Maxwell–Boltzmann momenta at exactly `temperature_K`, without drift and, if nothing is periodic, rotation.
+def draw_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator, ensemble: str) -> None:
+    """Gives atoms Maxwell–Boltzmann momenta of exactly `temperature_K`, without drift or (if not periodic) rotation.
 
     Args:
-        atoms: receives the momenta; fixed atoms stay fixed (and then a drift is left in).
-        dof_of: the ensemble whose degrees of freedom the temperature refers to; see `degrees_of_freedom`.
+        atoms: receive the momenta; fixed atoms stay fixed, and the drift is then kept.
+        temperature_K: of these momenta, over the degrees of freedom of the ensemble.
+        rng: source of the random numbers.
+        ensemble: see `degrees_of_freedom`.
     """
     thermalize_momenta(atoms, temperature_K, rng=rng)
     drawn = atoms.get_kinetic_energy()
@@ -28,18 +30,18 @@ def draw_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator, d
             momenta -= masses * np.cross(_rotation(atoms, momenta), atoms.positions - atoms.get_center_of_mass())
         atoms.set_momenta(momenta)
     kinetic = atoms.get_kinetic_energy()
-    if kinetic <= NOISE * drawn:  # a lone atom: drift was all it had
+    if kinetic <= NOISE * drawn:  # a lone atom only had drift
         atoms.set_momenta(np.zeros((len(atoms), 3)))
         return
-    wanted = 0.5 * degrees_of_freedom(atoms, dof_of) * BOLTZMANN_EV_PER_K * temperature_K
+    wanted = 0.5 * degrees_of_freedom(atoms, ensemble) * BOLTZMANN_EV_PER_K * temperature_K
     atoms.set_momenta(atoms.get_momenta() * np.sqrt(wanted / kinetic))
 
 
 def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
-    """Degrees of freedom among which kinetic energy is shared.
+    """Number of degrees of freedom that share the kinetic energy.
 
-    Langevin forces act on the centre of mass too: 3N.  Every other integrator conserves total momentum and, if
-    nothing is periodic, angular momentum: what rests now will rest, and does not count.
+    With Langevin forces, which also act on the centre of mass, it is 3N.  Every other integrator conserves the total
+    momentum and, without periodicity, the angular momentum; where these are zero, they do not count.
     """
     if atoms.constraints:
         return int(atoms.get_number_of_degrees_of_freedom())
@@ -57,6 +59,11 @@ def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
     return 3 * len(atoms) - 3 - rotations
 
 
+def temperature_K(kinetic_eV: float, dof: int) -> float:
+    """Temperature 2 E_kin / (dof k_B) in K; 0 without degrees of freedom."""
+    return 2 * kinetic_eV / (dof * BOLTZMANN_EV_PER_K) if dof else 0.0
+
+
 def _inertia(atoms: Atoms) -> np.ndarray:
     arms, masses = atoms.positions - atoms.get_center_of_mass(), atoms.get_masses()
     spread = np.einsum("i,ia,ib->ab", masses, arms, arms)
@@ -64,6 +71,6 @@ def _inertia(atoms: Atoms) -> np.ndarray:
 
 
 def _rotation(atoms: Atoms, momenta: np.ndarray) -> np.ndarray:
-    """Angular velocity (3,) of the rigid rotation that carries the angular momentum."""
+    """Angular velocity (3,) of the rigid rotation with the same angular momentum."""
     spin = np.cross(atoms.positions - atoms.get_center_of_mass(), momenta).sum(axis=0)
     return np.linalg.pinv(_inertia(atoms), rcond=1e-9, hermitian=True) @ spin

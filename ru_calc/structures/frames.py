@@ -1,4 +1,4 @@
-"""`Structures`: several frames of atoms as flat arrays, the form in which everything else reads them."""
+"""`Structures`: frames of atoms as flat arrays, the form that everything else works on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLATTEST_A3 = 1e-6
 
 @dataclass(frozen=True)
 class Structures:
-    """Frames of atoms, one behind the other.
+    """Frames of atoms, concatenated.
 
     Attributes:
         positions: (n_atoms, 3) in Å, float64, as given: neither wrapped nor centred.
@@ -32,15 +32,18 @@ class Structures:
     counts: np.ndarray
 
     @classmethod
-    def from_atoms(cls, frames: Atoms | Sequence[Atoms]) -> Structures:
+    def from_atoms(cls, frames: Atoms | Sequence[Atoms], check: bool = True) -> Structures:
         """Structures of one or more `ase.Atoms`.
 
+        Args:
+            frames: one frame or several.
+            check: refuse what `check_atoms` refuses; False takes atoms of any element.
+
         Raises:
-            DataError: an atom is not ruthenium, a coordinate is not finite or beyond 10⁸ Å, or a periodic cell has no
-                volume.
+            DataError: see `check_atoms`.
         """
         frames = [frames] if isinstance(frames, Atoms) else list(frames)
-        for k, atoms in enumerate(frames):
+        for k, atoms in enumerate(frames if check else []):
             check_atoms(atoms, f"frame {k}: " if len(frames) > 1 else "")
         return cls(
             positions=np.concatenate([a.get_positions() for a in frames]) if frames else np.zeros((0, 3)),
@@ -91,15 +94,20 @@ class Structures:
 
 
 def as_structures(frames: Structures | Atoms | Sequence[Atoms]) -> Structures:
-    """`frames` as they are, or made of `ase.Atoms`; raises as `Structures.from_atoms`."""
+    """`frames` as `Structures`; raises what `Structures.from_atoms` raises."""
     return frames if isinstance(frames, Structures) else Structures.from_atoms(frames)
 
 
-def widest_gaps_A(atoms: Atoms) -> np.ndarray:
-    """(3,) thickness in Å of the widest layer without atoms between planes of lattice vectors, across each vector.
+def has_volume(atoms: Atoms) -> bool:
+    """Whether the atoms fill space: periodic in three directions, with three independent lattice vectors."""
+    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
 
-    Entry k is measured along the normal of the two other vectors.  The cell counts as periodic in all three, which must
-    be independent.
+
+def widest_gaps_A(atoms: Atoms) -> np.ndarray:
+    """(3,) thickness in Å of the widest empty layer across each lattice vector.
+
+    Entry k is measured along the normal to the other two vectors.  The cell is taken as periodic in all three
+    directions; its vectors must be independent.
     """
     planes = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)
     gaps = np.diff(planes, axis=0, append=planes[:1] + 1.0).max(axis=0)
@@ -107,16 +115,21 @@ def widest_gaps_A(atoms: Atoms) -> np.ndarray:
 
 
 def check_atoms(atoms: Atoms, where: str = "") -> None:
-    """Refuses atoms that no ruthenium potential can serve.
+    """Refuses atoms that a ruthenium potential cannot describe.
+
+    Args:
+        atoms: one frame.
+        where: put in front of the message.
 
     Raises:
-        DataError: an atom is not ruthenium, a position or cell entry is not finite, or a periodic cell has no volume.
+        DataError: an atom is not ruthenium, a position is not finite or beyond 10⁸ Å, the cell is not finite, or its
+            periodic vectors are zero or linearly dependent.
     """
     foreign = np.flatnonzero(atoms.numbers != RUTHENIUM)
     if len(foreign):
         symbol = atoms.symbols[foreign[0]]
         raise DataError(
-            f"{where}atom {foreign[0]} is {symbol}; this potential knows ruthenium (Ru) only: give ruthenium atoms only"
+            f"{where}atom {foreign[0]} is {symbol}; this potential is for ruthenium only: remove other elements"
         )
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
@@ -124,15 +137,15 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
     far = np.flatnonzero((np.abs(atoms.positions) > FARTHEST_A).any(axis=1))
     if len(far):
         raise DataError(
-            f"{where}position of atom {far[0]} is {atoms.positions[far[0]]} Å; beyond {FARTHEST_A:g} Å rounding spoils "
-            "distances: move the atoms to the origin, or remove those that fly away"
+            f"{where}position of atom {far[0]} is {atoms.positions[far[0]]} Å; beyond {FARTHEST_A:g} Å distances lose "
+            "their digits: move the atoms to the origin, or remove those that have flown away"
         )
     if not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"{where}the cell {atoms.cell.array.tolist()} must be finite")
+        raise DataError(f"{where}the cell is {atoms.cell.array.tolist()}; it must be finite")
     if atoms.pbc.any():
         periodic = atoms.cell.array[atoms.pbc]
         if np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
             raise DataError(
-                f"{where}the periodic lattice vectors {periodic.tolist()} are zero or dependent; "
-                "set a cell with atoms.set_cell(...) or atoms.pbc = False"
+                f"{where}the periodic lattice vectors {periodic.tolist()} are zero or linearly dependent; set a cell "
+                "with atoms.set_cell(...), or atoms.pbc = False"
             )

@@ -1,24 +1,20 @@
-"""Neighbour lists: every unordered pair of atoms within the cutoff once, with the periodic images counted exactly.
+"""Neighbour lists: every unordered pair of atoms within the cutoff, exact for any cell and boundary.
 
-A pair (i, j, S) stands for r_ij = r_j − r_i + S·cell.  Pairs are listed once (a *half* list): (j, i, −S) is the same
-pair.  An atom may be its own neighbour through an image; that pair, too, is listed once.
+A pair (i, j, S) stands for r_ij = r_j − r_i + S·cell.  Lists are half lists: a pair appears once, since (j, i, −S) is
+the same pair.  Images of an atom that it has as neighbours also appear once, as (i, i, S) or (i, i, −S).
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from ase import Atoms
 
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
-
-_LOADED: dict[str, Any] = {}
+from ru_calc.structures.cell_list import CellList
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class NeighborPairs:
 def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """The cell (3, 3) with every non-periodic lattice vector replaced by a unit vector normal to the others.
 
-    The normals turn smoothly with the periodic vectors, so that two completed cells can be compared.
+    The normals turn smoothly with the periodic vectors, so two completed cells can be compared.
     """
     cell = np.array(cell, dtype=float)
     periodic, free = np.flatnonzero(pbc), np.flatnonzero(~np.asarray(pbc, dtype=bool))
@@ -76,9 +72,9 @@ def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
 def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
     """Every unordered pair closer than `cutoff_A` (Å), in every frame.
 
-    Positions may lie anywhere, also outside the cell; cells may be skewed, smaller than the cutoff, or periodic in
-    some directions only.  The order of the pairs depends on the structures alone: first ≤ second, sorted by frame,
-    first, second and shift, so that sums over them are reproducible to the last bit.
+    Atoms may lie outside the cell; cells may be skewed, smaller than the cutoff, or periodic in some directions only.
+    The order depends on the structures alone (first ≤ second, sorted by frame, first, second and shift), so sums over
+    the pairs are reproducible to the last bit.
 
     Raises:
         DataError: a position is not finite.
@@ -86,7 +82,7 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
     bad = np.flatnonzero(~np.isfinite(structures.positions).all(axis=1))
     if len(bad):
         raise DataError(f"position of atom {bad[0]} is {structures.positions[bad[0]]}; it must be finite")
-    finder = _vesin().NeighborList(cutoff=float(cutoff_A), full_list=False)
+    finder = CellList(cutoff_A)
     parts, offsets = [], structures.offsets
     for k in range(len(structures)):
         positions = structures.positions[offsets[k] : offsets[k + 1]]
@@ -98,42 +94,26 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
     return NeighborPairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _vesin() -> Any:
-    """vesin, without torch: it loads torch where that is installed, only to accept its tensors too."""
-    if "vesin" in sys.modules or "torch" in sys.modules:
-        return import_module("vesin")
-    if "vesin" not in _LOADED:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` fail
-        try:
-            _LOADED["vesin"] = import_module("vesin")
-        finally:
-            del sys.modules["torch"]
-            for name in [name for name in sys.modules if name.partition(".")[0] == "vesin"]:
-                del sys.modules[name]  # whoever imports it later gets it whole
-    return _LOADED["vesin"]
-
-
 def _pairs_of_frame(
-    finder: Any, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    finder: CellList, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if len(positions) == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int32)
     full = complete_cell(cell, pbc)
-    # Inside the cell first: far from the origin the search would lose digits or time.
+    # Wrap the atoms first: far from the origin the search is slow and loses digits.
     fractions = positions @ np.linalg.inv(full)
     home = np.floor(fractions).astype(np.int32) * np.asarray(pbc, dtype=np.int32)
-    points, box = _without_voids(positions - home @ full, full, pbc, finder.cutoff)
-    found = finder.compute(points=points, box=box, periodic=[bool(p) for p in pbc], quantities="ijS", copy=False)
-    i, j, shifts = _in_order(found[0].astype(np.int64), found[1].astype(np.int64), found[2].astype(np.int32))
+    points, box = _without_voids(positions - home @ full, full, pbc, finder.cutoff_A)
+    i, j, shifts = _in_order(*finder.pairs(points, box, pbc))
     return i, j, shifts - home[j] + home[i] if home.any() else shifts
 
 
 def _without_voids(
     points: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff_A: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points and cell in which no empty layer is much wider than the cutoff; the neighbours are the same.
+    """Points and cell with wide empty layers cut down to about the cutoff; the neighbours are the same.
 
-    The search takes time, and at last fails, for empty space: an atom that has left a slab may be 10⁵ Å away.
+    The cell list covers empty space too, and slows down and finally fails where an atom has drifted 10⁵ Å from a slab.
     """
     cell, inverse = cell.copy(), np.linalg.inv(cell)
     moves = np.zeros_like(points)
@@ -152,7 +132,7 @@ def _without_voids(
 
 
 def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same pairs, each in the direction i < j, or i = j with its first non-zero shift positive, sorted."""
+    """The same pairs sorted, each with i < j, or with i = j and its first non-zero shift positive."""
     turned, own = i > j, np.flatnonzero(i == j)
     turned[own] = np.sign(shifts[own]) @ np.array([9, 3, 1]) < 0
     first, second = np.where(turned, j, i), np.where(turned, i, j)
@@ -162,7 +142,7 @@ def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndar
 
 
 def _sort_keys(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """(n_pairs,) numbers, no two alike, that rise with first, then second, then shift."""
+    """(n_pairs,) distinct integers that sort the pairs by first, then second, then shift."""
     if len(first) == 0:
         return first
     low = shifts.min(axis=0)
@@ -175,7 +155,7 @@ def _sort_keys(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> np.
 
 
 class ClosePair(NamedTuple):
-    """Two atoms and their distance; one atom twice where its own image is meant."""
+    """Two atoms and their distance; the same atom twice if it is close to its own image."""
 
     first: int
     second: int
@@ -187,11 +167,8 @@ class ClosePair(NamedTuple):
         return f"atoms {self.first} and {self.second} are {self.distance_A:.3f} Å apart"
 
 
-def closest_pair(atoms: Atoms, reach_A: float) -> ClosePair | None:
-    """The closest two atoms, or None where no two are closer than `reach_A`; atoms of any element."""
-    count = np.array([len(atoms)], dtype=np.int64)
-    structures = Structures(atoms.get_positions(), atoms.cell.array[None], atoms.pbc[None], count)
-    pairs = find_pairs(structures, reach_A)
+def closest_of(structures: Structures, pairs: NeighborPairs) -> ClosePair | None:
+    """The closest of the pairs, or None if there are none."""
     if len(pairs) == 0:
         return None
     distances = np.linalg.norm(pairs.vectors(structures), axis=1)
@@ -202,10 +179,11 @@ def closest_pair(atoms: Atoms, reach_A: float) -> ClosePair | None:
 class VerletList:
     """A neighbour list of one frame that is rebuilt only when it might miss a pair.
 
-    All pairs within `cutoff_A + skin_A` are kept.  With F the map of the cell since the last rebuild and u_i what an
-    atom moved beyond it, a pair that was left out is now at least σ_min(F)·(cutoff + skin) − |u_i| − |u_j| apart;
-    while that is no less than the cutoff, the list is exact, whatever cell and atoms do.  Atoms that were wrapped
-    into another image are followed.
+    The list holds all pairs within `cutoff_A + skin_A`.  Let F map the cell at the last rebuild to the present one, and
+    u_i be the displacement of an atom beyond that map.  A pair that is not listed is then at least
+    σ_min(F)·(cutoff + skin) − |u_i| − |u_j| apart, σ_min being the smallest singular value.  While this is no less than
+    the cutoff for the two largest |u|, the list is complete, whatever cell and atoms do.  Atoms that have been wrapped
+    into another image since the rebuild are followed.
 
     Args:
         cutoff_A: interaction range in Å.
@@ -219,23 +197,23 @@ class VerletList:
         self._pairs: NeighborPairs | None = None
 
     def update(self, structures: Structures) -> tuple[Structures, NeighborPairs]:
-        """The atoms (one frame) and pairs of them that hold every pair within the cutoff, and some beyond.
+        """The atoms (one frame) and a list of all pairs within the cutoff, and some beyond.
 
-        The atoms come back where they have moved to since the rebuild, in other images perhaps than they were given
-        in; the pairs are the same object until a rebuild.
+        Atoms that were wrapped since the rebuild come back unwrapped, to match the shifts of the pairs.  The pairs are
+        the same object until the next rebuild.
         """
         self.calls += 1
         followed = self._followed(structures)
         if followed is None:
             self.rebuilds += 1
             self._built = followed = structures
-            self._pairs = None  # not two lists at once
+            self._pairs = None  # frees the old list before the new one is made
             self._pairs = find_pairs(structures, self.cutoff_A + self.skin_A)
         assert self._pairs is not None
         return followed, self._pairs
 
     def _followed(self, structures: Structures) -> Structures | None:
-        """The atoms without the wraps since the rebuild, or None where the list may be incomplete."""
+        """The atoms, unwrapped since the rebuild; None if the list may be incomplete."""
         old = self._built
         if old is None or old.n_atoms != structures.n_atoms or not np.array_equal(old.pbc, structures.pbc):
             return None

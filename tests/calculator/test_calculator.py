@@ -465,13 +465,13 @@ def with_cell(cell: object) -> Atoms:
     ("atoms", "message"),
     [
         (Atoms(), "no atoms"),
-        (with_symbol("Pt"), r"atom 7 is Pt; this potential knows ruthenium \(Ru\) only: give ruthenium atoms only"),
+        (with_symbol("Pt"), r"atom 7 is Pt; this potential is for ruthenium only: remove other elements"),
         (with_position(np.nan), "position of atom 5 is .*nan.* must be finite"),
         (with_position(np.inf), "position of atom 5 is .*inf"),
         (with_position(1e200), "position of atom 5 .* move the atoms to the origin"),
         (with_cell(np.nan), "cell .* must be finite"),
         (with_cell(np.zeros((3, 3))), "lattice vectors .* set a cell"),
-        (with_cell(np.ones((3, 3))), "lattice vectors .* zero or dependent"),
+        (with_cell(np.ones((3, 3))), "lattice vectors .* zero or linearly dependent"),
     ],
 )
 def test_atoms_of_no_use_are_refused_by_name_and_leave_it_usable(calc: RuSchNet, atoms: Atoms, message: str) -> None:

@@ -14,7 +14,7 @@ from checks import as_keys, check_pairs, frames, rattled
 
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
-from ru_calc.structures.neighbors import NeighborPairs, VerletList, closest_pair, complete_cell, find_pairs
+from ru_calc.structures.neighbors import ClosePair, NeighborPairs, VerletList, closest_of, complete_cell, find_pairs
 
 
 def random_atoms(seed: int) -> Atoms:
@@ -59,11 +59,16 @@ def test_random_cells_agree_with_ase(seed: int) -> None:
 
 def test_the_closest_pair_is_found_through_images_and_named() -> None:
     atoms = Atoms("RuAuRu", positions=[[0, 0, 0.2], [0, 0, 3.0], [0, 0, 9.9]], cell=[10, 10, 10], pbc=True)
-    assert closest_pair(atoms, 0.25) is None
-    found = closest_pair(atoms, 4.0)
+
+    def closest(atoms: Atoms, reach_A: float) -> ClosePair | None:
+        structures = Structures.from_atoms(atoms, check=False)
+        return closest_of(structures, find_pairs(structures, reach_A))
+
+    assert closest(atoms, 0.25) is None
+    found = closest(atoms, 4.0)
     assert found is not None and found[:2] == (0, 2) and found.distance_A == pytest.approx(0.3)
     assert str(found) == "atoms 0 and 2 are 0.300 Å apart"
-    alone = closest_pair(Atoms("Ru", cell=[0.5, 5, 5], pbc=True), 1.0)
+    alone = closest(Atoms("Ru", cell=[0.5, 5, 5], pbc=True), 1.0)
     assert str(alone) == "atom 0 and its own image are 0.500 Å apart"
 
 
@@ -239,6 +244,15 @@ def test_a_verlet_list_that_overlooks_strain_is_noticed(monkeypatch: pytest.Monk
     monkeypatch.setattr(np.linalg, "svd", lambda matrix, **_: np.ones(3))
     with pytest.raises(AssertionError):
         check_verlet(VerletList(5.0, 0.5), shrinking())
+
+
+@pytest.mark.parametrize("moved_A", [(0.405, 0.405), (0.6, 0.21), (0.81, 0.0)])
+def test_two_atoms_that_approach_each_other_from_beyond_the_skin_are_found(moved_A: tuple[float, float]) -> None:
+    # 5.71 Å apart when the list is made for 5.7 Å, 4.9 Å apart then: it is the sum of both paths that counts.
+    walk = [Atoms("Ru3", [[0, 0, moved], [0, 0, 5.71 - other], [50, 0, 0]]) for moved, other in ((0, 0), moved_A)]
+    verlet = VerletList(5.0, 0.7)
+    check_verlet(verlet, walk)
+    assert verlet.rebuilds == 2
 
 
 def test_the_verlet_list_is_seldom_rebuilt() -> None:
