@@ -125,7 +125,7 @@ def test_what_cannot_change_in_a_restart_is_named(here):
     ):
         refused(call("md", "--restart", "run", "--steps", 4, *extra), f"{name} cannot change in a restart", code=2)
     refused(call("md", "hcp", "--restart", "run"), "STRUCTURE cannot change in a restart", code=2)
-    refused(call("md", "--restart", "run"), "has done 2 steps already")
+    refused(call("md", "--restart", "run"), "has already done 2 steps")
     refused(call("md", "--restart", "nowhere"), "there is no checkpoint.npz in nowhere")
 
 
@@ -198,8 +198,8 @@ def test_bad_structures_get_one_line_and_leave_nothing(here, command, arguments,
         (["--temperature-K", "-1"], "temperature_K is -1.0", 1),
         (["--steps", "-5"], "steps is -5", 1),
         (["--time-ps", "-1"], "--time-ps is -1.0", 1),
-        (["--pressure-GPa", "1"], "pressure_GPa is 1.0; it has no meaning in nvt-bussi", 1),
-        (["--trajectory", "md.xyz2"], "it must end in .extxyz, .traj, .h5", 1),
+        (["--pressure-GPa", "1"], "pressure_GPa is 1.0, but it does not apply to nvt-bussi", 1),
+        (["--trajectory", "md.xyz2"], "a file name that ends in .extxyz, .traj, .h5", 1),
         (["--every", "0"], "trajectory_every is 0", 1),
         (["--ensemble", "nvt"], "'nvt' is not one of", 2),
         (["--dtype", "float16"], "'float16' is not one of", 2),
@@ -245,7 +245,7 @@ def test_what_cannot_start_is_refused_without_a_heading(here, arguments, message
 def test_a_restart_that_has_nothing_to_do_is_refused_without_a_heading(here):
     assert call("md", *CRYSTAL, "--steps", 2, "-o", "run").exit_code == 0
     result = call("md", "--restart", "run", "--steps", 1)
-    refused(result, "has done 2 steps already")
+    refused(result, "has already done 2 steps")
     assert result.stdout == ""
 
 
@@ -289,7 +289,7 @@ def test_threads_reach_torch_inside_the_run(tmp_path, monkeypatch, torch_threads
 def test_an_earlier_run_is_refused_without_overwrite(here):
     assert call("md", *CRYSTAL, "--steps", 2, "-o", "run").exit_code == 0
     before = {path.name: path.read_bytes() for path in (here / "run").iterdir()}
-    refused(call("md", *CRYSTAL, "--steps", 4, "-o", "run"), "exists already")
+    refused(call("md", *CRYSTAL, "--steps", 4, "-o", "run"), "already exists")
     assert before == {path.name: path.read_bytes() for path in (here / "run").iterdir()}
     assert call("md", *CRYSTAL, "--steps", 4, "-o", "run", "--overwrite").exit_code == 0
 
