@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ru_calc.cli.shared import (
-    BUILD_OPTIONS,
     MODEL_OPTIONS,
-    Column,
-    StructureCommand,
     flag,
-    headed,
-    headings,
     make_calculator,
     model_in_words,
     option,
     options_given,
+    settings_among,
+    with_options,
+)
+from ru_calc.cli.structure import (
+    BUILD_OPTIONS,
+    Column,
+    StructureCommand,
+    headed,
+    headings,
     read_structure,
     row_of,
     warn_of_vacuum,
-    with_options,
 )
 from ru_calc.errors import SettingsError
 
@@ -39,11 +42,6 @@ LOGGED = (
     "step", "time_ps", "temperature_K", "potential_eV_per_atom", "conserved_eV_per_atom", "pressure_GPa",
 )  # fmt: skip
 WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
-PHYSICS = (
-    "ensemble", "temperature_K", "temperature_end_K", "pressure_GPa", "timestep_fs", "friction_per_ps",
-    "thermostat_time_fs", "barostat_time_fs", "seed", "log_every", "min_distance_A", "max_temperature_K",
-    "max_drift_eV_per_atom",
-)  # fmt: skip
 RUN_OPTIONS = (
     option("ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
            default="nvt-bussi", show_default=True, help="Ensemble and thermostat."),
@@ -111,11 +109,8 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     from ru_calc.md.run import check_free
 
     steps = _steps(options, options["timestep_fs"])
-    settings = MDSettings(
-        **{name: options[name] for name in PHYSICS},
-        steps=500 if steps is None else steps,
-        keep_momenta=not options["new_velocities"],
-    )
+    given = {**settings_among(options, MDSettings), "steps": 500 if steps is None else steps}
+    settings = MDSettings(**given, keep_momenta=not options["new_velocities"])
     output = MDOutput(
         folder=options["output"] or _free_folder(),
         trajectory=None if options["trajectory"] == "none" else options["trajectory"],

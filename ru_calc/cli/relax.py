@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ru_calc.cli.shared import (
-    BUILD_OPTIONS,
     MODEL_OPTIONS,
-    Column,
-    StructureCommand,
     check_new_file,
-    headed,
-    headings,
     make_calculator,
     model_in_words,
     option,
+    settings_among,
+    with_options,
+)
+from ru_calc.cli.structure import (
+    BUILD_OPTIONS,
+    Column,
+    StructureCommand,
+    headed,
+    headings,
     read_structure,
     row_of,
     warn_of_vacuum,
-    with_options,
 )
 from ru_calc.errors import OutputError
 
@@ -44,7 +47,6 @@ RELAX_OPTIONS = (
 )  # fmt: skip
 STEP, ENERGY, ENTHALPY = ("step", 6, 0), ("E (eV/atom)", 14, 6), ("E + pV (eV/atom)", 18, 6)
 CONVERGENCE = (("max F (eV/Å)", 15, 5), ("residual stress (GPa)", 23, 3))
-NAMES = ("cell", "pressure_GPa", "fmax_eV_per_A", "smax_GPa", "steps", "optimizer")
 
 
 @click.command("relax", cls=StructureCommand)
@@ -63,7 +65,7 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
     """
     from ru_calc.relax import RelaxSettings, relax_structure
 
-    settings = RelaxSettings(**{name: options[name] for name in NAMES})
+    settings = RelaxSettings(**settings_among(options, RelaxSettings))
     output = output or Path(f"{Path(structure.partition('@')[0]).stem}-relaxed.extxyz")
     form = _format(output, overwrite)
     atoms = read_structure(structure, options)
