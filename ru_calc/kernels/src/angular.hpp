@@ -16,7 +16,8 @@ template <class T> struct AngularScratch {
     Buffer<T> y, y_bar, radial, radial_slope, by_pair, slope_by_pair, products, sums, value;
     void reserve(const Angular<T>& e) {
         y.ensure(size_t(e.harmonics) * kMost), y_bar.ensure(size_t(e.harmonics) * kMost);
-        radial.ensure(size_t(e.radial) * kMost), radial_slope.ensure(size_t(e.radial) * kMost);
+        // Whole vectors are read, also beyond the last pair; what lay there might be denormal numbers, which are slow.
+        radial.ensure_zeros(size_t(e.radial) * kMost), radial_slope.ensure_zeros(size_t(e.radial) * kMost);
         by_pair.ensure(size_t(e.radial) * kMost), slope_by_pair.ensure(size_t(e.radial) * kMost);
         value.ensure(e.features + lanes<T>);
         products.ensure((e.products.size() + 1) * lanes<T>);

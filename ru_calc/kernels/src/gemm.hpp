@@ -1,5 +1,6 @@
 // Products of a few rows with a packed matrix: the dense layers of a tile of atoms.
 #pragma once
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
@@ -21,6 +22,11 @@ template <class T> class Buffer {
             size_ = n;
         }
         return data_.get();
+    }
+    // As zeros, for memory that is also read where nothing was written.
+    T* ensure_zeros(size_t n) {
+        if (n > size_) std::fill_n(ensure(n), n, T(0));
+        return get();
     }
     T* get() const { return data_.get(); }
     size_t bytes() const { return size_ * sizeof(T); }
