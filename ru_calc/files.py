@@ -46,8 +46,13 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def write_json(path: str | Path, value: Any, indent: int | None = 1) -> Path:
     """Writes plain values as JSON, whole or not at all; NaN and infinities, which JSON lacks, become null."""
+    return write_text(path, json.dumps(_finite(value), indent=indent, ensure_ascii=False))
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Writes a text, whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(_finite(value), indent=indent, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 

@@ -62,7 +62,7 @@ def command(json_file: Path | None, plot_file: Path | None, **options: Any) -> N
     from rich.console import Console
 
     from ru_calc.files import check_writable
-    from ru_calc.reports.plots import check_plottable
+    from ru_calc.reports.style import check_plottable
     from ru_calc.studies.bench import BenchSettings
     from ru_calc.studies.bench.report import plot, tables, write
 

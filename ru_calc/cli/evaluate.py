@@ -57,7 +57,7 @@ def command(data: str, output: Path | None, **options: Any) -> None:
     evaluation = assess(dataset, predictions, splits, shift, about)
     console = Console(width=WIDTH, highlight=False)
     for table in tables(evaluation):
-        console.print(table)
+        console.print(table.rich())
     _say(evaluation, len(dataset))
     if output is None:
         click.echo("nothing was written; --output FOLDER keeps the tables, parity plots and the worst frames")

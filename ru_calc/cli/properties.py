@@ -77,17 +77,9 @@ def _write(path: Path, rows: list[Row], chosen: dict[str, Any], quick: bool) -> 
 
 def _print(rows: list[Row]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    from ru_calc.properties.table import HEADINGS, cells, failures, summary
+    from ru_calc.properties.table import remarks, table
 
-    table = Table(box=None, header_style="bold")
-    for heading in HEADINGS:
-        table.add_column(heading, no_wrap=True, justify="right" if heading in HEADINGS[3:7] else "left")
-    for row in rows:
-        table.add_row(*cells(row), style="red" if row.met is False else None)
-    console = Console(width=WIDTH, highlight=False)
-    console.print(table)
-    click.echo(summary(rows))
-    for line in failures(rows):
-        click.echo(f"failed: {line}")
+    Console(width=WIDTH, highlight=False).print(table(rows).rich())
+    for line in remarks(rows):
+        click.echo(line)

@@ -1,4 +1,4 @@
-"""What a data set holds, in words and numbers, to be read before a fit starts."""
+"""What a data set holds, to be read before a fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROBE_A = 3.5
 
 
 def summary(dataset: Dataset) -> str:
-    """Frames, atoms, labels per kind, units, ranges, nearest distances and duplicates, line by line."""
+    """Frames, atoms, labels with their ranges and units, nearest distances and duplicates, one per line."""
     s = dataset.structures
     lines = [
         f"{len(dataset)} frames, {s.n_atoms} atoms ({s.counts.min()}–{s.counts.max()} per frame), "
@@ -37,8 +37,8 @@ def _duplicates(dataset: Dataset) -> str:
     apart = sum(dataset.group_id[first] != dataset.group_id[second] for first, second in copies)
     if apart:
         text += (
-            f"; {apart} are in another group than the frame they repeat, so a split may test a model on frames of its "
-            "training: take them out, or give both one group_id"
+            f"; {apart} belong to another group than the frame they repeat, so a split may put "
+            "training frames into the test set: remove them, or give both the same group_id"
         )
     return text
 
@@ -72,7 +72,7 @@ def _nearest(dataset: Dataset) -> str:
     close = nearest[np.isfinite(nearest)]
     if not len(close):
         return f"no two atoms within {PROBE_A} Å"
-    return f"{close.min():.3f} Å at the least, {np.median(close):.3f} Å in the median frame"
+    return f"{close.min():.3f} Å, {np.median(close):.3f} Å in the median frame"
 
 
 def duplicates(dataset: Dataset) -> list[tuple[int, int]]:
@@ -86,6 +86,3 @@ def duplicates(dataset: Dataset) -> list[tuple[int, int]]:
             found.append((seen[key], k))
         seen.setdefault(key, k)
     return found
-
-
-__all__ = ["duplicates", "nearest_distances", "summary"]

@@ -3,93 +3,76 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.io import write
-from rich.table import Table
 
 from ru_calc.errors import OutputError
 from ru_calc.evaluate.assessment import Evaluation
-from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES
+from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES, Comparison
 from ru_calc.files import check_writable, make_folder, whole_file, write_json
-from ru_calc.reports.plots import parity_plot
+from ru_calc.reports.figures import Panels, parity_plot
+from ru_calc.reports.tables import Cell, Record, Table, share, spelled, tabulate, text, value
 from ru_calc.units import EV_PER_A3_IN_GPA
 
-SHOWN = {"meV_per_atom": "meV/atom", "meV_per_A": "meV/Å", "GPa": "GPa", "eV2_per_atom2": "eV²/atom²",
-         "eV2_per_A2": "eV²/Å²", "GPa2": "GPa²"}  # fmt: skip
-PANELS = {"energy": ("eV/atom", 1.0), "forces": ("eV/Å", 1.0), "stress": ("GPa", EV_PER_A3_IN_GPA)}
-TABLE_FILES = ("errors.csv", "errors.json", "failures.csv")
+ERROR_COLUMNS: dict[str, Cell] = {
+    "E MAE\n(meV/atom)": value("energy_MAE_meV_per_atom"), "E RMSE": value("energy_RMSE_meV_per_atom"),
+    "F MAE\n(meV/Å)": value("forces_MAE_meV_per_A"), "F RMSE": value("forces_RMSE_meV_per_A"),
+    "F RMSE /\nrms force": share("forces_relative"), "σ MAE\n(GPa)": value("stress_MAE_GPa"),
+    "σ RMSE": value("stress_RMSE_GPa"),
+}  # fmt: skip
+UNITS = {"energy": ("eV/atom", 1.0), "forces": ("eV/Å", 1.0), "stress": ("GPa", EV_PER_A3_IN_GPA)}
+COUNTS = {"values": "count", "missing": "missing", "not predicted": "unpredicted"}
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
     """Every quantity per split, and the main errors per config type: of the test split where there is one."""
-    splits = [row["split"] for row in evaluation.rows]
-    rows = [row for row in evaluation.rows if "test" not in splits or row["split"] == "test"]
-    return [_split_table(evaluation.rows), _type_table(rows)]
+    rows = evaluation.rows
+    tested = [row for row in rows if row["split"] == "test"] or rows
+    named = {"split": text("split"), "config type": text("config_type"), "frames": text("frames")}
+    return [quantity_table(rows), tabulate(tested, named | ERROR_COLUMNS, "errors per config type", section="split")]
 
 
-def _split_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="errors per split", title_justify="left")
-    for name in ("split", "frames", "quantity", "MAE", "RMSE", "max", "unit", "MSE", "unit ", "values", "missing"):
-        table.add_column(name, justify="left" if name in ("split", "quantity", "unit", "unit ") else "right")
-    table.add_column("not predicted", justify="right")
-    for row in rows:
-        if row["config_type"] != ALL:
-            continue
-        for quantity in QUANTITIES:
-            scale = SCALES[quantity]
-            errors = [_number(row[f"{quantity}_{kind}_{scale.unit}"]) for kind in ("MAE", "RMSE", "max")]
-            counts = [str(row[f"{quantity}_{kind}"]) for kind in ("count", "missing", "unpredicted")]
-            squared = [_number(row[f"{quantity}_MSE_{scale.squared}"]), SHOWN[scale.squared]]
-            table.add_row(row["split"], str(row["frames"]), quantity, *errors, SHOWN[scale.unit], *squared, *counts)
-        table.add_section()
-    return table
+def quantity_table(rows: Sequence[Record], title: str = "errors per split") -> Table:
+    """Mean absolute, root mean square, largest and mean square errors of each quantity, per split."""
+    found = [_of_quantity(row, name) for row in rows if row["config_type"] == ALL for name in QUANTITIES]
+    columns = {name: text(name) for name in ("split", "frames", "quantity")}
+    columns |= {name: value(name) for name in ("MAE", "RMSE", "max")} | {"unit": text("unit"), "MSE": value("MSE")}
+    columns |= {"unit of\nMSE": text("squared")} | {name: text(name) for name in COUNTS}
+    return tabulate(found, columns, title, section="split")
 
 
-def _type_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="errors per config type", title_justify="left")
-    table.add_column("split")
-    table.add_column("config type")
-    for name in (
-        "frames",
-        "E MAE\nmeV/atom",
-        "E RMSE",
-        "F MAE\nmeV/Å",
-        "F RMSE",
-        "F RMSE /\nrms force",
-        "σ MAE\nGPa",
-        "σ RMSE",
-    ):
-        table.add_column(name, justify="right")
-    split = None
-    for row in rows:
-        if split not in (None, row["split"]):
-            table.add_section()
-        split = row["split"]
-        cells = [
-            _number(row[f"{quantity}_{kind}_{SCALES[quantity].unit}"])
-            for quantity in QUANTITIES
-            for kind in ("MAE", "RMSE")
-        ]
-        cells.insert(4, "–" if np.isnan(row["forces_relative"]) else f"{100 * row['forces_relative']:.1f} %")
-        table.add_row(split, row["config_type"], str(row["frames"]), *cells)
-    return table
+def _of_quantity(row: Record, quantity: str) -> dict[str, Any]:
+    scale = SCALES[quantity]
+    return {
+        "split": row["split"], "frames": row["frames"], "quantity": quantity, "unit": spelled(scale.unit),
+        "squared": spelled(scale.squared), "MSE": row[f"{quantity}_MSE_{scale.squared}"],
+        **{kind: row[f"{quantity}_{kind}_{scale.unit}"] for kind in ("MAE", "RMSE", "max")},
+        **{name: row[f"{quantity}_{count}"] for name, count in COUNTS.items()},
+    }  # fmt: skip
 
 
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+def parity_panels(comparison: Comparison, frames: np.ndarray | None = None) -> Panels:
+    """Labels and predictions of the frames with the given indices (all by default), as `parity_plot` takes them."""
+    panels = {}
+    for quantity, (unit, factor) in UNITS.items():
+        label, predicted = comparison.values(quantity)
+        if frames is not None:
+            chosen = comparison.dataset.structures.atoms_of(frames) if quantity == "forces" else frames
+            label, predicted = label[chosen], predicted[chosen]
+        panels[quantity] = (label.ravel() * factor, predicted.ravel() * factor, unit)
+    return panels
 
 
 def output_files(folder: Path, overwrite: bool) -> Path:
-    """Makes the folder, and refuses one that holds an evaluation already, or cannot be written.
+    """Makes the folder of an evaluation.
 
     Raises:
-        OutputError: in those cases.
+        OutputError: it holds an evaluation already, or cannot be written.
     """
     make_folder(folder)
     if (folder / "errors.json").exists() and not overwrite:
@@ -99,20 +82,24 @@ def output_files(folder: Path, overwrite: bool) -> Path:
 
 
 def write_report(evaluation: Evaluation, folder: Path, n_worst: int = 20) -> list[Path]:
-    """Writes everything.
+    """Writes tables, figures and the frames with the largest errors.
 
     Args:
-        n_worst: how many of the worst frames, by force and by energy.
+        n_worst: how many of these frames, by force and by energy.
 
     Returns:
-        `errors.csv`, `errors.json`, `failures.csv`, `parity*.png`, `worst_*.extxyz`, as far as there is something to
-        write.
+        `errors.csv`, `errors.json`, and where there is something to show `failures.csv`, `parity*.png` and
+        `worst_*.extxyz`.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    written = [_write_csv(folder / "errors.csv", evaluation.rows), _write_json(evaluation, folder / "errors.json")]
     failures = [vars(failure) for failure in evaluation.failures]
+    content = {
+        **evaluation.about, "shift": evaluation.shift, "shift_eV_per_atom": evaluation.shift_eV_per_atom,
+        "errors": evaluation.rows, "failures": failures,
+    }  # fmt: skip
+    written = [_write_csv(folder / "errors.csv", evaluation.rows), write_json(folder / "errors.json", content)]
     (folder / "failures.csv").unlink(missing_ok=True)
     if failures:
         written.append(_write_csv(folder / "failures.csv", failures))
@@ -127,30 +114,13 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def _write_json(evaluation: Evaluation, path: Path) -> Path:
-    content = {
-        **evaluation.about,
-        "shift": evaluation.shift,
-        "shift_eV_per_atom": evaluation.shift_eV_per_atom,
-        "errors": evaluation.rows,
-        "failures": [vars(failure) for failure in evaluation.failures],
-    }
-    return write_json(path, content)
-
-
 def _write_parity(evaluation: Evaluation, folder: Path) -> list[Path]:
     written, name = [], Path(str(evaluation.about.get("predictor", "predictor"))).name
-    for split, places in evaluation.splits.items():
-        if not len(places):
-            continue
-        panels = {}
-        for quantity, (unit, factor) in PANELS.items():
-            chosen = evaluation.dataset.structures.atoms_of(places) if quantity == "forces" else places
-            label, predicted = (values[chosen].ravel() * factor for values in evaluation.comparison.values(quantity))
-            panels[quantity] = (label, predicted, unit)
-        path = folder / ("parity.png" if split == ALL else f"parity_{split}.png")
-        parity_plot(path, panels, title=f"{name} – {split}")
-        written.append(path)
+    for split, frames in evaluation.splits.items():
+        if len(frames):
+            path = folder / ("parity.png" if split == ALL else f"parity_{split}.png")
+            parity_plot(path, parity_panels(evaluation.comparison, frames), title=f"{name} – {split}")
+            written.append(path)
     return written
 
 

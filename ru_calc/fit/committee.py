@@ -25,7 +25,7 @@ from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, LEAST_MEMBERS, check_start
 from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
-from ru_calc.reports.markdown import markdown_table, number
+from ru_calc.reports.tables import Table, number
 
 COLUMNS = {
     "energy_MAE_meV_per_atom": "E MAE (meV/atom)", "energy_RMSE_meV_per_atom": "E RMSE",
@@ -177,14 +177,14 @@ def report(result: Mapping[str, Any]) -> str:
             "",
             f"Errors on the {part} frames ({result['mean']['frames']}):",
             "",
-            markdown_table(["", "seed", *COLUMNS.values()], rows, numbers=True),
+            Table(["", "seed", *COLUMNS.values()], rows).markdown(),
             "",
             f"Spread of the forces (standard deviation of the {members} members) beside the error of their mean, per",
             f"component, over {spread['atoms']} atoms of these frames.  Error / spread is what to multiply the spread",
             "by to get the error that it stands for; the correlations say, atom by atom, how well a large spread marks",
             "a large error.",
             "",
-            markdown_table(list(SPREAD.values()), [[number(spread[name]) for name in SPREAD]]),
+            Table([*SPREAD.values()], [[number(spread[name]) for name in SPREAD]]).markdown(),
             "",
         ]
     )

@@ -28,7 +28,7 @@ from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start
 from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.read import BEST
-from ru_calc.reports.plots import learning_curves
+from ru_calc.reports.figures import learning_curves
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,17 @@
-"""The card of a model: what it was made from, how far it is off, and where not to trust it, from measurements alone."""
+"""The card of a model, from measurements alone: data, command, errors, properties, and where not to trust it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ru_calc.evaluate.metrics import ALL
-from ru_calc.reports.markdown import markdown_table
+from ru_calc.evaluate.report import ERROR_COLUMNS
+from ru_calc.reports.tables import Cell, Record, Table, bullets, number, page, percent, tabulate, text
 
-SPLIT_COLUMNS = {
-    "energy_MAE_meV_per_atom": "E MAE (meV/atom)", "energy_RMSE_meV_per_atom": "E RMSE",
-    "forces_MAE_meV_per_A": "F MAE (meV/Å)", "forces_RMSE_meV_per_A": "F RMSE", "forces_relative": "F RMSE / rms force",
-    "stress_MAE_GPa": "σ MAE (GPa)", "stress_RMSE_GPa": "σ RMSE",
-}  # fmt: skip
-TYPE_COLUMNS = {
-    "energy_MAE_meV_per_atom": "E MAE (meV/atom)", "forces_RMSE_meV_per_A": "F RMSE (meV/Å)",
-    "forces_relative": "F rel.", "stress_MAE_GPa": "σ MAE (GPa)",
-}  # fmt: skip
+PEER_COLUMNS = ("E MAE\n(meV/atom)", "F RMSE /\nrms force")
 # Relative force errors mean nothing where symmetry makes every force vanish.
 FORCES_OFF, SMALL_FORCE_MEV_PER_A = 0.15, 5.0
 Rows = Sequence[Mapping[str, Any]]
@@ -34,13 +28,13 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All that a card is made of.
+    """What a card reports.
 
     Attributes:
         name: of the model.
         header: of its file.
         errors: rows of `ru_calc.evaluate.metrics.error_table` for train, validation and test.
-        groups: the same with `group_of` each config type in its place.
+        groups: the same, with `group_of` each config type in its place.
         properties: the table of `ru_calc.properties` in Markdown.
         command: how the model was made.
         peers: name → rows of another calculator on the same test frames.
@@ -61,24 +55,27 @@ class CardFacts:
 
 def card(facts: CardFacts) -> str:
     """The card in Markdown."""
-    sections = [
+    speeds = ["## Accuracy against speed", speed_table(facts.speeds).markdown()] if facts.speeds else []
+    test = [row for row in facts.errors if row["split"] == "test"]
+    splits = {"split": text("split"), "frames": text("frames")} | ERROR_COLUMNS
+    kinds = {"kind": text("config_type"), "frames": text("frames")} | ERROR_COLUMNS
+    return page(
         f"# Model `{facts.name}`",
         _origin(facts),
         "## Network",
         _settings(facts.header["family"], facts.header["hyperparameters"]),
         "## Errors per split",
-        _split_table(facts.errors),
+        tabulate([row for row in facts.errors if row["config_type"] == ALL], splits).markdown(),
         "## Errors on the test split, by group",
-        _type_table(facts.groups, {}),
+        tabulate([row for row in facts.groups if row["split"] == "test"], kinds).markdown(),
         "## Errors on the test split, by config type",
-        _type_table(facts.errors, facts.peers),
+        tabulate(test, kinds | _of_peers(facts.peers)).markdown(),
         "## Properties",
         facts.properties,
-        *(["## Accuracy against speed", _speed_table(facts.speeds)] if facts.speeds else []),
+        *speeds,
         "## Where not to trust it",
         _warnings(facts),
-    ]
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+    )
 
 
 def _origin(facts: CardFacts) -> str:
@@ -93,7 +90,7 @@ def _origin(facts: CardFacts) -> str:
         "Licence": header["licence"],
         "Conservative": "yes" if header["conservative"] else "no: forces are not the gradient of the energy",
     }
-    return "\n".join(f"- **{name}**: {text}" for name, text in lines.items())
+    return bullets(f"**{name}**: {words}" for name, words in lines.items())
 
 
 def _settings(family: str, settings: Mapping[str, Any]) -> str:
@@ -101,54 +98,39 @@ def _settings(family: str, settings: Mapping[str, Any]) -> str:
 
 
 def group_of(config_type: str) -> str:
-    """The group that a config type is counted in, by what a user would simulate."""
+    """The kind of simulation that a config type belongs to."""
     return next((group for group, starts in GROUPS.items() if config_type.startswith(starts)), "other")
 
 
-def _cell(name: str, value: float | None) -> str:
-    if value is None or value != value:
-        return "–"
-    return (
-        f"{100 * value:.1f} %" if name == "forces_relative" else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    )
+def _of_peers(peers: Mapping[str, Rows]) -> dict[str, Cell]:
+    """Columns with the errors of each peer on the frames of the same config type."""
+    columns: dict[str, Cell] = {}
+    for name, rows in peers.items():
+        of_kind = {row["config_type"]: row for row in rows}
+        for heading in PEER_COLUMNS:
+            columns[f"{name}: {heading}"] = partial(_peer_cell, of_kind, ERROR_COLUMNS[heading])
+    return columns
 
 
-def _split_table(errors: Rows) -> str:
-    rows = [
-        [row["split"], str(row["frames"]), *(_cell(name, row[name]) for name in SPLIT_COLUMNS)]
-        for row in errors
-        if row["config_type"] == ALL
-    ]
-    return markdown_table(["split", "frames", *SPLIT_COLUMNS.values()], rows)
+def _peer_cell(of_kind: Mapping[str, Record], cell: Cell, row: Record) -> str:
+    return cell(of_kind.get(row["config_type"], {}))
 
 
-def _type_table(errors: Rows, peers: Mapping[str, Rows]) -> str:
-    of_peers = {name: {row["config_type"]: row for row in rows} for name, rows in peers.items()}
-    compared = ("energy_MAE_meV_per_atom", "forces_relative")
-    head = ["kind", "frames", *TYPE_COLUMNS.values()]
-    head += [f"{name}: {TYPE_COLUMNS[column]}" for name in of_peers for column in compared]
-    rows = []
-    for row in errors:
-        if row["split"] == "test":
-            cells = [row["config_type"], str(row["frames"]), *(_cell(name, row[name]) for name in TYPE_COLUMNS)]
-            for of_peer in of_peers.values():
-                cells += [_cell(name, of_peer.get(row["config_type"], {}).get(name)) for name in compared]
-            rows.append(cells)
-    return markdown_table(head, rows)
+def speed_table(speeds: Rows) -> Table:
+    """Networks with their validation errors and the time of a force call."""
+    columns = {
+        "model": lambda row: f"`{row['model']}`",
+        "network": lambda row: _network(row["header"]["hyperparameters"]),
+        "validation F MAE (meV/Å)": lambda row: number(row["header"]["metrics"]["validation_forces_meV_per_A"]),
+        "E MAE (meV/atom)": lambda row: number(row["header"]["metrics"]["validation_energy_meV_per_atom"]),
+        f"µs of one core per atom ({speeds[0]['atoms']} atoms)": lambda row: f"{row['cpu_us']:.1f}",
+    }
+    return tabulate(speeds, columns)
 
 
-def _speed_table(speeds: Rows) -> str:
-    rows = []
-    for row in speeds:
-        settings, metrics = row["header"]["hyperparameters"], row["header"]["metrics"]
-        angles = (
-            f"l ≤ {settings['l_max']}, {settings['angular_radial']} radial" if settings.get("angular") else "no angles"
-        )
-        network = f"{settings['channels']} channels, {settings['blocks']} blocks, {angles}"
-        errors = (metrics["validation_forces_meV_per_A"], metrics["validation_energy_meV_per_atom"])
-        rows.append([f"`{row['model']}`", network, *(f"{error:.3g}" for error in errors), f"{row['cpu_us']:.1f}"])
-    head = ["model", "network", "validation F MAE (meV/Å)", "E MAE (meV/atom)"]
-    return markdown_table([*head, f"µs of one core per atom ({speeds[0]['atoms']} atoms)"], rows)
+def _network(settings: Mapping[str, Any]) -> str:
+    angles = f"l ≤ {settings['l_max']}, {settings['angular_radial']} radial" if settings.get("angular") else "no angles"
+    return f"{settings['channels']} channels, {settings['blocks']} blocks, {angles}"
 
 
 # Forces that vanish by symmetry are rounding on both sides.
@@ -156,7 +138,7 @@ MEASURABLE = {"energy_MAE_meV_per_atom": 0.0, "forces_RMSE_meV_per_A": 0.1}
 
 
 def beaten_by(facts: CardFacts, peer: str) -> list[str]:
-    """Config types of the test split on which a peer's force or energy error is the smaller one."""
+    """Config types of the test split on which the peer has a smaller force or energy error."""
     others = {row["config_type"]: row for row in facts.peers[peer]}
     lost = []
     for row in facts.errors:
@@ -177,21 +159,21 @@ def _forces_are_off(row: Mapping[str, Any]) -> bool:
 
 def _warnings(facts: CardFacts) -> str:
     off = [
-        f"{row['config_type']} ({_cell('forces_relative', row['forces_relative'])})"
+        f"{row['config_type']} ({percent(row['forces_relative'])})"
         for row in facts.errors
         if row["split"] == "test" and row["config_type"] != ALL and _forces_are_off(row)
     ]
     lines = [
-        "It repeats its labels, and their faults: it is no nearer to experiment than they are.",
-        "Elements other than ruthenium, charges, magnetism and electronic temperature are outside it.",
+        "It reproduces its labels with their faults; it is no closer to experiment than they are.",
+        "It knows no other elements, and neither charges, magnetism nor electronic temperature.",
     ]
     if off:
-        share = f"{100 * FORCES_OFF:.0f} %"
-        lines.append(f"Forces are off by more than {share} (test RMSE over rms force) on: {', '.join(off)}.")
+        lines.append(f"Force RMSE above {percent(FORCES_OFF, 0)} of the rms force on: {', '.join(off)}.")
     for peer in facts.peers:
         lost = beaten_by(facts, peer)
-        if lost:
-            lines.append(f"{peer} has the smaller error on: {', '.join(lost)}.")
-        else:
-            lines.append(f"It beats {peer} on every config type of the test split, in energies and forces.")
-    return "\n".join(f"- {line}" for line in [*lines, *facts.notes])
+        lines.append(
+            f"{peer} has the smaller error on: {', '.join(lost)}."
+            if lost
+            else f"It beats {peer} on every config type of the test split, in energies and forces."
+        )
+    return bullets([*lines, *facts.notes])

@@ -1,4 +1,4 @@
-"""Properties beside the values of the teacher, PBE and experiment."""
+"""Properties beside the values of the labels, PBE and experiment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ru_calc.properties.everything import Property
 from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Target, reference
-from ru_calc.reports.markdown import markdown_table
+from ru_calc.reports.tables import Table, number
 
-HEADINGS = ("property", "symbol", "unit", "model", *LEVELS, "target", "met")
+SHOWN_AS = {"teacher": "labels"}  # the labels are the values of the teacher
 # Differences in % mean nothing for numbers near zero or with an arbitrary zero.
 PLAIN_DIFFERENCE = {"%", "eV", "eV/atom"}
 WORST_DEVIATION = 5.0
@@ -22,8 +22,8 @@ class Row:
     Attributes:
         property: as measured.
         references: level → value, None where there is none.
-        target: None where nothing is asked for.
-        met: None where nothing is asked for.
+        target: None where there is none.
+        met: None where there is no target.
     """
 
     property: Property
@@ -32,7 +32,7 @@ class Row:
     met: bool | None
 
     def difference(self, level: str) -> float | None:
-        """Deviation from a level's value in %, or in the property's own unit where that is %, eV or eV/atom."""
+        """Deviation from a level's value in %; of a property in %, eV or eV/atom, in that unit."""
         found, value = self.references[level], self.property.value
         if found is None or value is None:
             return None
@@ -41,7 +41,7 @@ class Row:
         return 100 * (value - found.value) / abs(found.value)
 
     def deviation(self) -> float | None:
-        """Deviation from the teacher in units of the tolerance (at most 5, and 5 for a failure); None if untested."""
+        """Deviation from the labels in units of the tolerance, at most 5; 5 for a failure; None without a target."""
         if self.target is None:
             return None
         teacher = self.references["teacher"]
@@ -63,19 +63,24 @@ def compare(properties: Sequence[Property]) -> list[Row]:
 
 
 def score(rows: Sequence[Row]) -> float:
-    """Mean over all targets of the deviation in units of the tolerance, each counted as 5 at most: less is better.
+    """Mean of `Row.deviation` over all targets; less is better.
 
     Raises:
         ValueError: no row has a target.
     """
     deviations = [deviation for row in rows if (deviation := row.deviation()) is not None]
     if not deviations:
-        raise ValueError("none of the properties has a target, so there is nothing to score")
+        raise ValueError("none of the properties has a target: there is nothing to score")
     return sum(deviations) / len(deviations)
 
 
-def cells(row: Row) -> list[str]:
-    """The row as text, in the order of `HEADINGS`; a reference value carries the model's difference from it."""
+def table(rows: Sequence[Row]) -> Table:
+    """The table; a reference value carries the model's difference from it, and missed targets are marked."""
+    head = ["property", "symbol", "unit", "model", *(SHOWN_AS.get(level, level) for level in LEVELS), "target", "met"]
+    return Table(head, [_cells(row) for row in rows], marked=[k for k, row in enumerate(rows) if row.met is False])
+
+
+def _cells(row: Row) -> list[str]:
     prop = row.property
     met = {None: "", True: "yes", False: "NO"}[row.met]
     model = "failed" if prop.value is None else _number(prop.value)
@@ -83,13 +88,14 @@ def cells(row: Row) -> list[str]:
     return [prop.name, prop.symbol, prop.unit, model, *references, str(row.target or ""), met]
 
 
-def failures(rows: Sequence[Row]) -> list[str]:
-    """One line for each property that could not be measured."""
-    return [f"{row.property.symbol}: {row.property.failure}" for row in rows if row.property.failure]
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """The summary, and a line for each property that could not be measured."""
+    failed = [row.property for row in rows if row.property.failure]
+    return [summary(rows), *(f"- failed: {prop.symbol}: {prop.failure}" for prop in failed)]
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many targets are met, in one line."""
+    """How many targets are met, and which are missed, in one line."""
     tested = [row for row in rows if row.met is not None]
     met = sum(bool(row.met) for row in tested)
     missed = ", ".join(row.property.symbol for row in tested if not row.met)
@@ -97,20 +103,15 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown, then a summary and what failed."""
-    table = markdown_table(HEADINGS, [cells(row) for row in rows])
-    return "\n".join([table, "", summary(rows), *(f"- failed: {line}" for line in failures(rows))]) + "\n"
+    """The table in Markdown, followed by `remarks`."""
+    return "\n".join([table(rows).markdown(), "", *remarks(rows)]) + "\n"
 
 
 def as_records(rows: Sequence[Row]) -> list[dict[str, object]]:
     """The rows as plain values for JSON."""
     return [
         {
-            "name": row.property.name,
-            "symbol": row.property.symbol,
-            "unit": row.property.unit,
-            "value": row.property.value,
-            "failure": row.property.failure,
+            **vars(row.property),
             "references": {level: vars(found) if found else None for level, found in row.references.items()},
             "target": str(row.target) if row.target else None,
             "met": row.met,
@@ -132,4 +133,4 @@ def _reference_cell(row: Row, level: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+    return number(value, 4) if abs(value) >= 1 else f"{value:.3f}"

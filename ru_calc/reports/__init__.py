@@ -1,1 +1,1 @@
-"""Tables, figures and files of results."""
+"""Results as tables, figures and files."""

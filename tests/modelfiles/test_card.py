@@ -46,7 +46,7 @@ def test_card_states_origin_errors_and_limits(facts):
     energy = test["energy_MAE_meV_per_atom"]
     assert f"| test | 2 | {energy:.3g} |" in text or f"| test | 2 | {energy:.0f} |" in text
     # A random network is far off, and the card says on what.
-    assert "Forces are off by more than 15 %" in text and "fcc" in text.split("## Where not to trust it")[1]
+    assert "Force RMSE above 15 % of the rms force" in text and "fcc" in text.split("## Where not to trust it")[1]
 
 
 def test_card_names_what_a_peer_does_better(facts):

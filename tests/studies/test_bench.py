@@ -25,7 +25,7 @@ from ru_calc.studies.bench import BenchSettings, Result, run_bench
 from ru_calc.studies.bench.contestants import Contestant, Facts, PredictorCalls, Swing, label
 from ru_calc.studies.bench.peers import copper, peers
 from ru_calc.studies.bench.race import Race, calls_of_a_turn, free_bytes, resident_bytes
-from ru_calc.studies.bench.report import memory_remarks, plot, records, short, tables, write
+from ru_calc.studies.bench.report import compared, memory_remarks, plot, records, short, tables, write
 from ru_calc.studies.bench.run import Bench, baseline, system
 
 needs_schnetpack = pytest.mark.skipif(find_spec("schnetpack") is None, reason="schnetpack is not installed")
@@ -284,10 +284,22 @@ def test_the_json_holds_rows_turns_and_notes_and_no_folder(given, tmp_path):
     assert str(tmp_path) not in text and "/home" not in text
 
 
-def test_the_plot_has_a_line_per_contestant_of_the_first_threads(given, tmp_path):
+def test_the_plot_has_lines_of_the_first_threads(given, tmp_path):
     plot(given, tmp_path / "bench.svg")
     text = (tmp_path / "bench.svg").read_text()
-    assert text.startswith("<?xml") and "<!-- slow -->" in text and "<!-- engine other -->" not in text
+    assert text.startswith("<?xml") and "<!-- plain -->" in text and "<!-- other -->" not in text
+
+
+def test_the_plot_compares_at_most_six_that_a_user_would_choose_from():
+    engines = ["engine default", "ASE MD, engine default", "engine fast", "engine plain"]
+    others = ["reference default", "reference fast", "SchNetPack plain", "SchNetPack plain, network only",
+              "ASE EMT (Cu)", "LAMMPS eam/fs/opt", "LAMMPS eam/fs"]  # fmt: skip
+    assert [*compared(engines + others).values()] == [
+        "default", "fast", "SchNetPack (plain)", "EAM (LAMMPS)", "default, in torch",
+    ]  # fmt: skip
+    assert [*compared(["engine plain", "SchNetPack plain"])] == ["engine plain", "SchNetPack plain"]
+    many = [f"engine {k}" for k in range(9)]
+    assert [*compared(many + others)] == [*many[:3], "SchNetPack plain", "LAMMPS eam/fs/opt", "reference default"]
 
 
 # ---------------------------------------------------------------------------------------------- whole runs

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from ru_calc.files import write_json
-from ru_calc.reports.plots import scaling_plot
+from ru_calc.reports.figures import MOST_LINES, line_plot
 from ru_calc.studies.bench.race import Result
 from ru_calc.studies.bench.run import Bench
 
@@ -129,17 +129,41 @@ def write(bench: Bench, path: str | Path) -> None:
 
 
 def plot(bench: Bench, path: str | Path) -> None:
-    """CPU time per atom against the number of atoms, with the first number of threads.
+    """CPU time per atom against the number of atoms, with the first number of threads, of those that a user compares.
 
     Raises:
         OutputError: an unknown suffix, or a file that cannot be written.
     """
     threads = bench.settings.threads[0]
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    for row in records(bench):
-        if row["threads"] == threads:
-            x, y = series.setdefault(row["contestant"], ([], []))
-            x.append(row["atoms"])
-            y.append(row["cpu_us"])
+    rows = [row for row in records(bench) if row["threads"] == threads]
     title = f"{threads} thread{'s' if threads > 1 else ''}, float32"
-    scaling_plot(path, series, ("atoms", "CPU time (µs per atom and call)"), title)
+    series = {}
+    for name, words in compared(list(dict.fromkeys(row["contestant"] for row in rows))).items():
+        own = [row for row in rows if row["contestant"] == name]
+        series[words] = [row["atoms"] for row in own], [row["cpu_us"] for row in own]
+    line_plot(path, series, ("atoms", "CPU time of a force call (µs per atom)"), title)
+
+
+def compared(contestants: list[str]) -> dict[str, str]:
+    """Contestants in the figure, at most six, with their names there: engines, SchNetPack, EAM and one reference.
+
+    The engine whose weights SchNetPack runs is left out where there is another.
+    """
+
+    def starting(word: str) -> list[str]:
+        return [name for name in contestants if name.startswith(f"{word} ")]
+
+    peers = [name for name in starting("SchNetPack") if not name.endswith("network only")]
+    twins = {f"engine {name.removeprefix('SchNetPack ')}" for name in peers}
+    engines = starting("engine")
+    engines = [name for name in engines if name not in twins] or engines
+    others = peers[:1] + starting("LAMMPS")[:1] + starting("reference")[:1]
+    chosen = engines[: MOST_LINES - len(others)] + others
+    return {name: _in_figure(name) for name in chosen}
+
+
+def _in_figure(name: str) -> str:
+    kind, _, rest = name.partition(" ")
+    return {"engine": rest, "SchNetPack": f"SchNetPack ({rest})", "LAMMPS": "EAM (LAMMPS)"}.get(
+        kind, f"{rest}, in torch"
+    )

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES
-from ru_calc.files import whole_file, write_json
+from ru_calc.evaluate.metrics import ALL, SCALES
+from ru_calc.files import write_json, write_text
 from ru_calc.properties import reference
-from ru_calc.reports.markdown import NONE, markdown_table, number, percent
-from ru_calc.reports.plots import labelled_points
+from ru_calc.reports.figures import labelled_points
+from ru_calc.reports.tables import (
+    NONE,
+    Cell,
+    Record,
+    Table,
+    bullets,
+    number,
+    page,
+    percent,
+    share,
+    tabulate,
+    text,
+    value,
+)  # fmt: skip
 
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
+UNITS = {"energy": ("eV/atom", 1e-3), "forces": ("eV/Å", 1e-3), "stress": ("GPa", 1.0)}  # and their print units
+TYPE_COLUMNS = {
+    "E MAE (meV/atom)": value("energy_MAE_meV_per_atom"), "E RMSE": value("energy_RMSE_meV_per_atom"),
+    "F RMSE (of rms force)": share("forces_relative"),
+}  # fmt: skip
 ELASTIC = ("C11", "C12", "C13", "C33", "C44")
 TEACHER = "nequix-omat-1"  # in the level of theory of the shipped labels
-CLEARLY = 0.95  # a smaller error counts below this share of the other: one seed tells no more
+CLEARLY = 0.95  # an error counts as smaller below this fraction of the other: one seed tells no more
 OTHERS = ("a", "c", "E2g", "fcc-hcp", "bcc-hcp", "E_vac")
 Results = Mapping[str, Any]
 
@@ -23,13 +41,12 @@ Results = Mapping[str, Any]
 def write_report(results: Results, folder: Path) -> None:
     """Writes `table.md`, `results.json` and `figure.png`."""
     write_json(folder / "results.json", {**results, "families": _short(results["families"])}, indent=None)
-    with whole_file(folder / "table.md") as temporary:
-        temporary.write_text(markdown(results), encoding="utf-8")
+    write_text(folder / "table.md", markdown(results))
     figure(results, folder / "figure.png")
 
 
 def _short(families: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the largest errors and the counts of values, which are in the files of the families."""
+    """Without largest errors and counts of values, which the files of the families hold."""
     kept = ("split", "config_type", "frames", "forces_relative")
 
     def short(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,85 +61,80 @@ def _short(families: Mapping[str, Any]) -> dict[str, Any]:
 
 def markdown(results: Results) -> str:
     """The tables, and what they say."""
-    families, settings = results["families"], results["settings"]
+    settings = results["settings"]
     budget = (
         f"about {settings['budget_min']:g} minutes of CPU each" if settings["epochs"] is None else "the same epochs"
     )
     shares = "/".join(f"{share:g}" for share in settings["split"])
-    sections = [
+    return page(
         "# Families of potentials side by side (`ru-calc compare --protocol md`)",
-        *(["A quick look: few frames, one epoch; the figures mean nothing."] if settings["quick"] else []),
+        "A quick look: few frames, one epoch; the figures mean nothing." if settings["quick"] else "",
         f"The same frames (labels: {results['level_of_theory']}; split {shares} by group, seed {settings['seed']}), "
         f"the same loss on energies, forces and stress, {budget}.",
         "## Errors per split",
-        error_table(families),
+        error_table(results["families"]).markdown(),
         "## What decides in practice",
-        practice_table(results),
+        practice_table(results).markdown(),
         "*compiled* is the engine in C++, *reference* the network in torch; one thread.",
         "## Properties",
-        property_table(results),
+        property_table(results).markdown(),
         "## Which to pick",
         verdict(results),
         "## Test errors per config type",
-        type_table(families),
-    ]
-    return "\n\n".join(sections) + "\n"
+        type_table(results["families"]).markdown(),
+    )
 
 
-def error_table(families: Mapping[str, Any]) -> str:
-    """MAE, MSE and RMSE of energy, forces and stress in eV/atom, eV/Å and GPa, on each part of the split."""
-    head = ["family", "split"]
-    for quantity in QUANTITIES:
-        unit = UNITS[quantity]
-        head += [f"{quantity} MAE ({unit})", "RMSE", f"MSE ({unit})²"]
-    rows = []
-    for family, found in families.items():
-        for row in found["errors"]:
-            if row["config_type"] == ALL:
-                cells = [value for quantity in QUANTITIES for value in _errors(row, quantity)]
-                rows.append([family, row["split"], *(number(value) for value in cells)])
-    return markdown_table(head, rows)
+def error_table(families: Mapping[str, Any]) -> Table:
+    """MAE, RMSE and MSE of energy, forces and stress in eV/atom, eV/Å and GPa, on each part of the split."""
+    columns = {"family": text("family"), "split": text("split")}
+    for quantity, (unit, scale) in UNITS.items():
+        names = SCALES[quantity]
+        columns[f"{quantity} MAE ({unit})"] = value(f"{quantity}_MAE_{names.unit}", scale)
+        columns[f"{quantity} RMSE"] = value(f"{quantity}_RMSE_{names.unit}", scale)
+        columns[f"{quantity} MSE ({unit})²"] = value(f"{quantity}_MSE_{names.squared}")
+    rows = [
+        {"family": family, **row} for family, found in families.items() for row in found["errors"]
+        if row["config_type"] == ALL
+    ]  # fmt: skip
+    return tabulate(rows, columns)
 
 
-def _errors(row: Mapping[str, Any], quantity: str) -> list[float | None]:
-    scale = SCALES[quantity]
-    shown = 1.0 if quantity == "stress" else 1e-3
-    kinds = [row[f"{quantity}_{kind}_{scale.unit}"] for kind in ("MAE", "RMSE")]
-    return [None if value is None else shown * value for value in kinds] + [row[f"{quantity}_MSE_{scale.squared}"]]
-
-
-def practice_table(results: Results) -> str:
+def practice_table(results: Results) -> Table:
     """Size, cost, stability and elastic constants, one row per family."""
-    settings, (words, level) = results["settings"], _standard(results)
-    sizes = sorted({row["atoms"] for row in results["speeds"]})
-    head = ["family", "parameters", "file (MB)", "epochs", "fit (CPU min)"]
-    head += [f"µs per atom ({n} atoms)" for n in sizes]
-    head += [
-        f"NVE drift (eV/atom/ps, {settings['nve_ps']:g} ps, {settings['nve_K']:g} K)",
-        f"{settings['hot_ps']:g} ps at {settings['hot_K']:g} K",
-        "test force RMSE",
-        f"worst elastic constant against {words}",
-    ]
-    rows = []
-    for family, found in results["families"].items():
-        drift = found["conservation"].get("drift_eV_per_atom_per_ps")
-        cells = [f"{found['size']['parameters']}", number(found["size"]["file_MB"]), f"{found['fit']['epochs']}",
-                 number(found["fit"]["cpu_min"])]  # fmt: skip
-        cells += [_speed_cell(results["speeds"], family, n) for n in sizes]
-        cells += ["stopped" if not found["conservation"]["survived"] else NONE if drift is None else f"{drift:.1e}",
-                  "survived" if found["survival"]["survived"] else "did not survive",
-                  percent(test_row(found)["forces_relative"]), _worst(found["properties"], level)]  # fmt: skip
-        rows.append([family, *cells])
-    return markdown_table(head, rows)
+    settings, (words, level), speeds = results["settings"], _standard(results), results["speeds"]
+    columns: dict[str, Cell] = {
+        "family": text("family"),
+        "parameters": lambda row: str(row["size"]["parameters"]),
+        "file (MB)": lambda row: number(row["size"]["file_MB"]),
+        "epochs": lambda row: str(row["fit"]["epochs"]),
+        "fit (CPU min)": lambda row: number(row["fit"]["cpu_min"]),
+    }
+    for n in sorted({row["atoms"] for row in speeds}):
+        columns[f"µs per atom ({n} atoms)"] = partial(_speed_cell, speeds, n)
+    columns |= {
+        f"NVE drift (eV/atom/ps, {settings['nve_ps']:g} ps, {settings['nve_K']:g} K)": _drift,
+        f"{settings['hot_ps']:g} ps at {settings['hot_K']:g} K": lambda row: (
+            "survived" if row["survival"]["survived"] else "did not survive"
+        ),
+        "test force RMSE": lambda row: percent(test_row(row)["forces_relative"]),
+        f"worst elastic constant against {words}": lambda row: _worst(row["properties"], level),
+    }
+    return tabulate([{"family": family, **found} for family, found in results["families"].items()], columns)
 
 
-def _speed_cell(speeds: Sequence[Mapping[str, Any]], family: str, atoms: int) -> str:
-    found = {row["engine"]: row for row in speeds if row["family"] == family and row["atoms"] == atoms}
+def _drift(row: Record) -> str:
+    drift = row["conservation"].get("drift_eV_per_atom_per_ps")
+    return "stopped" if not row["conservation"]["survived"] else NONE if drift is None else f"{drift:.1e}"
+
+
+def _speed_cell(speeds: Sequence[Record], atoms: int, of: Record) -> str:
+    found = {row["engine"]: row for row in speeds if row["family"] == of["family"] and row["atoms"] == atoms}
     return ", ".join(f"{row['cpu_us']:.3g} ({engine})" for engine, row in found.items()) or NONE
 
 
 def _standard(results: Results) -> tuple[str, str]:
-    """What properties are held against, in words and as a level: the labels' own where these are known, else PBE."""
+    """What properties are compared with, in words and as a level: the labels' own values if known, else PBE."""
     return ("the labels", "teacher") if TEACHER in results["level_of_theory"] else ("PBE (literature)", "PBE")
 
 
@@ -145,34 +157,30 @@ def _known(symbol: str, level: str) -> float | None:
     return None if found is None else found.value
 
 
-def property_table(results: Results) -> str:
+def property_table(results: Results) -> Table:
     """Properties beside those of the labels, or of PBE."""
-    families, (words, level) = results["families"], _standard(results)
+    words, level = _standard(results)
     symbols = [*OTHERS[:2], *ELASTIC, *OTHERS[2:]]
-    rows = [[words, *(number(_known(name, level)) for name in symbols)]]
-    rows += [
-        [family, *(number(found["properties"].get(name)) for name in symbols)] for family, found in families.items()
-    ]
-    return markdown_table(["", *symbols], rows)
+    rows = [{"": words, **{name: _known(name, level) for name in symbols}}]
+    rows += [{"": family, **found["properties"]} for family, found in results["families"].items()]
+    return tabulate(rows, {"": text(""), **{name: value(name) for name in symbols}})
 
 
-def type_table(families: Mapping[str, Any]) -> str:
-    """Energy MAE and relative force RMSE of each config type of the test frames."""
-    head = ["config type", "frames"]
-    for family in families:
-        head += [f"{family}: E MAE (meV/atom)", "F RMSE (of rms force)"]
-    by_family = {
-        family: {row["config_type"]: row for row in found["errors"] if row["split"] == "test"}
-        for family, found in families.items()
-    }
-    kinds = next(iter(by_family.values()))
-    rows = []
-    for kind, first in kinds.items():
-        cells = [kind, str(first["frames"])]
-        for rows_of in by_family.values():
-            cells += [number(rows_of[kind]["energy_MAE_meV_per_atom"]), percent(rows_of[kind]["forces_relative"])]
-        rows.append(cells)
-    return markdown_table(head, rows)
+def type_table(families: Mapping[str, Any]) -> Table:
+    """Energy errors and relative force RMSE of each config type of the test frames."""
+    by_kind: dict[str, dict[str, Any]] = {}
+    columns: dict[str, Cell] = {"config type": text("config_type"), "frames": text("frames")}
+    for family, found in families.items():
+        for row in found["errors"]:
+            if row["split"] == "test":
+                by_kind.setdefault(row["config_type"], {**row})[family] = row
+        for heading, cell in TYPE_COLUMNS.items():
+            columns[f"{family}: {heading}"] = partial(_cell_of, family, cell)
+    return tabulate(by_kind.values(), columns)
+
+
+def _cell_of(family: str, cell: Cell, row: Record) -> str:
+    return cell(row[family])
 
 
 def test_row(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -198,12 +206,12 @@ def verdict(results: Results) -> str:
     lines = [
         f"Smallest force error on the test frames: `{accurate}` ({force[accurate]:.0f} meV/Å); smallest energy error: "
         f"`{min(energy, key=lambda one: energy[one])}` ({min(energy.values()):.3g} meV/atom).",
-        f"Quickest as it runs here: `{quick}` ({speed[quick]:.3g} µs of one core per atom); with all in torch: "
+        f"Fastest as it runs here: `{quick}` ({speed[quick]:.3g} µs of one core per atom); with everything in torch: "
         f"`{light}` ({in_torch[light]:.3g}).",
     ]
     fallen = [family for family, found in families.items() if not found["survival"]["survived"]]
     if fallen:
-        lines.append(f"Not for hot runs: {', '.join(f'`{family}`' for family in fallen)} left the physical range.")
+        lines.append(f"Not for hot runs: {', '.join(f'`{family}`' for family in fallen)} became unphysical.")
     for family in families:
         better = [
             other
@@ -215,17 +223,17 @@ def verdict(results: Results) -> str:
             lines.append(f"`{family}` is slower and, in forces and in energies, less accurate than {names}.")
         else:
             lines.append(f"Nothing else is quicker and clearly more accurate than `{family}`.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bullets(lines)
 
 
 def figure(results: Results, path: Path) -> None:
     """Test force error against cost: one point per family and engine, at the largest size."""
     largest = max(row["atoms"] for row in results["speeds"])
+    force = {name: test_row(found)["forces_RMSE_meV_per_A"] for name, found in results["families"].items()}
     points = {
-        f"{row['family']} ({row['engine']})": (
-            row["cpu_us"], test_row(results["families"][row["family"]])["forces_RMSE_meV_per_A"],
-        )
-        for row in results["speeds"] if row["atoms"] == largest
-    }  # fmt: skip
+        f"{row['family']} ({row['engine']})": (row["cpu_us"], force[row["family"]])
+        for row in results["speeds"]
+        if row["atoms"] == largest
+    }
     labels = (f"CPU time of a force call (µs per atom, {largest} atoms)", "test force RMSE (meV/Å)")
-    labelled_points(path, points, labels, "families, fitted for about the same time")
+    labelled_points(path, points, labels, "families fitted for about the same time")

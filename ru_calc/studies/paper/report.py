@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ru_calc.files import whole_file, write_json
-from ru_calc.reports.markdown import markdown_table
+from ru_calc.files import write_json, write_text
+from ru_calc.reports.figures import dots
+from ru_calc.reports.style import drawn
+from ru_calc.reports.tables import NONE, Table, page, tabulate, text
 from ru_calc.studies.paper.reading import reading
 from ru_calc.studies.paper.settings import PAPER_SHARES, SPLITS, TABLE_1
 
 HEADINGS = ("train", "val", "test")
 MEASURES = ("mae", "mse")
 MEAN = "mean of the training targets"
-NONE = "–"
+TRAINING = ("parameters", "epochs", "best_epoch")
 
 
 def errors_of(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -34,95 +36,58 @@ def errors_of(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 
 def write_report(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Adds the paper's figures and the reading to the results; writes `results.json`, `table.md` and `figure.png`."""
-    results = results | {
-        "paper": {
-            name: {
-                measure: dict(zip(SPLITS, values, strict=True)) for measure, values in zip(MEASURES, row, strict=True)
-            }
-            for name, row in TABLE_1.items()
-        },
-        "paper_components": {name: list(shares) for name, shares in PAPER_SHARES.items()},
+    paper = {
+        name: {measure: dict(zip(SPLITS, values, strict=True)) for measure, values in zip(MEASURES, row, strict=True)}
+        for name, row in TABLE_1.items()
     }
+    components = {name: list(shares) for name, shares in PAPER_SHARES.items()}
+    results = results | {"paper": paper, "paper_components": components}
     results["reading"] = reading(results)
     write_json(folder / "results.json", results)
-    with whole_file(folder / "table.md") as unfinished:
-        unfinished.write_text(markdown(results), encoding="utf-8")
+    write_text(folder / "table.md", markdown(results))
     draw(results, folder / "figure.png")
     return results
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The page: Table 1 with the paper's figures in brackets, energies and forces apart, training, components."""
-    parts = [
+    rows = [*results["rows"].items(), (MEAN, results["mean"])]
+    apart = {f"{part} {kind.upper()}": f"{part}_{kind}" for part in ("energy", "forces") for kind in MEASURES}
+    training = {"model": text("model"), **{name.replace("_", " "): text(name) for name in TRAINING}}
+    training |= {"optimiser steps": text("steps"), "CPU (s)": lambda row: f"{row['cpu_s']:.0f}"}
+    return page(
         "# Table 1 of the starting paper, on our data",
-        *(["A quick look: few frames, few epochs; the figures mean nothing."] if results["settings"]["quick"] else []),
+        "A quick look: few frames, few epochs; the figures mean nothing." if results["settings"]["quick"] else "",
         "Standardised units. Ours, and in brackets the paper's (doi 10.36922/ijamd.8291, Table 1).",
-        markdown_table(
-            _columns("MAE", "MSE"), [_compared(name, row, results) for name, row in _rows(results)], numbers=True
-        ),
+        Table(_columns("MAE", "MSE"), [_compared(name, row, results) for name, row in rows]).markdown(),
         "Energies and forces apart:",
-        markdown_table(
-            _columns("energy MAE", "energy MSE", "forces MAE", "forces MSE"),
-            [
-                [name, *_figures(row, "energy_mae", "energy_mse", "forces_mae", "forces_mse")]
-                for name, row in _rows(results)
-            ],
-            numbers=True,
-        ),
+        Table(_columns(*apart), [[name, *_figures(row, *apart.values())] for name, row in rows]).markdown(),
         "Training:",
-        markdown_table(
-            ["model", "parameters", "epochs", "best epoch", "optimiser steps", "CPU (s)"],
-            [
-                [
-                    name,
-                    *(str(row[key]) for key in ("parameters", "epochs", "best_epoch", "steps")),
-                    f"{row['cpu_s']:.0f}",
-                ]
-                for name, row in results["rows"].items()
-            ],
-            numbers=True,
-        ),
+        tabulate([{"model": name, **row} for name, row in results["rows"].items()], training).markdown(),
         results["reading"],
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
-    """Test errors of all rows beside the paper's, and what energies and forces add to them.
+    """Test errors of all rows beside the paper's, and those of energies and forces apart.
 
     Raises:
         OutputError: it cannot be written there.
     """
-    from matplotlib.figure import Figure
-
-    names = list(results["rows"])
-    places, mean = np.arange(len(names)), results["mean"]["errors"]["test"]
-    figure = Figure(figsize=(13.2, 4.4), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, measure in zip(panels[:2], MEASURES, strict=True):
-        ours = [results["rows"][name]["errors"]["test"][measure] for name in names]
-        axes.bar(places - 0.2, ours, 0.4, label="ours, test")
-        paper = [results["paper"].get(name, {}).get(measure, {}).get("test", np.nan) for name in names]
-        axes.bar(places + 0.2, paper, 0.4, label="paper, test", color="tab:gray")
-        axes.axhline(mean[measure], color="black", linestyle="--", linewidth=0.8, label=f"{MEAN}, ours")
-        axes.set_title(f"{measure.upper()}, all targets")
-    for shift, part in ((-0.2, "energy"), (0.2, "forces")):
-        values = [results["rows"][name]["errors"]["test"][f"{part}_mse"] for name in names]
-        (line,) = panels[2].bar(places + shift, values, 0.4, label=part)[:1]
-        panels[2].axhline(mean[f"{part}_mse"], color=line.get_facecolor(), linestyle="--", linewidth=0.8)
-    panels[2].set_title("MSE apart, ours, test; dashed: the mean")
-    for axes in panels:
-        axes.set_xticks(places, names)
-        axes.tick_params(axis="x", rotation=30)
-        axes.set_ylabel("standardised units")
-        axes.legend(frameon=False, fontsize="small")
-        axes.set_ylim(top=1.25 * axes.get_ylim()[1])
-    with whole_file(path) as unfinished:
-        figure.savefig(unfinished, format="png", dpi=130)
+    rows, mean = results["rows"], results["mean"]["errors"]["test"]
+    with drawn(path, (12.0, 1.6 + 0.45 * len(rows)), f"Test errors in standardised units; dashed: {MEAN}") as figure:
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, measure in zip(panels, MEASURES, strict=False):
+            paper = [results["paper"].get(name, {}).get(measure, {}).get("test", float("nan")) for name in rows]
+            dots(axes, [*rows], {"ours": _test(rows, measure), "paper": paper}, [mean[measure]])
+            axes.set_title(f"{measure.upper()}, all targets")
+        apart = {part: _test(rows, f"{part}_mse") for part in ("energy", "forces")}
+        dots(panels[2], [*rows], apart, [mean[f"{part}_mse"] for part in apart])
+        panels[2].set_title("MSE apart, ours")
 
 
-def _rows(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [*results["rows"].items(), (MEAN, results["mean"])]
+def _test(rows: Mapping[str, Any], measure: str) -> list[float]:
+    return [row["errors"]["test"][measure] for row in rows.values()]
 
 
 def _columns(*measures: str) -> list[str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ru_calc.files import whole_file, write_json
-from ru_calc.reports.markdown import markdown_table, number, percent
-from ru_calc.reports.plots import labelled_points
+from ru_calc.evaluate.report import ERROR_COLUMNS
+from ru_calc.files import write_json, write_text
+from ru_calc.reports.figures import labelled_points
+from ru_calc.reports.tables import Table, bullets, page, tabulate, text, value
 
 Results = Mapping[str, Any]
 VERSIONS = ("ru_calc", "python", "torch", "numpy", "ase")
@@ -18,14 +19,16 @@ VERSIONS = ("ru_calc", "python", "torch", "numpy", "ase")
 def write_report(results: Results, folder: Path) -> None:
     """Writes `sweep.json`, `sweep.md` and `sweep.png`."""
     write_json(folder / "sweep.json", results)
-    with whole_file(folder / "sweep.md") as temporary:
-        temporary.write_text(markdown(results), encoding="utf-8")
+    write_text(folder / "sweep.md", markdown(results))
+    figure(results, folder / "sweep.png")
+
+
+def figure(results: Results, path: Path) -> None:
+    """Validation force error of all trials against the cost of a force call, with the Pareto front."""
     points = costs(results)
-    labels = (
-        f"CPU time of a force call (µs per atom, {results['speed_atoms']} atoms)", "validation force RMSE (meV/Å)",
-    )  # fmt: skip
-    title = f"{len(points)} trials of {results['settings']['epochs']} epochs"
-    labelled_points(folder / "sweep.png", points, labels, title, front=pareto(points))
+    cost = f"CPU time of a force call (µs per atom, {results['speed_atoms']} atoms)"
+    title = f"{len(points)} trials of {results['settings']['epochs']} epochs, and their Pareto front"
+    labelled_points(path, points, (cost, "validation force RMSE (meV/Å)"), title, front=pareto(points))
 
 
 def costs(results: Results) -> dict[str, tuple[float, float]]:
@@ -35,7 +38,7 @@ def costs(results: Results) -> dict[str, tuple[float, float]]:
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> set[str]:
-    """Names of the points than which no other is as small in both values and smaller in one."""
+    """Names on the Pareto front: no other point is at least as small in both values and smaller in one."""
     return {
         name
         for name, (x, y) in points.items()
@@ -44,54 +47,40 @@ def pareto(points: Mapping[str, tuple[float, float]]) -> set[str]:
 
 
 def markdown(results: Results) -> str:
-    """The table, and how it came about."""
+    """The table, and how it was made."""
     settings, frames, machine = results["settings"], results["frames"], results["machine"]
     versions = ", ".join(f"{name} {machine[name]}" for name in VERSIONS if name in machine)
-    sections = [
+    return page(
         "# Settings side by side (`ru-calc sweep`)",
         "\n".join(f"    {command}" for command in results["commands"]),
         f"Each trial is one fit of {settings['epochs']} epochs to the same {frames['train']} frames (labels: "
         f"{results['level_of_theory']}; data {results['data'][:12]}; seed {settings['seed']}), judged by the same "
-        f"{frames['validation']} validation frames. The {frames['test']} test frames (`split.json`) were taken out "
-        "before the first fit: nothing here has seen them.",
-        table(results),
-        f"Sorted by the force RMSE; energies in meV/atom, forces in meV/Å, stress in GPa. *loss*: of the validation "
-        "frames, where it is measured as in the shared settings. *µs per atom*: CPU time of a force call of "
-        f"{results['speed_atoms']} atoms in float32, compiled engine, one thread, all models in turns. Bold: no other "
-        "trial is both quicker and better in forces (the line in `sweep.png`).",
-        *_stopped(results["stopped"]),
+        f"{frames['validation']} validation frames. The {frames['test']} test frames (`split.json`) were set aside "
+        "before the first fit and are not used here.",
+        table(results).markdown(),
+        "Sorted by force RMSE; energies in meV/atom, forces in meV/Å, stress in GPa. *loss*: validation loss, "
+        "for trials with the shared loss settings. *µs per atom*: CPU time of a force call of "
+        f"{results['speed_atoms']} atoms in float32, compiled engine, one thread, all models in turns. Bold: on the "
+        "Pareto front of cost and force RMSE (the line in `sweep.png`).",
+        bullets(f"`{name}` has no result: {why}" for name, why in results["stopped"].items()),
         f"{machine['processor']}, {machine['cores']} cores; {versions}.",
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    )
 
 
-def _stopped(stopped: Mapping[str, str]) -> list[str]:
-    return ["\n".join(f"- `{name}` has no result: {why}" for name, why in stopped.items())] if stopped else []
-
-
-def table(results: Results) -> str:
+def table(results: Results) -> Table:
     """One row per finished trial, in the order of the results."""
-    head = [
-        "trial", "changes", "E MAE", "E RMSE", "F MAE", "F RMSE", "F RMSE / rms", "σ MAE", "loss", "µs per atom",
-        "parameters", "epochs", "fit (CPU min)",
-    ]  # fmt: skip
     front = pareto(costs(results))
-    rows = []
-    for row in results["trials"]:
-        errors = [row[name] for name in ("energy_MAE_meV_per_atom", "energy_RMSE_meV_per_atom",
-                                         "forces_MAE_meV_per_A", "forces_RMSE_meV_per_A")]  # fmt: skip
-        name = f"**{row['trial']}**" if row["trial"] in front else row["trial"]
-        cells = [
-            *map(number, errors), percent(row["forces_relative"]), number(row["stress_MAE_GPa"]),
-            number(row["validation_loss"]), number(row["cpu_us"]), str(row["parameters"]), str(row["epochs"]),
-            number(row["cpu_min"]),
-        ]  # fmt: skip
-        rows.append([name, in_words(row["changes"]), *cells])
-    return markdown_table(head, rows)
+    columns = {
+        "trial": lambda row: f"**{row['trial']}**" if row["trial"] in front else row["trial"],
+        "changes": lambda row: in_words(row["changes"]),
+        **ERROR_COLUMNS, "loss": value("validation_loss"), "µs per atom": value("cpu_us"),
+        "parameters": text("parameters"), "epochs": text("epochs"), "fit (CPU min)": value("cpu_min"),
+    }  # fmt: skip
+    return tabulate(results["trials"], columns)
 
 
 def in_words(changes: Mapping[str, Any]) -> str:
-    """Changes as `--set` takes them, without `model.`; "–" where there is none."""
+    """Changes as `--set` takes them, without `model.`; "–" for none."""
     return ", ".join(f"{name.removeprefix('model.')}={_value(value)}" for name, value in changes.items()) or "–"
 
 

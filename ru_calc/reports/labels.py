@@ -1,0 +1,98 @@
+"""Names beside lines and points, placed so that they do not cover each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ru_calc.reports.style import GREY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GAP = 0.065  # between names at the ends of lines, as a fraction of the panel's height
+DISTANCES_PT = (7, 14, 24, 36, 50, 66)
+ANGLES = (0, 180, 90, 270, 45, 135, 315, 225)
+
+
+def name_lines(axes: Axes) -> None:
+    """Writes each line's label at its right end, in its colour.  Call it when scales and limits are set."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = [(line, *to_axes.transform(line.get_xydata()[-1])) for line in axes.lines]
+    ends.sort(key=lambda end: float(end[2]))
+    heights = spread([(x, y) for _, x, y in ends])
+    for (line, x, _), y in zip(ends, heights, strict=True):
+        axes.annotate(
+            str(line.get_label()), (x, y), xycoords="axes fraction", xytext=(7, 0), textcoords="offset points",
+            va="center", color=line.get_color(), annotation_clip=False,
+        )  # fmt: skip
+
+
+def spread(ends: Sequence[tuple[float, float]]) -> list[float]:
+    """Heights at least `GAP` apart for labels that start at the same x, each group centred on its lines' ends.
+
+    Args:
+        ends: (x, y) of each label, sorted by y.
+    """
+    heights = np.array([y for _, y in ends], dtype=float)
+    columns = np.round([x for x, _ in ends], 1)
+    for x in np.unique(columns):
+        here, groups = np.flatnonzero(columns == x), []
+        for y in heights[here]:
+            groups.append([y])
+            while len(groups) > 1 and _span(groups[-1])[0] - _span(groups[-2])[-1] < GAP:
+                groups[-2:] = [groups[-2] + groups[-1]]
+        heights[here] = np.concatenate([_span(group) for group in groups])
+    return heights.tolist()
+
+
+def _span(group: Sequence[float]) -> np.ndarray:
+    return np.mean(group) + GAP * (np.arange(len(group)) - 0.5 * (len(group) - 1))
+
+
+def name_points(axes: Axes, names: Sequence[str], points: np.ndarray, obstacles: np.ndarray) -> None:
+    """Writes names beside points where they cover no other name and no point; a thin line leads to a distant one.
+
+    Args:
+        points: (n, 2) of the names.
+        obstacles: (m, 2) points to be left uncovered.
+    """
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    inside = axes.get_window_extent()
+    corners = axes.transData.transform(obstacles)
+    taken = [_Box(x - 5, y - 5, x + 5, y + 5) for x, y in corners]
+    for name, point in zip(names, points, strict=True):
+        for place in _places():
+            text = axes.annotate(name, point, textcoords="offset points", fontsize=9, **place)
+            box = _Box(*text.get_window_extent().extents)
+            if box.within(_Box(*inside.extents)) and not any(map(box.overlaps, taken)):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _places() -> Iterator[dict[str, Any]]:
+    for distance in DISTANCES_PT:
+        for angle in np.radians(ANGLES):
+            x, y = distance * np.cos(angle), distance * np.sin(angle)
+            yield {
+                "xytext": (x, y),
+                "ha": "left" if x > 1 else "right" if x < -1 else "center",
+                "va": "bottom" if y > 1 else "top" if y < -1 else "center",
+                "arrowprops": {"arrowstyle": "-", "color": GREY, "lw": 0.7} if distance > 14 else None,
+            }
+
+
+class _Box(tuple[float, float, float, float]):
+    """Left, bottom, right and top in pixels."""
+
+    def __new__(cls, *sides: float) -> _Box:
+        return super().__new__(cls, sides)
+
+    def within(self, other: _Box) -> bool:
+        return self[0] >= other[0] and self[1] >= other[1] and self[2] <= other[2] and self[3] <= other[3]
+
+    def overlaps(self, other: _Box) -> bool:
+        return self[0] < other[2] and other[0] < self[2] and self[1] < other[3] and other[1] < self[3]
