@@ -86,7 +86,7 @@ def test_duplicates_are_kept_and_named_as_a_danger_where_a_split_may_part_them(o
     del frames[1].info["group_id"], frames[2].info["group_id"]
     write(out / "two.extxyz", frames)
     output = run("convert", out / "two.extxyz", out / "two.extxyz", out / "b.h5").stdout
-    assert "…); 2 are in another group than the frame they repeat, so a split may test a model on frames" in output
+    assert "…); 2 belong to another group than the frame they repeat, so a split may put training frames" in output
     assert len(read_dataset(out / "b.h5")) == 6
 
 

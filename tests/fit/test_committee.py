@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from labelled import lj_frames
-from ru_calc.reports.markdown import number
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, SettingsError
@@ -21,6 +20,7 @@ from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfiles import load_model
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import predict_all
+from ru_calc.reports.tables import number
 
 SMALL = {
     "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
