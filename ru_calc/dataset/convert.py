@@ -1,4 +1,4 @@
-"""From files that ASE reads to a `Dataset`: which energy is taken, what is missing, and what is refused."""
+"""Converts files that ASE reads to a `Dataset`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
-from ru_calc.dataset import LABELS, Dataset
-from ru_calc.errors import DataError
+from ru_calc.dataset.frames import LABELS, Dataset, labels_of
+from ru_calc.errors import DataError, reason
 from ru_calc.structures import check_atoms
 
 ENERGIES = ("auto", "free_energy", "energy")
@@ -31,12 +31,12 @@ INFO = ("config_type", "group_id", "weight")
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How labels are taken.
+    """How labels and groups are taken.
 
     Attributes:
-        energy: `free_energy`, `energy`, or `auto`: the force-consistent `free_energy` where a frame has one.
-        group_by: `info` takes each frame's `group_id`, or makes it a group of its own; `file` makes one of each file.
-        level_of_theory, energy_reference: what the labels are, kept in the file.
+        energy: one of `ENERGIES`; see `labels_of`.
+        group_by: `info` groups frames by their `group_id` (a frame without one is its own group), `file` by file.
+        level_of_theory, energy_reference: description of the labels, kept in the file.
     """
 
     energy: str = "auto"
@@ -47,12 +47,13 @@ class ConvertSettings:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A data set, and what became of the labels on the way.
+    """A converted data set, and what happened to its labels.
 
     Attributes:
-        energies: frames whose energy is `free_energy`, `energy`, or `missing`.
-        stress_dropped: frames whose stress was left out, because they are not periodic in three directions.
-        unlabelled: frames with neither energy nor forces nor stress.
+        dataset: all frames.
+        energies: number of frames whose energy is `free_energy`, `energy` or `missing`.
+        stress_dropped: number of frames whose stress was dropped, as they are not periodic in three directions.
+        unlabelled: number of frames without any label.
     """
 
     dataset: Dataset
@@ -62,14 +63,15 @@ class Conversion:
 
 
 def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None) -> Conversion:
-    """Reads files one after the other.
+    """The frames of all files, in order.
 
     Args:
-        paths: anything `ase.io.read` takes, also compressed (.gz, .bz2, .xz).
+        paths: of files that `ase.io.read` takes, also compressed (.gz, .bz2, .xz).
+        settings: see `ConvertSettings`.
 
     Raises:
-        DataError: a file that is missing, empty or unreadable; a frame with other elements than ruthenium, or with a
-            position, cell, label or weight that is not finite (the message names file and frame); no label at all.
+        DataError: a file that is missing, empty or unreadable; a frame (named by file and number) with other elements,
+            or with a position, cell, label or weight that is not finite; no label in any frame.
     """
     settings = settings or ConvertSettings()
     frames: list[Atoms] = []
@@ -89,7 +91,7 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
     if bare == len(dataset):
         raise DataError(
             f"none of the {bare} frames has {'an energy' if settings.energy == 'auto' else settings.energy}, forces or "
-            "a stress, so there is nothing to learn from; convert files that hold the results of a calculation"
+            "a stress, so there is nothing to learn from; convert files with the results of a calculation"
         )
     return Conversion(dataset, dict(energies), dropped, bare)
 
@@ -98,7 +100,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
     """All frames of a file.
 
     Raises:
-        DataError: the file is missing, empty, or in no format that ASE knows.
+        DataError: the file is missing, empty, or not in a format that ASE reads.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,17 +108,16 @@ def read_frames(path: str | Path) -> list[Atoms]:
     try:
         frames = _read_compressed(path) if path.suffix in OPENERS else _read_plain(path)
     except Exception as problem:  # ase.io raises whatever its parsers run into
-        reason = " ".join(str(problem).split()) or type(problem).__name__
         raise DataError(
-            f"{path} cannot be read ({type(problem).__name__}: {reason}); is it whole, and of a format that ASE reads?"
+            f"{path} cannot be read ({reason(problem)}); is it complete, in a format that ASE reads?"
         ) from problem
     if not frames:
-        raise DataError(f"{path} holds no frames; leave it out")
+        raise DataError(f"{path} contains no frames; leave it out")
     return frames
 
 
 def _read_compressed(path: Path) -> list[Atoms]:
-    # Unpacked first: ASE seeks within the stream, which makes 4000 frames take minutes instead of seconds.
+    # ASE seeks within the stream, and 4000 frames would take minutes instead of seconds: unpack first.
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / path.stem
         with OPENERS[path.suffix](path, "rb") as packed, open(plain, "wb") as unpacked:
@@ -134,16 +135,16 @@ def _read_plain(path: Path) -> list[Atoms]:
 
 
 def _refuse_blank_lines(path: Path) -> None:
-    # ASE takes a blank line for the end of the file, and would leave out the frames behind it without a word.
+    # ASE takes a blank line for the end of the file, and would silently drop the frames after it.
     text = path.read_text(errors="replace")
     blank = re.search(r"\n[ \t]*\n\s*\d+[ \t]*\n", text)
     if blank:
         line = text.count("\n", 0, blank.start()) + 2
-        raise ValueError(f"line {line} is blank, and frames behind it would be lost: remove it")
+        raise ValueError(f"line {line} is blank, and the frames after it would be lost: remove it")
 
 
 def _read_database(path: Path) -> list[Atoms]:
-    # ase.io leaves out the key-value pairs, and with them config_type and group_id.
+    # ase.io drops the key-value pairs, including config_type and group_id.
     from ase.db import connect
 
     frames = []
@@ -156,28 +157,22 @@ def _read_database(path: Path) -> list[Atoms]:
 
 
 def clean_frame(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[Atoms, str, bool]:
-    """A frame with one energy, checked, and without a stress that has no meaning.
+    """A frame with at most one energy, checked, and without a stress that has no meaning.
 
     Args:
-        energy: as in `ConvertSettings`.
-        where: put before every message.
+        atoms: as `ase.io` reads them.
+        energy, where: see `labels_of`.
 
     Returns:
-        The frame; `free_energy`, `energy` or `missing`; whether a stress was left out.
+        The frame; `free_energy`, `energy` or `missing`; whether a stress was dropped.
 
     Raises:
-        DataError: as in `convert`.
+        DataError: see `convert`.
     """
     if not len(atoms):
         raise DataError(f"{where}it has no atoms; remove the frame")
     check_atoms(atoms, where)
-    results = dict(getattr(atoms.calc, "results", {}))
-    choices = ("free_energy", "energy") if energy == "auto" else (energy,)
-    source = next((key for key in choices if results.get(key) is not None), "missing")
-    labels = {"energy": results.get(source), "forces": results.get("forces"), "stress": results.get("stress")}
-    labels = {name: value for name, value in labels.items() if value is not None}
-    for name, value in labels.items():
-        _check_label(source if name == "energy" else name, value, len(atoms), where)
+    labels, source = labels_of(atoms, energy, where)
     without_stress = "stress" in labels and not atoms.pbc.all()
     if without_stress:
         labels.pop("stress")
@@ -185,15 +180,6 @@ def clean_frame(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[At
     frame.info = _checked_info(atoms.info, where)
     frame.calc = SinglePointCalculator(frame, **labels)
     return frame, source, without_stress
-
-
-def _check_label(name: str, value: Any, n_atoms: int, where: str) -> None:
-    known: dict[str, list[tuple[int, ...]]] = {"forces": [(n_atoms, 3)], "stress": [(6,), (3, 3), (9,)]}
-    shapes = known.get(name, [()])
-    if np.shape(value) not in shapes:
-        raise DataError(f"{where}its {name} has shape {np.shape(value)}; it must be {' or '.join(map(str, shapes))}")
-    if not np.isfinite(np.asarray(value, dtype=float)).all():
-        raise DataError(f"{where}its {name} is not finite; remove the frame or the label")
 
 
 def _checked_info(info: dict[str, Any], where: str) -> dict[str, Any]:
@@ -204,5 +190,5 @@ def _checked_info(info: dict[str, Any], where: str) -> dict[str, Any]:
         except (TypeError, ValueError):
             weight = np.nan
         if not (np.isfinite(weight) and weight >= 0):
-            raise DataError(f"{where}its weight is {kept['weight']!r}; it must be a number that is not negative")
+            raise DataError(f"{where}its weight is {kept['weight']!r}; it must be a number, 0 or more")
     return kept

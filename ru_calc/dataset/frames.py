@@ -1,4 +1,4 @@
-"""`Dataset`: frames with their labels, NaN where one is missing."""
+"""`Dataset`: frames with their labels, NaN where a label is missing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Dataset:
         forces: (n, 3) eV/Å.
         stress: (f, 6) eV/Å³, tension positive, xx yy zz yz xz xy.
         config_type: (f,) kind of structure, for reports.
-        group_id: (f,) frames that must stay on one side of a split share it.
+        group_id: (f,) shared by frames that a split must keep together.
         weight: (f,) weight in a fit.
-        level_of_theory, energy_reference: what the labels are.
+        level_of_theory, energy_reference: description of the labels.
     """
 
     structures: Structures
@@ -52,20 +52,22 @@ class Dataset:
         """Labels from each frame's calculator, as `ase.io` attaches them.
 
         Args:
-            energy_key: `free_energy`, `energy`, or `auto`: the force-consistent `free_energy` where a frame has one.
+            frames: at least one; `info` may hold `config_type`, `group_id` and `weight`.
+            energy_key: `energy` of `labels_of`.
+            level_of_theory: of the labels; `energy_reference` may be given, too.
 
         Raises:
-            DataError: no frame, an atom that is not ruthenium, or a label or position that is not finite.
+            DataError: no frame, atoms that `check_atoms` refuses, or a label of the wrong shape or not finite.
         """
         if not len(frames):
             raise DataError("there are 0 frames; a data set needs at least one")
         structures = Structures.from_atoms(frames)
-        labels = [_labels(atoms, k, energy_key) for k, atoms in enumerate(frames)]
+        labels = [_missing(a) | labels_of(a, energy_key, f"frame {k}: ")[0] for k, a in enumerate(frames)]
         return cls(
             structures,
-            energy=np.array([energy for energy, _, _ in labels]),
-            forces=np.concatenate([forces for _, forces, _ in labels]),
-            stress=np.array([stress for _, _, stress in labels]),
+            energy=np.array([of_frame["energy"] for of_frame in labels]),
+            forces=np.concatenate([of_frame["forces"] for of_frame in labels]),
+            stress=np.array([of_frame["stress"] for of_frame in labels]),
             config_type=np.array([str(a.info.get("config_type", "unnamed")) for a in frames]),
             group_id=np.array([str(a.info.get("group_id", f"frame_{k:06d}")) for k, a in enumerate(frames)]),
             weight=np.array([float(a.info.get("weight", 1.0)) for a in frames]),
@@ -74,7 +76,7 @@ class Dataset:
         )
 
     def select(self, indices: Iterable[int]) -> Dataset:
-        """The frames with these indices, in this order."""
+        """The frames with the given indices, in that order."""
         indices = np.asarray(list(indices), dtype=np.int64)
         per_frame = ("energy", "stress", "config_type", "group_id", "weight")
         return replace(
@@ -85,7 +87,7 @@ class Dataset:
         )
 
     def atoms(self, k: int) -> Atoms:
-        """Frame `k` as `ase.Atoms` with its labels in a `SinglePointCalculator`."""
+        """Frame `k` as `ase.Atoms`, with its labels in a `SinglePointCalculator`."""
         s, part = self.structures, self.structures.atoms_of([k])
         atoms = Atoms([RUTHENIUM] * len(part), positions=s.positions[part], cell=s.cells[k], pbc=s.pbc[k])
         atoms.info = {"config_type": str(self.config_type[k]), "group_id": str(self.group_id[k])}
@@ -97,17 +99,17 @@ class Dataset:
         return atoms
 
     def has(self, label: str) -> np.ndarray:
-        """(f,) whether each frame has the label `energy`, `forces` or `stress`."""
+        """(f,) whether each frame has the label, one of `LABELS`."""
         if label != "forces":
             return np.isfinite(getattr(self, label).reshape(len(self), -1)).all(axis=1)
         complete = np.isfinite(self.forces).all(axis=1)
         return np.bincount(self.structures.frame_of_atom, ~complete, minlength=len(self)) == 0
 
     def require(self, labels: Iterable[str]) -> None:
-        """Refuses a set in which no frame has a label that is asked for.
+        """Checks that each of these labels is there in some frame.
 
         Raises:
-            DataError: naming the labels that are absent.
+            DataError: one is missing in all frames.
         """
         absent = [label for label in labels if not self.has(label).any()]
         if absent:
@@ -117,7 +119,7 @@ class Dataset:
             )
 
     def fingerprint(self) -> str:
-        """SHA-256 over structures and labels, to tell data sets apart."""
+        """SHA-256 of structures and labels, which identifies the data set."""
         digest = hashlib.sha256()
         s = self.structures
         for array in (s.positions, s.cells, s.pbc, s.counts, self.energy, self.forces, self.stress):
@@ -125,18 +127,39 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _labels(atoms: Atoms, k: int, energy_key: str) -> tuple[float, np.ndarray, np.ndarray]:
+def _missing(atoms: Atoms) -> dict[str, np.ndarray]:
+    shapes: dict[str, tuple[int, ...]] = {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}
+    return {name: np.full(shape, np.nan) for name, shape in shapes.items()}
+
+
+def labels_of(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[dict[str, np.ndarray], str]:
+    """The labels that the calculator of a frame holds.
+
+    Args:
+        atoms: one frame, as `ase.io` reads it.
+        energy: `free_energy`, `energy`, or `auto`: the force-consistent `free_energy` if there is one, else `energy`.
+        where: put in front of every message.
+
+    Returns:
+        Of energy () in eV, forces (n, 3) in eV/Å and stress (6,) in eV/Å³ those that are there; and the name of the
+        energy, `free_energy`, `energy` or `missing`.
+
+    Raises:
+        DataError: a label of another shape, or one that is not finite.
+    """
     results = dict(getattr(atoms.calc, "results", {}))
-    keys = ("free_energy", "energy") if energy_key == "auto" else (energy_key,)
-    energy = next((results[key] for key in keys if results.get(key) is not None), None)
-    given = {"energy": energy, "forces": results.get("forces"), "stress": results.get("stress")}
-    for name, value in given.items():
-        if value is not None and not np.isfinite(np.asarray(value, dtype=float)).all():
-            raise DataError(f"frame {k}: its {name} is not finite; remove the frame or the label")
-    forces, stress = (
-        np.full(shape, np.nan) if given[name] is None else np.asarray(given[name], dtype=float)
-        for name, shape in (("forces", (len(atoms), 3)), ("stress", 6))
-    )
-    stress = to_voigt(stress.reshape(3, 3)) if stress.size == 9 else stress
-    energy = np.nan if energy is None else energy
-    return float(energy), forces, stress
+    choices = ("free_energy", "energy") if energy == "auto" else (energy,)
+    source = next((key for key in choices if results.get(key) is not None), "missing")
+    shapes = {source: [()], "forces": [(len(atoms), 3)], "stress": [(6,), (3, 3), (9,)]}
+    labels = {name: np.asarray(results[name], dtype=float) for name in shapes if results.get(name) is not None}
+    for name, value in labels.items():
+        if value.shape not in shapes[name]:
+            expected = " or ".join(map(str, shapes[name]))
+            raise DataError(f"{where}its {name} has shape {value.shape}; it must be {expected}")
+        if not np.isfinite(value).all():
+            raise DataError(f"{where}non-finite values in its {name}; remove the frame or the label")
+    if source in labels:
+        labels["energy"] = labels.pop(source)
+    if "stress" in labels and labels["stress"].size == 9:
+        labels["stress"] = to_voigt(labels["stress"].reshape(3, 3))
+    return labels, source

@@ -1,4 +1,4 @@
-"""Properties of ruthenium from any ASE calculator, and the values that they should have.
+"""Properties of ruthenium from any ASE calculator, with reference values.
 
 Energies are in eV (meV per atom for differences between phases), lengths in Å, moduli in GPa, frequencies in THz.
 """
@@ -15,7 +15,6 @@ from ru_calc.properties.bulk import (
 from ru_calc.properties.defects import Vacancy, hcp_vacancy, vacancy_formation
 from ru_calc.properties.elastic import HcpElasticConstants, elastic_tensor, hcp_elastic_constants
 from ru_calc.properties.everything import Property, all_properties
-from ru_calc.properties.lattices import PHASES, hcp_crystal, phase_crystal
 from ru_calc.properties.molecules import Dimer, dimer, dimer_energy, isolated_atom_energy
 from ru_calc.properties.order import bond_fractions, common_neighbour_bonds, lindemann_index
 from ru_calc.properties.ordering import PhaseOrder, phase_order
@@ -23,6 +22,7 @@ from ru_calc.properties.phonons import GammaPhonons, gamma_phonons, lowest_frequ
 from ru_calc.properties.references import ReferenceValue, reference, reference_value, reference_values
 from ru_calc.properties.surfaces import BasalSurface, basal_slab, basal_surface, layer_spacings_percent
 from ru_calc.properties.table import Row, compare, markdown, score, summary
+from ru_calc.structures.lattices import PHASES, hcp_crystal, phase_crystal
 
 __all__ = [
     "PHASES",

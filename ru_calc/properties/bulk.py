@@ -10,10 +10,11 @@ from ase.calculators.calculator import Calculator
 from scipy.optimize import minimize, minimize_scalar
 
 from ru_calc.errors import UnphysicalError
-from ru_calc.properties.lattices import energy_of, hcp_crystal, phase_crystal, phase_named
+from ru_calc.properties.relaxing import energy_of
+from ru_calc.structures.lattices import hcp_crystal, phase_crystal, phase_named
 from ru_calc.units import EV_PER_A3_IN_GPA
 
-# How far a search may wander from its start, as a factor on lengths (lattice), c/a and volumes.
+# How far a search may go from its start, as a factor on lattice constants, c/a and volumes.
 LENGTH_RANGE, C_OVER_A_RANGE, VOLUME_RANGE = 1.25, 1.15, 1.35
 
 
@@ -51,10 +52,10 @@ class EquationOfStateFit:
     """A third-order Birch–Murnaghan fit, E(V) = E0 + 9 V0 B/16 [(x − 1)³ B' + (x − 1)² (6 − 4x)], x = (V0/V)^⅔.
 
     Attributes:
-        volumes_A3, energies_eV: the points (k,), per atom.
+        volumes_A3, energies_eV: the fitted points (k,), per atom.
         V0_A3, E0_eV: minimum, per atom.
         B_GPa, B_prime: bulk modulus and its pressure derivative at V0.
-        residual_eV: largest distance of a point from the curve.
+        residual_eV: largest deviation of a point from the curve, per atom.
     """
 
     volumes_A3: np.ndarray
@@ -66,7 +67,7 @@ class EquationOfStateFit:
     residual_eV: float
 
     def energy_eV(self, volume_A3: np.ndarray) -> np.ndarray:
-        """The fitted curve at volumes per atom in Å³."""
+        """Energy per atom of the fitted curve at volumes per atom in Å³."""
         x = (self.V0_A3 / np.asarray(volume_A3)) ** (2 / 3)
         scale = 9 * self.V0_A3 * self.B_GPa / EV_PER_A3_IN_GPA / 16
         return self.E0_eV + scale * ((x - 1) ** 3 * self.B_prime + (x - 1) ** 2 * (6 - 4 * x))
@@ -75,11 +76,11 @@ class EquationOfStateFit:
 def relaxed_hcp(
     calculator: Calculator, a_guess_A: float = 2.72, c_guess_A: float = 4.29, symbol: str = "Ru"
 ) -> HcpLattice:
-    """The hcp lattice of least energy, found in (ln a, ln c) with slopes V(σ_xx + σ_yy) and V σ_zz.
+    """The hcp lattice of lowest energy, minimised over (ln a, ln c) with the gradient V(σ_xx + σ_yy), V σ_zz.
 
     Args:
-        calculator: any ASE calculator that has a stress.
-        a_guess_A, c_guess_A: where the search starts, in Å; it stays within 25 % of both.
+        calculator: any ASE calculator with stress.
+        a_guess_A, c_guess_A: start of the search in Å, which stays within 25 % of both.
         symbol: chemical symbol.
 
     Raises:
@@ -96,26 +97,26 @@ def relaxed_hcp(
     start = np.log([a_guess_A, c_guess_A])
     reach = np.log(LENGTH_RANGE)
     bounds = np.stack([start - reach, start + reach], axis=1)
-    # ftol at rounding level: the slope decides, so that a flat minimum is still found to 1e-5.
+    # ftol at rounding level: the gradient decides, so a flat minimum is still found to 1e-5.
     found = minimize(
         energy_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-5, "ftol": 1e-14}
     )
     a, c = (float(value) for value in np.exp(found.x))
     around = [energy_of(hcp_crystal(f * a, f * c, symbol), calculator) for f in (0.97, 1.03)]
-    # A model without forces at the start is flat there, which a search takes for a minimum.
+    # Where a model has no forces it is flat, which a search takes for a minimum.
     if not min(around) > found.fun or np.any(np.abs(found.x - start) > 0.999 * reach):
         raise UnphysicalError(
             f"no hcp lattice within {100 * (LENGTH_RANGE - 1):.0f} % of a = {a_guess_A} Å, c = {c_guess_A} Å: the "
-            f"search ended at {a:.3f}, {c:.3f} Å; start nearer with a_guess_A and c_guess_A, or distrust the model"
+            f"search ended at {a:.3f}, {c:.3f} Å; start closer with a_guess_A and c_guess_A, or do not trust the model"
         )
     return HcpLattice(a, c, float(found.fun) / 2, symbol)
 
 
 def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol: str = "Ru") -> float:
-    """Energy per atom in eV of a phase at a volume per atom in Å³; c/a, where it is free, is relaxed.
+    """Energy per atom in eV of a phase at a volume per atom in Å³, with c/a (of a hexagonal phase) relaxed.
 
     Raises:
-        UnphysicalError: c/a runs away from its usual value by more than 15 %.
+        UnphysicalError: the best c/a is more than 15 % from its usual value.
         SettingsError: an unknown phase.
     """
     phase = phase_named(name)
@@ -131,17 +132,18 @@ def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol
     found = minimize_scalar(energy, bounds=(-reach, reach), method="bounded", options={"xatol": 3e-4})
     if abs(found.x) > 0.99 * reach:
         raise UnphysicalError(
-            f"{name} at {volume_A3:.2f} Å³ per atom has no best c/a within 15 % of {phase.c_over_a}: the model "
-            "takes it for unstable"
+            f"{name} at {volume_A3:.2f} Å³ per atom has no best c/a within 15 % of {phase.c_over_a}: it is "
+            "unstable in this model"
         )
     return float(found.fun)
 
 
 def equilibrium_volume(name: str, calculator: Calculator, start_A3: float, symbol: str = "Ru") -> float:
-    """Volume per atom in Å³ at which a phase has its least energy, within 35 % of `start_A3`.
+    """Volume per atom in Å³ of a phase's lowest energy, within 35 % of `start_A3`.
 
     Raises:
         UnphysicalError: there is no minimum in that range.
+        SettingsError: an unknown phase.
     """
     low, high = start_A3 / VOLUME_RANGE, start_A3 * VOLUME_RANGE
     found = minimize_scalar(
@@ -156,12 +158,15 @@ def equilibrium_volume(name: str, calculator: Calculator, start_A3: float, symbo
 
 
 def fit_equation_of_state(volumes_A3: np.ndarray, energies_eV: np.ndarray) -> EquationOfStateFit:
-    """Third-order Birch–Murnaghan fit to energies and volumes per atom (F. Birch, Phys. Rev. 71, 809 (1947)).
+    """Third-order Birch–Murnaghan fit (F. Birch, Phys. Rev. 71, 809 (1947)).
 
-    The curve is a cubic polynomial in V^(−2/3), so the least-squares fit is linear and cannot fail to converge.
+    The curve is a cubic polynomial in V^(−2/3), so the least-squares fit is linear and always converges.
+
+    Args:
+        volumes_A3, energies_eV: (k,) per atom, at least four.
 
     Raises:
-        UnphysicalError: the fitted curve has no minimum among the points.
+        UnphysicalError: the fitted curve has no minimum within the points.
     """
     volumes, energies = np.asarray(volumes_A3, dtype=float), np.asarray(energies_eV, dtype=float)
     x = volumes ** (-2 / 3)
@@ -188,17 +193,18 @@ def fit_equation_of_state(volumes_A3: np.ndarray, energies_eV: np.ndarray) -> Eq
 def equation_of_state(
     name: str, calculator: Calculator, hcp: HcpLattice, span: float = 0.10, points: int = 9
 ) -> EquationOfStateFit:
-    """Equation of state of a phase around its own equilibrium volume, c/a relaxed at each volume.
+    """Equation of state of a phase around its equilibrium volume, with c/a relaxed at each volume.
 
     Args:
         name: one of `PHASES`.
         calculator: any ASE calculator.
-        hcp: the relaxed hcp lattice, from which the search for the phase's own volume starts.
-        span: largest relative change of the volume.
+        hcp: the relaxed hcp lattice, where the search for the equilibrium volume starts.
+        span: largest relative change of volume.
         points: number of volumes.
 
     Raises:
         UnphysicalError: the phase has no minimum, or none that can be fitted.
+        SettingsError: an unknown phase.
     """
     volume = equilibrium_volume(name, calculator, hcp.volume_A3 * phase_named(name).volume_ratio, hcp.symbol)
     volumes = volume * np.linspace(1 - span, 1 + span, points)

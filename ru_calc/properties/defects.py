@@ -10,8 +10,7 @@ from ase.calculators.calculator import Calculator
 
 from ru_calc.errors import SettingsError
 from ru_calc.properties.bulk import HcpLattice
-from ru_calc.properties.lattices import energy_of
-from ru_calc.properties.relaxing import relaxed_positions
+from ru_calc.properties.relaxing import energy_of, relaxed_positions
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Vacancy:
 
     Attributes:
         relaxed_eV, unrelaxed_eV: with and without relaxation of the positions.
-        sites: of the periodic supercell.
+        sites: number of sites in the periodic supercell.
     """
 
     relaxed_eV: float
@@ -37,19 +36,19 @@ def vacancy_formation(
     """E_f = E(N − 1) − (N − 1)/N E(N) in a periodic supercell of N sites at constant volume.
 
     Args:
-        crystal: the relaxed cell of a crystal whose sites are equivalent.
+        crystal: the relaxed cell of a crystal with equivalent sites.
         calculator: any ASE calculator.
         repeats: of that cell.
-        fmax_eV_per_A: largest force left.
+        fmax_eV_per_A: longest force after relaxation.
 
     Raises:
-        SettingsError: the supercell has a single site.
+        SettingsError: the supercell has only one site.
         UnphysicalError: the positions do not relax.
     """
     perfect = crystal * repeats
     sites = len(perfect)
     if sites < 2:
-        raise SettingsError(f"a supercell of {sites} site leaves nothing when an atom is removed: give larger repeats")
+        raise SettingsError(f"a supercell of {sites} site is empty once its atom is removed: give larger repeats")
     share = (sites - 1) / sites * energy_of(perfect, calculator)
     defect = perfect.copy()
     del defect[int(np.argmin(np.linalg.norm(defect.positions - defect.cell.sum(axis=0) / 2, axis=1)))]
@@ -59,7 +58,7 @@ def vacancy_formation(
 
 
 def hcp_vacancy(hcp: HcpLattice, calculator: Calculator, repeats: tuple[int, int, int] = (4, 4, 3)) -> Vacancy:
-    """The vacancy of hcp; by default in a supercell of 96 sites.
+    """The vacancy in hcp, by default in a supercell of 96 sites.
 
     Raises:
         UnphysicalError: the positions do not relax.

@@ -12,7 +12,7 @@ from ru_calc.properties.bulk import HcpLattice
 from ru_calc.properties.relaxing import relaxed_positions
 from ru_calc.units import EV_PER_A3_IN_GPA, from_voigt
 
-# Engineering strain: a Voigt shear γ_yz is the tensor component ε_yz taken twice.
+# Engineering strain: the Voigt shear γ_yz is 2 ε_yz.
 TENSOR_PER_VOIGT = np.array([1, 1, 1, 0.5, 0.5, 0.5])
 
 
@@ -35,16 +35,16 @@ class HcpElasticConstants:
 def elastic_tensor(
     atoms: Atoms, calculator: Calculator, strain: float = 0.005, fmax_eV_per_A: float = 2e-4
 ) -> np.ndarray:
-    """Elastic constants (6, 6) in GPa, C_ij = ∂σ_i/∂ε_j by central differences, positions relaxed at each strain.
+    """Elastic constants (6, 6) in GPa, C_ij = ∂σ_i/∂ε_j by central differences with positions relaxed.
 
-    Row and column order is ASE's Voigt order (xx yy zz yz xz xy) with engineering shear strains.  The result is that
-    of the unstressed crystal only if the cell is relaxed.
+    Rows and columns are in ASE's Voigt order (xx yy zz yz xz xy) with engineering shear strains.  Only a relaxed cell
+    gives the constants of the unstressed crystal.
 
     Args:
         atoms: a relaxed periodic crystal.
-        calculator: any ASE calculator that has a stress.
+        calculator: any ASE calculator with stress.
         strain: size of the Voigt strains.
-        fmax_eV_per_A: largest force left after the internal relaxation; the effect on C is of order
+        fmax_eV_per_A: longest force after the internal relaxation; its effect on C is of the order of
             fmax / (strain × force constant).
 
     Raises:
@@ -62,7 +62,7 @@ def elastic_tensor(
 def hcp_elastic_constants(
     hcp: HcpLattice, calculator: Calculator, strain: float = 0.005, fmax_eV_per_A: float = 2e-4
 ) -> HcpElasticConstants:
-    """The five constants of hcp, each averaged over the entries of the tensor that symmetry makes equal.
+    """The five constants of hcp, averaged over tensor entries that are equal by symmetry.
 
     Raises:
         UnphysicalError: the positions of a strained cell do not relax.

@@ -1,4 +1,4 @@
-"""All properties of a model in one call, each guarded: what fails is reported, and the rest is still measured."""
+"""All properties of a model in one call; one that fails is reported, and the others are still computed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from functools import cached_property
 import numpy as np
 from ase.calculators.calculator import Calculator
 
+from ru_calc.errors import reason
 from ru_calc.properties.bulk import HcpLattice, energy_at_volume, equation_of_state, equilibrium_volume, relaxed_hcp
 from ru_calc.properties.defects import hcp_vacancy
 from ru_calc.properties.elastic import hcp_elastic_constants
-from ru_calc.properties.lattices import phase_named
 from ru_calc.properties.molecules import dimer, isolated_atom_energy
 from ru_calc.properties.ordering import phase_order
 from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz, require_phonopy
 from ru_calc.properties.surfaces import basal_surface
+from ru_calc.structures.lattices import phase_named
 
 NAMES = {
     "a": ("lattice parameter a", "Å"),
@@ -58,11 +59,11 @@ QUICK_ABOVE_HCP = ("fcc", "bcc")
 
 @dataclass(frozen=True)
 class Property:
-    """One property of a model.
+    """A property of a model.
 
     Attributes:
         name, symbol, unit: what it is; `symbol` finds its reference values.
-        value: None if it could not be measured.
+        value: None if it could not be computed.
         failure: the reason then; otherwise empty.
     """
 
@@ -93,13 +94,13 @@ def all_properties(
 
     Args:
         calculator: any ASE calculator for ruthenium with energy, forces and stress.
-        quick: leave out the costlier ones that have no target, and measure the vacancy in 36 sites instead of 96, the
-            surface with 10 layers instead of 12, the phase order at 5 volumes instead of 11: for choosing checkpoints.
+        quick: leave out expensive properties without a target, and use 36 sites instead of 96 for the vacancy, 10
+            layers instead of 12 for the surface, 5 volumes instead of 11 for the phase order.
         phonons: also the lowest phonon frequency of the whole zone (needs phonopy).
-        only: symbols of those that are needed; what is measured along with them comes too.
+        only: symbols of the properties needed; others computed along with them are returned too.
 
     Raises:
-        SettingsError: phonopy is needed and not installed; said before anything is measured.
+        SettingsError: phonopy is needed and not installed; raised before anything is computed.
     """
     if phonons:
         require_phonopy()
@@ -118,8 +119,8 @@ def _guarded(symbols: tuple[str, ...], measure: Measurement, bench: _Bench) -> l
     try:
         with np.errstate(all="ignore"):
             values = measure(bench)
-    except Exception as problem:  # a wild model may fail in any way, and must not take the other properties with it
-        failure = " ".join(f"{type(problem).__name__}: {problem}".split())
+    except Exception as problem:  # a bad model may fail in any way, and must not stop the other properties
+        failure = reason(problem)
     properties = []
     for symbol in symbols:
         name, unit = NAMES[symbol]

@@ -10,16 +10,16 @@ from ase.calculators.calculator import Calculator
 from scipy.optimize import minimize_scalar
 
 from ru_calc.errors import UnphysicalError
-from ru_calc.properties.lattices import energy_of
+from ru_calc.properties.relaxing import energy_of
 
 
 @dataclass(frozen=True)
 class Dimer:
-    """The dimer at its best distance.
+    """The dimer at its equilibrium distance.
 
     Attributes:
         r_e_A: bond length in Å.
-        D_e_eV: energy of two free atoms less that of the dimer, in eV.
+        D_e_eV: energy of two free atoms minus that of the dimer, in eV.
     """
 
     r_e_A: float
@@ -27,12 +27,12 @@ class Dimer:
 
 
 def isolated_atom_energy(calculator: Calculator, symbol: str = "Ru") -> float:
-    """Energy in eV of one atom without neighbours."""
+    """Energy in eV of an isolated atom."""
     return energy_of(Atoms(symbol, positions=[[0, 0, 0]]), calculator)
 
 
 def dimer_energy(distance_A: float, calculator: Calculator, symbol: str = "Ru") -> float:
-    """Energy in eV of two atoms at a distance in Å, without further neighbours."""
+    """Energy in eV of two isolated atoms at a distance in Å."""
     return energy_of(Atoms(f"{symbol}2", positions=[[0, 0, 0], [0, 0, distance_A]]), calculator)
 
 
@@ -41,11 +41,11 @@ def dimer(
     distances_A: np.ndarray | None = None,
     symbol: str = "Ru",
 ) -> Dimer:
-    """Bond length and depth of the lowest minimum of the dimer curve.
+    """Bond length and well depth at the lowest minimum of the dimer curve.
 
     Args:
         calculator: any ASE calculator.
-        distances_A: where the curve is searched first; default 1.6 to 4.0 Å in steps of 0.1.
+        distances_A: first scan of the curve in Å; None is 1.6 to 4.0 in steps of 0.1.
         symbol: chemical symbol.
 
     Raises:

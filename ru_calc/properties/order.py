@@ -1,4 +1,4 @@
-"""Order of atoms in a frame, and how much they move: common-neighbour analysis and Lindemann's index."""
+"""Order and mobility of atoms: common-neighbour analysis and the Lindemann index."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from vesin import ase_neighbor_list
 
-# Between the first and second shell of close packing at the density of ruthenium (2.7 and 3.8 Å).
+from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import find_pairs
+
+# Between the first and second shells of close-packed ruthenium (2.7 and 3.8 Å).
 BOND_CUTOFF_A = 3.3
 CLOSE_PACKED = ("421", "422")
 
@@ -17,30 +19,29 @@ CLOSE_PACKED = ("421", "422")
 def common_neighbour_bonds(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> Counter[str]:
     """Counts of the Honeycutt–Andersen signatures of all bonds (J. Phys. Chem. 91, 4950 (1987)).
 
-    A signature "jkl" says that the two bonded atoms have j common neighbours, with k bonds among these, the largest
-    connected group of which has l bonds: fcc has 421 only, hcp 421 and 422 in equal shares, the centre of an
-    icosahedron 555.
+    In a signature "jkl", the two bonded atoms have j common neighbours, with k bonds among these, of which the largest
+    connected group has l.  In fcc all bonds are 421, in hcp half are 421 and half 422; around the centre of an
+    icosahedron they are 555.
 
     Args:
-        atoms: any; a periodic cell must be wider than twice `cutoff_A`.
-        cutoff_A: two atoms nearer than this are bonded.
+        atoms: of any element; a periodic cell must be wider than twice `cutoff_A`.
+        cutoff_A: atoms closer than this are bonded, in Å.
     """
-    first, second = ase_neighbor_list("ij", atoms, cutoff_A)
+    pairs = find_pairs(Structures.from_atoms(atoms, check=False), cutoff_A)
     bonded = np.zeros((len(atoms), len(atoms)), dtype=bool)
-    bonded[first, second] = True
+    bonded[pairs.first, pairs.second] = bonded[pairs.second, pairs.first] = True
     counts: Counter[str] = Counter()
-    for i, j in zip(first, second, strict=True):
-        if i < j:
-            common = np.flatnonzero(bonded[i] & bonded[j])
-            edges = np.argwhere(np.triu(bonded[np.ix_(common, common)]))
-            counts[f"{len(common)}{len(edges)}{_largest_group([(int(a), int(b)) for a, b in edges])}"] += 1
+    for i, j in zip(pairs.first, pairs.second, strict=True):
+        common = np.flatnonzero(bonded[i] & bonded[j])
+        edges = np.argwhere(np.triu(bonded[np.ix_(common, common)]))
+        counts[f"{len(common)}{len(edges)}{_largest_group([(int(a), int(b)) for a, b in edges])}"] += 1
     return counts
 
 
 def bond_fractions(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> dict[str, float]:
-    """Shares of the bonds that are `close_packed` (421, 422), of hcp kind among all (`hcp`, 422), and `fivefold` (555).
+    """Fractions of the bonds that are `close_packed` (421 or 422), `hcp` (422) and `fivefold` (555).
 
-    All are 0 if there is no bond.
+    All are 0 if there are no bonds.
     """
     counts = common_neighbour_bonds(atoms, cutoff_A)
     total = max(sum(counts.values()), 1)
@@ -52,13 +53,13 @@ def bond_fractions(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> dict[str, f
 
 
 def lindemann_index(frames: Sequence[np.ndarray]) -> float:
-    """Root-mean-square fluctuation of the distances of all pairs over their means, averaged over the pairs.
+    """Relative root-mean-square fluctuation of the interatomic distances, averaged over all pairs.
 
-    δ = 2/(N(N − 1)) Σ_{i<j} √(⟨r_ij²⟩ − ⟨r_ij⟩²)/⟨r_ij⟩; below about 0.1 in a solid cluster, above in a liquid one
-    (Kaelberer & Etters, J. Chem. Phys. 66, 3233 (1977)).
+    δ = 2/(N(N − 1)) Σ_{i<j} √(⟨r_ij²⟩ − ⟨r_ij⟩²)/⟨r_ij⟩ is below about 0.1 in a solid cluster and above it in a liquid
+    one (Kaelberer & Etters, J. Chem. Phys. 66, 3233 (1977)).
 
     Args:
-        frames: positions (n, 3) in Å of one cluster, not wrapped.
+        frames: positions (n, 3) in Å of the same cluster, not wrapped.
     """
     pairs = np.triu_indices(len(frames[0]), 1)
     distances = np.array([np.linalg.norm(r[pairs[0]] - r[pairs[1]], axis=1) for r in map(np.asarray, frames)])
@@ -66,7 +67,7 @@ def lindemann_index(frames: Sequence[np.ndarray]) -> float:
 
 
 def _largest_group(edges: list[tuple[int, int]]) -> int:
-    """Bonds of the largest connected group."""
+    """Number of bonds in the largest connected group."""
     groups: list[tuple[set[int], int]] = []
     for edge in edges:
         joined, bonds = set(edge), 1

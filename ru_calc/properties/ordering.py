@@ -1,4 +1,4 @@
-"""Which phase is lowest, at every volume."""
+"""Which phase is lowest in energy, volume by volume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSE_PHASES = ("hcp", "dhcp", "fcc", "bcc", "a15")
 
 @dataclass(frozen=True)
 class PhaseOrder:
-    """Energies of several phases at the same volumes per atom.
+    """Energies of several phases on one grid of volumes.
 
     Attributes:
         volumes_A3: (k,) volumes per atom.
@@ -25,7 +25,7 @@ class PhaseOrder:
     energies_eV: dict[str, np.ndarray]
 
     def margin_eV(self, lowest: str = "hcp") -> float:
-        """Least energy by which the other phases lie above `lowest`, in eV per atom; negative if one is below."""
+        """Smallest energy of another phase above `lowest`, in eV per atom; negative if one is lower."""
         others = [self.energies_eV[name] - self.energies_eV[lowest] for name in self.energies_eV if name != lowest]
         return float(np.min(others))
 
@@ -37,17 +37,18 @@ def phase_order(
     span: float = 0.10,
     points: int = 11,
 ) -> PhaseOrder:
-    """Energies of the phases on one grid of volumes per atom around that of hcp; hcp and dhcp with c/a relaxed.
+    """Energies of phases on one grid of volumes around that of hcp, with c/a relaxed.
 
     Args:
         calculator: any ASE calculator.
         hcp: the relaxed hcp lattice.
-        phases: names of `PHASES`.
-        span: largest relative change of the volume.
+        phases: names in `PHASES`.
+        span: largest relative change of volume.
         points: number of volumes.
 
     Raises:
-        UnphysicalError: the c/a of a phase runs away.
+        UnphysicalError: a phase has no best c/a.
+        SettingsError: an unknown phase.
     """
     volumes = hcp.volume_A3 * np.linspace(1 - span, 1 + span, points)
     energies = {name: np.array([energy_at_volume(name, v, calculator, hcp.symbol) for v in volumes]) for name in phases}

@@ -1,4 +1,4 @@
-"""Phonons of hcp: the optical modes at Γ by hand, the whole zone with phonopy where it is installed."""
+"""Phonons of hcp: optical modes at Γ, and with phonopy (if installed) the whole Brillouin zone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class GammaPhonons:
     """Optical modes of hcp at Γ; a negative number is an imaginary frequency.
 
     Attributes:
-        E2g_THz: the planes slide against each other (mean of the degenerate pair).
-        B1g_THz: the planes move against each other along c.
-        E2g_splitting_THz: difference of the pair, zero but for the error of the differences.
+        E2g_THz: the basal planes slide against each other (mean of the degenerate pair).
+        B1g_THz: the basal planes move against each other along c.
+        E2g_splitting_THz: splitting of the degenerate pair, a numerical error.
     """
 
     E2g_THz: float
@@ -31,15 +31,15 @@ class GammaPhonons:
 
 
 def gamma_phonons(hcp: HcpLattice, calculator: Calculator, displacement_A: float = 0.01) -> GammaPhonons:
-    """E2g and B1g from the force constants Φ of one sublattice that moves as a whole, ν = √(2 Φ/m) / 2π.
+    """E2g and B1g from the force constants Φ of a rigid displacement of one sublattice, ν = √(2 Φ/m) / 2π.
 
-    With two equal masses and the acoustic sum rule Φ_01 = −Φ_00, the optical eigenvalues of the dynamical matrix are
-    those of 2 Φ_00/m (e.g. Ashcroft & Mermin, Solid State Physics, chapter 22).
+    With equal masses and the acoustic sum rule Φ_01 = −Φ_00, the optical eigenvalues of the dynamical matrix are those
+    of 2 Φ_00/m (e.g. Ashcroft & Mermin, Solid State Physics, chapter 22).
 
     Args:
         hcp: the relaxed lattice.
         calculator: any ASE calculator.
-        displacement_A: of the central differences, in Å.
+        displacement_A: step of the central differences in Å.
     """
     force_constants = np.stack([_slope(hcp.atoms(), calculator, axis, displacement_A) for axis in range(3)])
     mass = hcp.atoms().get_masses()[0]
@@ -54,7 +54,7 @@ def lowest_frequency_THz(
     supercell: tuple[int, int, int] = (4, 4, 3),
     mesh: tuple[int, int, int] = (12, 12, 8),
 ) -> float:
-    """Lowest phonon frequency in THz on a mesh of the Brillouin zone; negative, and not small, if a mode is imaginary.
+    """Lowest phonon frequency in THz on a mesh of the Brillouin zone; clearly negative if a mode is imaginary.
 
     Uses phonopy (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
 
@@ -73,7 +73,7 @@ def lowest_frequency_THz(
 
 
 def require_phonopy() -> None:
-    """Refuses early what needs phonopy.
+    """Checks that phonopy is installed.
 
     Raises:
         SettingsError: phonopy is not installed.

@@ -1,4 +1,4 @@
-"""Reference values, and how near to the labels' own level a model has to come."""
+"""Reference values, and the accuracy that a model must reach against its teacher."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LEVELS = ("teacher", "PBE", "experiment")
 
 @dataclass(frozen=True)
 class ReferenceValue:
-    """One value of one property.
+    """A published or computed value of a property.
 
     Attributes:
         symbol: of the property.
         level: `teacher` (the model that made the labels), `PBE` or `experiment`.
-        value, unit: the number.
+        value, unit: the number and its unit.
         kind: computed, measured, derived or estimate.
         source: where it was published.
         confidence: high, medium or low.
@@ -38,12 +38,12 @@ class ReferenceValue:
 
 @dataclass(frozen=True)
 class Target:
-    """How near to the teacher's value a model has to come; one of the three is set.
+    """Accuracy that a model must reach; one of the three is set.
 
     Attributes:
-        relative: largest relative deviation.
-        absolute: largest deviation, in the unit of the property.
-        least: smallest value itself, without a reference.
+        relative: largest relative deviation from the teacher.
+        absolute: largest deviation from the teacher, in the unit of the property.
+        least: lower bound on the value itself.
     """
 
     relative: float | None = None
@@ -51,7 +51,7 @@ class Target:
     least: float | None = None
 
     def deviation(self, value: float, teacher: float | None) -> float | None:
-        """Deviation in units of the tolerance, so that 1 is just allowed; None without a reference."""
+        """Deviation in units of the tolerance (1 is just allowed); None without a reference."""
         if self.least is not None:
             return 0.0 if value > self.least else float("inf")
         if teacher is None:
@@ -87,18 +87,18 @@ TARGETS = {
 
 @cache
 def reference_values() -> tuple[ReferenceValue, ...]:
-    """All values of the package's table, `ru_calc/reference_values.json`."""
+    """All values of the table `ru_calc/properties/reference_values.json`."""
     text = files("ru_calc.properties").joinpath("reference_values.json").read_text(encoding="utf-8")
     return tuple(ReferenceValue(**row) for row in json.loads(text))
 
 
 def reference(symbol: str, level: str) -> ReferenceValue | None:
-    """The value of a property at a level, or None."""
+    """The reference value of a property at a level, or None."""
     return next((row for row in reference_values() if (row.symbol, row.level) == (symbol, level)), None)
 
 
 def reference_value(symbol: str, level: str = "experiment") -> float:
-    """The number of a property at a level, for a script that knows that there is one.
+    """The number of a reference value that is known to exist.
 
     Raises:
         KeyError: there is none.

@@ -10,8 +10,8 @@ from ase.calculators.calculator import Calculator
 
 from ru_calc.errors import SettingsError
 from ru_calc.properties.bulk import HcpLattice
-from ru_calc.properties.lattices import energy_of, hexagonal_cell
-from ru_calc.properties.relaxing import relaxed_positions
+from ru_calc.properties.relaxing import energy_of, relaxed_positions
+from ru_calc.structures.lattices import hexagonal_cell
 from ru_calc.units import EV_PER_A2_IN_J_PER_M2
 
 
@@ -21,9 +21,9 @@ class BasalSurface:
 
     Attributes:
         gamma_J_per_m2, gamma_unrelaxed_J_per_m2: surface energy with and without relaxation.
-        spacings_percent: change of the interlayer distances against c/2 from the top down to the middle, in %
-            (first d12, then d23, …); negative is inwards.
-        layers: of the slab.
+        spacings_percent: changes of the interlayer spacings d12, d23, … relative to c/2 in %, from the surface to
+            the middle; negative is inward.
+        layers: number of layers in the slab.
         atoms: the relaxed slab, one atom per layer, z upwards.
     """
 
@@ -43,10 +43,10 @@ class BasalSurface:
 
 
 def basal_slab(hcp: HcpLattice, layers: int = 12, vacuum_A: float = 15.0) -> Atoms:
-    """A bulk-terminated (0001) slab, one atom per layer, periodic in x and y, `vacuum_A` empty above and below.
+    """A bulk-terminated (0001) slab, one atom per layer, periodic in x and y, with `vacuum_A` above and below.
 
     Raises:
-        SettingsError: fewer than five layers, which leaves no bulk between two surfaces.
+        SettingsError: fewer than five layers, with no bulk between the surfaces.
     """
     if layers < 5:
         raise SettingsError(f"a slab of {layers} layers has no bulk between its surfaces: give 5 or more")
@@ -62,13 +62,13 @@ def basal_slab(hcp: HcpLattice, layers: int = 12, vacuum_A: float = 15.0) -> Ato
 def basal_surface(
     hcp: HcpLattice, calculator: Calculator, layers: int = 12, fmax_eV_per_A: float = 0.002
 ) -> BasalSurface:
-    """γ = (E_slab − N E_bulk)/2A and the interlayer distances of a slab with two equal, free surfaces.
+    """γ = (E_slab − N E_bulk)/2A and the interlayer spacings of a slab with two equal free surfaces.
 
     Args:
         hcp: the relaxed lattice; its a is kept.
         calculator: any ASE calculator.
         layers: five or more; nine to twelve are converged for short-ranged models.
-        fmax_eV_per_A: largest force left.
+        fmax_eV_per_A: longest force after relaxation.
 
     Raises:
         SettingsError: too few layers.
@@ -92,11 +92,11 @@ def basal_surface(
 
 
 def layer_spacings_percent(heights_A: np.ndarray, bulk_spacing_A: float) -> np.ndarray:
-    """Change of the distances between layers against the bulk's, in %, from the top down.
+    """(layers − 1,) changes of the interlayer spacings relative to the bulk in %, from the top down.
 
     Args:
-        heights_A: (layers,) height of each layer.
-        bulk_spacing_A: that of the bulk, c/2 for (0001).
+        heights_A: (layers,) height of each layer in Å.
+        bulk_spacing_A: spacing in the bulk in Å, c/2 for (0001).
     """
     top_down = np.sort(np.asarray(heights_A))[::-1]
     return 100 * (-np.diff(top_down) / bulk_spacing_A - 1)

@@ -1,7 +1,7 @@
 """Ruthenium structures by name: crystals, slabs, particles, a lone atom, a dimer.
 
-Lattice constants not given are those that the labels of the shipped model have at zero temperature and pressure
-(PBE-like; hcp a = 2.726, c = 4.289 Å), not the measured ones (2.706 and 4.282 Å at 293 K).
+Default lattice constants are those of the shipped model's labels at zero temperature and pressure (PBE-like; hcp
+a = 2.726, c = 4.289 Å), not the measured ones (2.706 and 4.282 Å at 293 K).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import ase.build
 import numpy as np
 from ase import Atoms
 
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, require
+from ru_calc.structures.lattices import crystal, hexagonal_cell
 
 HCP_A_A, HCP_C_A = 2.726, 4.289
-# From the minima of energy against volume of each phase in the labels of the shipped model.
+# Minima of energy against volume in the labels of the shipped model.
 FCC_A_A, BCC_A_A, SC_A_A, DIAMOND_A_A, A15_A_A = 3.815, 3.059, 2.532, 5.453, 4.843
 DHCP_A_A, DHCP_C_A = 2.724, 8.597
 DIMER_A = 2.1
@@ -26,18 +27,18 @@ DIMER_A = 2.1
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a named structure may be varied by; None leaves it at the structure's own default.
+    """Options of named structures; None takes the default of the structure.
 
     Attributes:
         a_A, c_A: lattice constants in Å.
-        repeat: cells along each lattice vector; for a slab the third is 1.
-        n_atoms: about how many atoms; the nearest compact choice is made.
+        repeat: cells along each lattice vector; the third is 1 for a slab.
+        n_atoms: approximate number of atoms; the nearest compact choice is made.
         primitive: the primitive cell instead of the orthorhombic or cubic one.
         layers: atomic layers of a slab.
-        vacuum_A: empty space in Å between a slab and its image along z.
+        vacuum_A: vacuum in Å between a slab and its image along z.
         diameter_A: of a particle, in Å.
         distance_A: of a dimer, in Å.
-        vacancy_fraction: share of the atoms that is taken out at random.
+        vacancy_fraction: fraction of the atoms to remove at random.
         seed: of that choice.
     """
 
@@ -60,23 +61,23 @@ def structure_names() -> list[str]:
 
 
 def build_structure(name: str, options: BuildOptions | None = None, **changes: object) -> Atoms:
-    """The structure called `name`.
+    """A structure by name.
 
     Args:
         name: one of `structure_names()`.
         options: see `BuildOptions`.
-        changes: single options by name, over `options`.
+        changes: single options by name; they override `options`.
 
     Raises:
-        SettingsError: the name is unknown, an option does not belong to the structure or is out of range, or
-            `repeat` and `n_atoms` are both given.
+        SettingsError: an unknown name or option, an option that does not apply to the structure or is out of range,
+            or two options that both set the size.
     """
     if name not in RECIPES:
-        raise SettingsError(f"there is no structure named {name!r}; known are {', '.join(RECIPES)}")
+        raise SettingsError(f"there is no structure {name!r}; choose one of {', '.join(RECIPES)}")
     known = {field.name for field in fields(BuildOptions)}
     for key in changes:
         if key not in known:
-            raise SettingsError(f"a structure has no option {key!r}; known are {', '.join(sorted(known))}")
+            raise SettingsError(f"structures have no option {key!r}; choose from {', '.join(sorted(known))}")
     options = replace(options or BuildOptions(), **changes)  # type: ignore[arg-type]
     build, allowed = RECIPES[name]
     _check(name, options, allowed)
@@ -87,7 +88,7 @@ def build_structure(name: str, options: BuildOptions | None = None, **changes: o
 
 
 def options_of(name: str) -> frozenset[str]:
-    """The names of the options that the structure `name` takes."""
+    """Names of the options that apply to the structure `name`."""
     return frozenset(RECIPES[name][1])
 
 
@@ -98,14 +99,13 @@ def _check(name: str, options: BuildOptions, allowed: frozenset[str]) -> None:
         if key not in allowed:
             takes = ", ".join(sorted(allowed)) or "none"
             raise SettingsError(f"{key} does not apply to the structure {name!r}; its options are: {takes}")
-        if key.endswith("_A") and not (math.isfinite(value) and value > 0):
-            raise SettingsError(f"{key} is {value}; it must be a positive length in Å")
-        if key in ("n_atoms", "layers") and value < 1:
-            raise SettingsError(f"{key} is {value}; it must be 1 or more")
-    if options.repeat is not None and (len(options.repeat) != 3 or min(options.repeat) < 1):
-        raise SettingsError(f"repeat is {options.repeat}; it must be three numbers, each 1 or more")
-    if options.vacancy_fraction is not None and not 0 <= options.vacancy_fraction < 1:
-        raise SettingsError(f"vacancy_fraction is {options.vacancy_fraction}; it must be from 0 to below 1")
+        if key.endswith("_A"):
+            require(math.isfinite(value) and value > 0, key, value, "a positive length in Å")
+    for key in ("n_atoms", "layers"):
+        require(given.get(key, 1) >= 1, key, given.get(key), "1 or more")
+    repeat, vacancies = given.get("repeat", (1, 1, 1)), given.get("vacancy_fraction", 0)
+    require(len(repeat) == 3 and min(repeat) >= 1, "repeat", repeat, "three numbers, each 1 or more")
+    require(0 <= vacancies < 1, "vacancy_fraction", vacancies, "at least 0 and below 1")
     for one, other in (("repeat", "n_atoms"), ("diameter_A", "n_atoms")):
         if one in given and other in given:
             raise SettingsError(f"{one} and {other} both set the size: give one of them")
@@ -115,14 +115,15 @@ def _with_vacancies(atoms: Atoms, fraction: float, seed: int) -> Atoms:
     count = round(fraction * len(atoms))
     if not 0 < count < len(atoms):
         raise SettingsError(
-            f"vacancy_fraction {fraction} takes {count} of {len(atoms)} atoms; choose it or the number of atoms larger"
+            f"vacancy_fraction is {fraction}, which removes {count} of {len(atoms)} atoms; choose it or the number of "
+            "atoms larger"
         )
     taken = np.random.default_rng(seed).choice(len(atoms), size=count, replace=False)
     return atoms[np.setdiff1d(np.arange(len(atoms)), taken)]
 
 
 def compact_repeat(cell: np.ndarray, atoms_per_cell: int, n_atoms: int, directions: int = 3) -> tuple[int, int, int]:
-    """Repeats (along the first `directions` lattice vectors) with about `n_atoms` atoms and about equal edges."""
+    """Repeats along the first `directions` lattice vectors that give about `n_atoms` atoms and similar edges."""
     lengths = np.linalg.norm(cell, axis=1)[:directions]
     edge = (n_atoms / atoms_per_cell * lengths.prod()) ** (1 / directions)
 
@@ -143,26 +144,19 @@ def _repeated(cell: Atoms, options: BuildOptions) -> Atoms:
     return cell.repeat(options.repeat or (1, 1, 1))
 
 
-def _hexagonal(a_A: float, c_A: float, scaled: list[tuple[float, float, float]], primitive: bool) -> Atoms:
-    cell = [(a_A, 0, 0), (-a_A / 2, a_A * math.sqrt(3) / 2, 0), (0, 0, c_A)]
-    atoms = Atoms(f"Ru{len(scaled)}", scaled_positions=scaled, cell=cell, pbc=True)
-    if primitive:
-        return atoms
-    atoms = ase.build.make_supercell(atoms, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
+def _orthorhombic(name: str, a_A: float, c_A: float) -> Atoms:
+    atoms = ase.build.make_supercell(crystal(name, hexagonal_cell(a_A, c_A)), [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
     atoms.wrap(eps=1e-9)
     return atoms
 
 
-def _hcp(options: BuildOptions) -> Atoms:
-    scaled = [(0, 0, 0), (1 / 3, 2 / 3, 1 / 2)]
-    a_A, c_A = options.a_A or HCP_A_A, options.c_A or HCP_C_A
-    return _repeated(_hexagonal(a_A, c_A, scaled, bool(options.primitive)), options)
+def _hexagonal(name: str, default_a_A: float, default_c_A: float) -> Callable[[BuildOptions], Atoms]:
+    def build(options: BuildOptions) -> Atoms:
+        a_A, c_A = options.a_A or default_a_A, options.c_A or default_c_A
+        primitive = crystal(name, hexagonal_cell(a_A, c_A))
+        return _repeated(primitive if options.primitive else _orthorhombic(name, a_A, c_A), options)
 
-
-def _dhcp(options: BuildOptions) -> Atoms:
-    scaled = [(0, 0, 0), (1 / 3, 2 / 3, 1 / 4), (0, 0, 1 / 2), (2 / 3, 1 / 3, 3 / 4)]
-    a_A, c_A = options.a_A or DHCP_A_A, options.c_A or DHCP_C_A
-    return _repeated(_hexagonal(a_A, c_A, scaled, bool(options.primitive)), options)
+    return build
 
 
 def _cubic(structure: str, default_a_A: float) -> Callable[[BuildOptions], Atoms]:
@@ -175,26 +169,20 @@ def _cubic(structure: str, default_a_A: float) -> Callable[[BuildOptions], Atoms
 
 
 def _a15(options: BuildOptions) -> Atoms:
-    scaled = [(0, 0, 0), (0.5, 0.5, 0.5)]
-    for chain in ([(0.25, 0, 0.5), (0.75, 0, 0.5)], [(0.5, 0.25, 0), (0.5, 0.75, 0)], [(0, 0.5, 0.25), (0, 0.5, 0.75)]):
-        scaled += chain
-    a_A = options.a_A or A15_A_A
-    return _repeated(Atoms("Ru8", scaled_positions=scaled, cell=[a_A] * 3, pbc=True), options)
+    return _repeated(crystal("a15", (options.a_A or A15_A_A) * np.eye(3)), options)
 
 
 def _slab(surface: str) -> Callable[[BuildOptions], Atoms]:
     def build(options: BuildOptions) -> Atoms:
         repeat, layers = options.repeat or (4, 4, 1), options.layers or 7
-        if repeat[2] != 1:
-            raise SettingsError(f"repeat is {repeat}; the third number of a slab is 1, its thickness is set by layers")
+        require(repeat[2] == 1, "repeat", repeat, "1 in the third place: layers set the thickness of a slab")
         if options.n_atoms is not None:
             one = _surface_cell(surface, (1, 2, layers), options)
             pairs = compact_repeat(one.cell.array, len(one), options.n_atoms, directions=2)
             repeat = (pairs[0], 2 * pairs[1], 1)
-        if repeat[1] % 2:
-            raise SettingsError(f"repeat is {repeat}; the second number of a slab must be even (a rectangular cell)")
+        require(repeat[1] % 2 == 0, "repeat", repeat, "even in the second place: the cell of a slab is rectangular")
         atoms = _surface_cell(surface, (repeat[0], repeat[1], layers), options)
-        # ASE leaves the third vector empty; atoms are centred between two halves of the vacuum.
+        # ASE leaves the third vector empty; half of the vacuum goes on either side.
         atoms.center(vacuum=(15.0 if options.vacuum_A is None else options.vacuum_A) / 2, axis=2)
         atoms.pbc = (True, True, False)
         return Atoms("Ru" * len(atoms), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
@@ -210,12 +198,12 @@ def _surface_cell(surface: str, size: tuple[int, int, int], options: BuildOption
 
 
 def _sphere(options: BuildOptions) -> Atoms:
-    """A ball cut from hcp around an atom; with `n_atoms`, the whole shells nearest to that number."""
-    cell = _hexagonal(options.a_A or HCP_A_A, options.c_A or HCP_C_A, [(0, 0, 0), (1 / 3, 2 / 3, 1 / 2)], False)
+    """A ball of hcp around an atom; with `n_atoms`, the complete shells closest to that number."""
+    cell = _orthorhombic("hcp", options.a_A or HCP_A_A, options.c_A or HCP_C_A)
     diameter = options.diameter_A or 16.0
     if options.n_atoms is not None:
         diameter = 2 * (3 * options.n_atoms * cell.get_volume() / len(cell) / (4 * math.pi)) ** (1 / 3)
-    # A margin, so that the number of atoms can be met whatever shells the sphere cuts.
+    # The margin lets the number of atoms be met whatever shells the sphere cuts.
     half = [math.ceil((diameter / 2 + 6.0) / length) for length in cell.cell.lengths()]
     positions = cell.repeat([2 * n for n in half]).positions - np.array(half) @ cell.cell.array
     radii = np.linalg.norm(positions, axis=1)
@@ -244,10 +232,10 @@ _HEXAGONAL = frozenset(_CUBIC | {"c_A"})
 _SLAB = frozenset(_SIZE | {"a_A", "c_A", "layers", "vacuum_A"})
 
 RECIPES: dict[str, tuple[Callable[[BuildOptions], Atoms], frozenset[str]]] = {
-    "hcp": (_hcp, _HEXAGONAL),
+    "hcp": (_hexagonal("hcp", HCP_A_A, HCP_C_A), _HEXAGONAL),
     "fcc": (_cubic("fcc", FCC_A_A), _CUBIC),
     "bcc": (_cubic("bcc", BCC_A_A), _CUBIC),
-    "dhcp": (_dhcp, _HEXAGONAL),
+    "dhcp": (_hexagonal("dhcp", DHCP_A_A, DHCP_C_A), _HEXAGONAL),
     "a15": (_a15, _CUBIC - {"primitive"}),
     "sc": (_cubic("sc", SC_A_A), _CUBIC - {"primitive"}),
     "diamond": (_cubic("diamond", DIAMOND_A_A), _CUBIC),

@@ -128,7 +128,7 @@ def spoiled_frames(kind: str):
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("element", "atom 0 is Fe"), ("position", "position of atom 0"), ("label", "forces is not finite")],
+    [("element", "atom 0 is Fe"), ("position", "position of atom 0"), ("label", "non-finite values in its forces")],
 )
 def test_convert_refuses_bad_frames(tmp_path, out, kind, words):
     path = tmp_path / f"{kind}.traj"

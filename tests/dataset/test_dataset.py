@@ -112,7 +112,7 @@ def test_labels_that_are_not_finite_are_refused(label):
     results = dict(frames[1].calc.results)
     results[label] = results[label] * np.nan
     labelled(frames[1], **results)
-    with pytest.raises(DataError, match=f"frame 1: its {label} is not finite"):
+    with pytest.raises(DataError, match=f"frame 1: non-finite values in its {label}"):
         Dataset.from_atoms(frames)
 
 

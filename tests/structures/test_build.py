@@ -120,7 +120,7 @@ def test_options_come_as_a_dataclass_or_by_name():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hpc", {}, r"no structure named 'hpc'; known are hcp, fcc"),
+        ("hpc", {}, r"no structure 'hpc'; choose one of hcp, fcc"),
         ("hcp", {"colour": 1}, r"no option 'colour'"),
         ("hcp", {"diameter_A": 10.0}, r"diameter_A does not apply to the structure 'hcp'"),
         ("fcc", {"c_A": 4.0}, r"c_A does not apply"),
@@ -129,10 +129,10 @@ def test_options_come_as_a_dataclass_or_by_name():
         ("hcp", {"repeat": (1, 0, 1)}, r"repeat is \(1, 0, 1\)"),
         ("hcp", {"repeat": (2, 2, 2), "n_atoms": 100}, r"repeat and n_atoms both"),
         ("hcp", {"n_atoms": 0}, r"n_atoms is 0"),
-        ("hcp", {"vacancy_fraction": 1.5}, r"from 0 to below 1"),
-        ("hcp", {"vacancy_fraction": 0.01}, r"takes 0 of 4 atoms"),
-        ("slab", {"repeat": (2, 3, 1)}, r"second number of a slab must be even"),
-        ("slab", {"repeat": (2, 2, 2)}, r"the third number of a slab is 1"),
+        ("hcp", {"vacancy_fraction": 1.5}, r"vacancy_fraction is 1.5; it must be at least 0 and below 1"),
+        ("hcp", {"vacancy_fraction": 0.01}, r"removes 0 of 4 atoms"),
+        ("slab", {"repeat": (2, 3, 1)}, r"must be even in the second place"),
+        ("slab", {"repeat": (2, 2, 2)}, r"must be 1 in the third place"),
         ("atom", {"a_A": 2.7}, r"its options are: none"),
     ],
 )

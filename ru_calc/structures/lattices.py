@@ -1,4 +1,4 @@
-"""Perfect crystals of the phases that ruthenium is tested on, by volume per atom and, where it is free, c/a."""
+"""Perfect crystals of ruthenium's phases, by lattice constants or by volume per atom and c/a."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
 from ru_calc.errors import SettingsError
-
-IDEAL_C_OVER_A = float(np.sqrt(8 / 3))
 
 
 @dataclass(frozen=True)
@@ -19,11 +16,11 @@ class Phase:
 
     Attributes:
         scaled: fractional positions of the atoms.
-        hexagonal: the cell is hexagonal, with c/a free; otherwise it is `cell` times one length.
-        cell: lattice vectors (rows) of unit length scale; unused where `hexagonal`.
-        c_over_a: starting value, unused unless `hexagonal`.
-        volume_ratio: usual equilibrium volume per atom over that of hcp, where the search for it starts (all-electron
-            PBE for Ru; Bosoni et al., Nat. Rev. Phys. 6, 45 (2024) for fcc, bcc, sc, diamond).
+        hexagonal: the cell is hexagonal, with c/a free; otherwise it is `cell` times a length.
+        cell: lattice vectors (rows) of a cubic phase, in units of that length.
+        c_over_a: starting value of a hexagonal phase.
+        volume_ratio: starting value of the equilibrium volume per atom over that of hcp (all-electron PBE for Ru;
+            Bosoni et al., Nat. Rev. Phys. 6, 45 (2024) for fcc, bcc, sc, diamond).
     """
 
     scaled: tuple[tuple[float, float, float], ...]
@@ -33,13 +30,13 @@ class Phase:
     volume_ratio: float = 1.0
 
 
+THIRD, TWO_THIRDS = 1 / 3, 2 / 3
 FCC_CELL = ((0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0))
 A15_CHAINS = (
     ((0.25, 0, 0.5), (0.75, 0, 0.5)),
     ((0.5, 0.25, 0), (0.5, 0.75, 0)),
     ((0, 0.5, 0.25), (0, 0.5, 0.75)),
 )
-THIRD, TWO_THIRDS = 1 / 3, 2 / 3
 PHASES = {
     "hcp": Phase(((0, 0, 0), (THIRD, TWO_THIRDS, 0.5)), True, c_over_a=1.58),
     "dhcp": Phase(
@@ -61,9 +58,19 @@ def hexagonal_cell(a_A: float, c_A: float) -> np.ndarray:
     return np.array([[a_A, 0, 0], [-a_A / 2, a_A * np.sqrt(3) / 2, 0], [0, 0, c_A]])
 
 
+def crystal(name: str, cell: np.ndarray, symbol: str = "Ru") -> Atoms:
+    """The atoms of a phase in its primitive cell (A15: the cubic cell of eight atoms), given as (3, 3) in Å.
+
+    Raises:
+        SettingsError: an unknown phase.
+    """
+    scaled = phase_named(name).scaled
+    return Atoms(f"{symbol}{len(scaled)}", scaled_positions=scaled, cell=cell, pbc=True)
+
+
 def hcp_crystal(a_A: float, c_A: float, symbol: str = "Ru") -> Atoms:
     """The two-atom cell of hcp, c along z."""
-    return Atoms(f"{symbol}2", scaled_positions=PHASES["hcp"].scaled, cell=hexagonal_cell(a_A, c_A), pbc=True)
+    return crystal("hcp", hexagonal_cell(a_A, c_A), symbol)
 
 
 def phase_crystal(name: str, volume_A3: float, c_over_a: float | None = None, symbol: str = "Ru") -> Atoms:
@@ -72,32 +79,26 @@ def phase_crystal(name: str, volume_A3: float, c_over_a: float | None = None, sy
     Args:
         name: one of `PHASES`.
         volume_A3: volume per atom in Å³.
-        c_over_a: of the hexagonal cells of hcp, dhcp (about 3.2) and omega (about 0.6); None is the usual value.
+        c_over_a: of hcp, dhcp (about 3.2) or omega (about 0.6); None takes the usual value.
         symbol: chemical symbol.
 
     Raises:
-        SettingsError: an unknown phase, or c/a of a cubic one.
+        SettingsError: an unknown phase, or c/a for a cubic one.
     """
     phase = phase_named(name)
     if c_over_a is not None and not phase.hexagonal:
         raise SettingsError(f"c/a = {c_over_a} was given for {name}, which is cubic: leave it out")
     cell = hexagonal_cell(1.0, c_over_a or phase.c_over_a) if phase.hexagonal else np.array(phase.cell, dtype=float)
     cell *= (volume_A3 * len(phase.scaled) / abs(np.linalg.det(cell))) ** (1 / 3)
-    return Atoms(f"{symbol}{len(phase.scaled)}", scaled_positions=phase.scaled, cell=cell, pbc=True)
+    return crystal(name, cell, symbol)
 
 
 def phase_named(name: str) -> Phase:
     """The entry of `PHASES`.
 
     Raises:
-        SettingsError: there is none of that name.
+        SettingsError: there is no such phase.
     """
     if name not in PHASES:
         raise SettingsError(f"unknown phase {name!r}: choose one of {', '.join(PHASES)}")
     return PHASES[name]
-
-
-def energy_of(atoms: Atoms, calculator: Calculator) -> float:
-    """Potential energy in eV of `atoms`, which keep the calculator."""
-    atoms.calc = calculator
-    return float(atoms.get_potential_energy())
