@@ -150,7 +150,8 @@ def labels_of(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[dict
     results = dict(getattr(atoms.calc, "results", {}))
     choices = ("free_energy", "energy") if energy == "auto" else (energy,)
     source = next((key for key in choices if results.get(key) is not None), "missing")
-    shapes = {source: [()], "forces": [(len(atoms), 3)], "stress": [(6,), (3, 3), (9,)]}
+    shapes: dict[str, list[tuple[int, ...]]] = {"forces": [(len(atoms), 3)], "stress": [(6,), (3, 3), (9,)]}
+    shapes = {source: [()]} | shapes
     labels = {name: np.asarray(results[name], dtype=float) for name in shapes if results.get(name) is not None}
     for name, value in labels.items():
         if value.shape not in shapes[name]:
