@@ -151,7 +151,7 @@ def labels_of(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[dict
     choices = ("free_energy", "energy") if energy == "auto" else (energy,)
     source = next((key for key in choices if results.get(key) is not None), "missing")
     shapes: dict[str, list[tuple[int, ...]]] = {"forces": [(len(atoms), 3)], "stress": [(6,), (3, 3), (9,)]}
-    shapes = {source: [()]} | shapes
+    shapes[source] = [()]
     labels = {name: np.asarray(results[name], dtype=float) for name in shapes if results.get(name) is not None}
     for name, value in labels.items():
         if value.shape not in shapes[name]:
