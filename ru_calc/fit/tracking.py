@@ -28,8 +28,8 @@ class ErrorSums:
     def _add(self, name: str, predicted: Tensor, label: Tensor) -> None:
         error = (predicted.detach() - label).double()[label.isfinite()]
         sums = self.totals.setdefault(name, [0.0, 0.0])
-        for k, value in enumerate((error.abs().sum(), error.numel())):
-            sums[k] += float(value)
+        sums[0] += float(error.abs().sum())
+        sums[1] += error.numel()
 
     def errors(self, prefix: str = "") -> dict[str, float]:
         """Mean absolute errors as `<prefix>energy_meV_per_atom`, … (only what was seen)."""

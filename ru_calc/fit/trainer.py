@@ -230,10 +230,10 @@ def rate_factor(progress: float, settings: FitSettings) -> float:
     return settings.final_rate + (1 - settings.final_rate) * 0.5 * (1 + math.cos(math.pi * min(x, 1.0)))
 
 
-def part_rates(potential: Potential, settings: FitSettings) -> list[dict[str, Any]]:
+def part_rates(network: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
     """AdamW's parameter groups, one for each rate that embedding, interaction blocks or what reads out have."""
     parts: dict[str, list[nn.Parameter]] = {"embedding": [], "blocks": [], "readout": []}
-    for name, parameter in potential.named_parameters():
+    for name, parameter in network.named_parameters():
         head = name.split(".")[0]
         parts[head if head in parts else "readout"].append(parameter)
     rates = {"embedding": settings.rate_embedding, "blocks": settings.rate_blocks, "readout": settings.rate_readout}

@@ -146,7 +146,7 @@ class NoseHoover(Ensemble):
         dynamics = NoseHooverChainNVT(
             self.atoms, self.timestep, self.settings.temperature_K, tdamp=self.thermostat_time
         )
-        dynamics._thermostat._num_atoms_global = self.dof / 3
+        dynamics._thermostat._num_atoms_global = self.dof / 3  # type: ignore[assignment]  # ASE infers an integer
         return dynamics
 
     def set_temperature(self, temperature_K: float) -> None:
@@ -200,7 +200,7 @@ class ConstantPressure(NoseHoover):
             tdamp=self.thermostat_time,
             pdamp=(self.settings.barostat_time_fs or BAROSTAT_TIME_FS) * units.fs,
         )
-        dynamics._thermostat._num_atoms_global = self.dof / 3
+        dynamics._thermostat._num_atoms_global = self.dof / 3  # type: ignore[assignment]  # ASE infers an integer
         dynamics._num_atoms_global = self.dof / 3
         return dynamics
 

@@ -156,8 +156,9 @@ class SchNet(AnchoredPotential):
         super().__init__(settings)
         grid = RadialGrid(settings.cutoff_A, settings.switch_A, settings.spline_intervals)
         self.radial = RadialFunctions(settings.n_radial, settings.core_inner_A, grid)
+        self.embedding: AngularEmbedding | nn.Embedding
         if settings.angular:
-            self.embedding: nn.Module = AngularEmbedding(settings)
+            self.embedding = AngularEmbedding(settings)
         else:
             self.embedding = nn.Embedding(1, settings.channels)
         self.blocks = nn.ModuleList(InteractionBlock(settings) for _ in range(settings.blocks))
@@ -196,6 +197,7 @@ class SchNet(AnchoredPotential):
         else:
             weights.append(self.embedding.weight[0])
         for block in self.blocks:
+            assert isinstance(block, InteractionBlock)
             weights += [self.radial.table(block.filter, pairs.vectors), block.incoming.weight]
             weights += _matrices((block.dense1, block.norm, block.dense2))
         return weights + _matrices(self.energy)

@@ -22,6 +22,7 @@ CURVES = {
 }
 SPLIT_COLORS = {"train": BLUE, "validation": VERMILLION}
 ERROR_UNITS = {"eV/atom": ("meV/atom", 1e3), "eV/Å": ("meV/Å", 1e3)}
+Extent = tuple[float, float, float, float]
 DENSE = 4000
 RESIDUALS_SHOWN = 5.0  # times the RMSE
 MOST_LINES = len(COLORS)
@@ -84,7 +85,9 @@ def _residuals(axes: Axes, x: np.ndarray, error: np.ndarray, limit: float) -> No
     axes.set(ylim=(-1.1 * limit, 1.1 * limit))
 
 
-def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, ...], bins: tuple[int, int]) -> None:
+def _cloud(
+    axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, float, float, float], bins: tuple[int, int]
+) -> None:
     if len(x) > DENSE:
         axes.hexbin(x, y, gridsize=bins, bins="log", extent=extent, cmap="cividis", linewidths=0.1)
     else:
@@ -186,8 +189,8 @@ def labelled_points(
             return
         places = np.array([*shown.values()])
         chosen = np.array([shown[name] for name in named]).reshape(-1, 2)
-        axes.scatter(*places.T, s=30, color=GREY, linewidths=0)
-        axes.scatter(*chosen.T, s=36, color=BLUE, linewidths=0, zorder=3)
+        axes.scatter(places[:, 0], places[:, 1], s=30, color=GREY, linewidths=0)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=36, color=BLUE, linewidths=0, zorder=3)
         if front is not None:
             axes.plot(*np.array(sorted(map(tuple, chosen))).reshape(-1, 2).T, color=BLUE, linewidth=0.9)
         plain_numbers(axes)

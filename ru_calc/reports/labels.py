@@ -20,7 +20,7 @@ ANGLES = (0, 180, 90, 270, 45, 135, 315, 225)
 def name_lines(axes: Axes) -> None:
     """Writes each line's label at its right end, in its colour.  Call it when scales and limits are set."""
     to_axes = axes.transData + axes.transAxes.inverted()
-    ends = [(line, *to_axes.transform(line.get_xydata()[-1])) for line in axes.lines]
+    ends = [(line, *to_axes.transform(np.asarray(line.get_xydata())[-1])) for line in axes.lines]
     ends.sort(key=lambda end: float(end[2]))
     heights = spread([(x, y) for _, x, y in ends])
     for (line, x, _), y in zip(ends, heights, strict=True):

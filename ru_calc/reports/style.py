@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ru_calc.errors import OutputError
 from ru_calc.files import check_writable, whole_file
@@ -16,13 +16,14 @@ from ru_calc.files import check_writable, whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 FORMATS = ("png", "pdf", "svg")
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000"
 COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, BLACK)
 GREY = "#B0B0B0"
 DPI = 150
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.size": 10.0, "axes.titlesize": 11.0, "figure.titlesize": 12.0, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.7, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "#E4E4E4", "grid.linewidth": 0.6, "lines.linewidth": 1.8, "lines.markersize": 5.0,

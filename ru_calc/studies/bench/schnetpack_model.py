@@ -49,7 +49,7 @@ def schnetpack() -> Any:
         import schnetpack.interfaces
     finally:
         if renamed:
-            del dataloader.T_co
+            del dataloader.T_co  # type: ignore[attr-defined]
     return package
 
 
@@ -163,7 +163,7 @@ def _lone_energy(network: Any, readout: Any) -> Tensor:
     return readout.outnet(network(alone)["scalar_representation"]).squeeze()
 
 
-def calculator(network: nn.Module, dtype: str) -> Any:
+def calculator(network: Any, dtype: str) -> Any:
     """SchNetPack's ASE calculator over a copy of the converted model, with a neighbour list of 1 Å skin."""
     import copy
 

@@ -97,7 +97,10 @@ class SchNet(nn.Module):
         return torch.cat([self.energy_pathway(x), self.force_pathway(x)], dim=1)
 
 
-def build_network(family: str, inputs: int, outputs: int, cutoff_A: float) -> PerAtom | GraphConvolutions | SchNet:
+Network = PerAtom | GraphConvolutions | SchNet
+
+
+def build_network(family: str, inputs: int, outputs: int, cutoff_A: float) -> Network:
     """The network of a row of Table 1, with fresh weights from torch's generator.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import RuCalcError
@@ -18,7 +18,7 @@ from ru_calc.fit.settings import PRESETS, FitSettings
 from ru_calc.fit.state import Progress, read_state, write_state
 from ru_calc.fit.trainer import move, part_rates
 from ru_calc.potentials.pairs import Pairs
-from ru_calc.studies.paper.networks import build_network
+from ru_calc.studies.paper.networks import Network, build_network
 from ru_calc.studies.paper.settings import STEPWISE, PaperProtocol
 
 
@@ -163,7 +163,7 @@ def weighted_loss(predicted: Tensor, targets: Tensor, weights: dict[str, float])
     return weights["energy"] * squares[:, 0].mean() + weights["forces"] * squares[:, 1:].mean()
 
 
-def predict(network: nn.Module, part: Part, settings: FitSettings) -> Tensor:
+def predict(network: Network, part: Part, settings: FitSettings) -> Tensor:
     """(n_atoms, outputs) of all frames in order, in evaluation mode."""
     network.eval()
     with torch.no_grad():
