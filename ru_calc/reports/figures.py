@@ -85,9 +85,7 @@ def _residuals(axes: Axes, x: np.ndarray, error: np.ndarray, limit: float) -> No
     axes.set(ylim=(-1.1 * limit, 1.1 * limit))
 
 
-def _cloud(
-    axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, float, float, float], bins: tuple[int, int]
-) -> None:
+def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, extent: Extent, bins: tuple[int, int]) -> None:
     if len(x) > DENSE:
         axes.hexbin(x, y, gridsize=bins, bins="log", extent=extent, cmap="cividis", linewidths=0.1)
     else:
