@@ -1,17 +1,14 @@
 """`DeviceEngine`: the tables of `Engine` in plain torch, on a CUDA device or any other.
 
-Tables, folded matrices and passes are those of `Engine`; device_passes.py has their order.  A directed list lets an
-atom sum over its own row only: no atomic additions, and the same sums in the same order each time.  What an atom does
-to its neighbour is left at the pair and fetched from the pair's mirror image by the last pass.
-
-It has not run on a GPU yet.  It is checked on the CPU against `Engine` and the reference.
+Tables, folded matrices and the order of the passes (device_passes.py) are those of `Engine`.  It is checked on the CPU
+against `Engine` and the reference, and with fake tensors for where each operation would run; it has not run on a GPU
+yet.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +17,9 @@ from ase import Atoms
 from torch import Tensor
 
 from ru_calc.engine.device_model import DeviceModel
-from ru_calc.engine.device_neighbors import HalfPairs, rows_of
-from ru_calc.engine.device_pairs import Geometry, Rows
 from ru_calc.engine.device_passes import Passes, Totals
-from ru_calc.engine.engine import BOUNDS
+from ru_calc.engine.device_rows import Piece, rows_of
+from ru_calc.engine.engine import BOUNDS, distinct_images
 from ru_calc.errors import SettingsError
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
@@ -32,17 +28,25 @@ from ru_calc.tables.packing import Packing
 
 
 class _Plan(NamedTuple):
-    """Rows of one list, which `pairs` gives while it exists, and memory for them."""
+    """What one neighbour list amounts to on the device.
+
+    Attributes:
+        pairs: gives the list, while it exists.
+        frames, shifts: (m,) and (m, 3) the distinct images in it.
+        pieces: its rows.
+    """
 
     pairs: Callable[[], NeighborPairs | None]
-    rows: Rows
-    near: Geometry
+    frames: np.ndarray
+    shifts: np.ndarray
+    pieces: list[Piece]
 
 
 class DeviceEngine:
     """Predictions from the same tables as `Engine`, in plain torch on any device.
 
-    A list of pairs is sent to the device once, while the same `NeighborPairs` object comes back.
+    A list of pairs is sent to the device once, while the same `NeighborPairs` object comes back.  Memory is some 15 kB
+    for each atom of a model like `default`, and what a piece of atoms needs.
 
     Args:
         settings: hyper-parameters of a SchNet.
@@ -70,17 +74,15 @@ class DeviceEngine:
         packing = Packing(settings, weights)
         self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
         self._model = DeviceModel(packing.arrays(self.intervals), getattr(torch, dtype), self.device)
-        self._passes = Passes(self._model)
         self._plan: _Plan | None = None
-        self._busy = Lock()
-        self._zero = 0.0
-        alone = self.predict(Structures.from_atoms(Atoms("Ru")), None, ("energies",))
-        self._zero = float(settings["atom_energy_eV"]) - float(alone.energies[0])
+        self._zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        alone = self._run(*frames_and_pairs([Atoms("Ru")], None, self.cutoff_A), ("energies",))
+        self._zero = float(settings["atom_energy_eV"]) - alone.energies[0]
 
     @property
     def cutoff_A(self) -> float:
         """Interaction range in Å."""
-        return self._model.grid.cutoff
+        return self._model.grid.cutoff_A
 
     def predict(
         self,
@@ -90,51 +92,35 @@ class DeviceEngine:
     ) -> Prediction:
         """See `Predictor.predict`."""
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
-        if structures.n_atoms == 0:
-            return _nothing(structures, want)
-        with self._busy:
-            plan = self._planned(structures, pairs)
-            cells, x = self._send(structures.cells), self._send(structures.positions)
-            totals = self._run(plan.rows, plan.near, x, plan.rows.translations(cells), want)
-            return _prediction(totals, structures, want)
+        energies, forces, virial = (
+            None if part is None else part.cpu().numpy() for part in self._run(structures, pairs, want)
+        )
+        frame, frames = structures.frame_of_atom, len(structures)
+        stress = None
+        if virial is not None:
+            sums = [np.bincount(frame, column, frames) for column in virial.T]
+            stress = np.stack(sums, axis=1) / structures.volumes[:, None]
+        return Prediction(
+            energy=np.bincount(frame, energies, frames).astype(float) if "energy" in want else None,
+            energies=energies if "energies" in want else None,
+            forces=forces if "forces" in want else None,
+            stress=stress,
+        )
 
-    def _run(self, rows: Rows, near: Geometry, x: Tensor, translations: Tensor, want: Collection[str]) -> Totals:
-        totals = self._passes.run(rows, near, x, translations, "forces" in want, "stress" in want)
+    def _run(self, structures: Structures, pairs: NeighborPairs, want: Collection[str]) -> Totals:
+        plan = self._plan  # another Python thread may put its own in this place
+        if plan is None or plan.pairs() is not pairs:
+            plan = self._plan = self._make_plan(structures, pairs)
+        images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
+        translations = np.concatenate([images, -images, [[2.0 * self.cutoff_A, 0.0, 0.0]]])
+        x = self._send(structures.positions)
+        totals = Passes(self._model).run(plan.pieces, x, self._send(translations), "forces" in want, "stress" in want)
         return totals._replace(energies=totals.energies + self._zero)
 
-    def _planned(self, structures: Structures, pairs: NeighborPairs) -> _Plan:
-        if self._plan is None or self._plan.pairs() is not pairs:
-            found, frames = self._sent(pairs)
-            rows = rows_of(found, frames, structures.n_atoms)
-            near = Geometry(rows, self._model.dtype, self._model.angular is not None)
-            self._plan = _Plan(weakref.ref(pairs), rows, near)
-        return self._plan
-
-    def _sent(self, pairs: NeighborPairs) -> tuple[HalfPairs, Tensor]:
-        first, second, shifts, frames = (
-            self._send(part).long() for part in (pairs.first, pairs.second, pairs.shifts, pairs.frames)
-        )
-        return HalfPairs(first, second, shifts), frames
+    def _make_plan(self, structures: Structures, pairs: NeighborPairs) -> _Plan:
+        frames, shifts, index = distinct_images(pairs)
+        pieces = rows_of(pairs, index, len(frames), structures.n_atoms, self.device)
+        return _Plan(weakref.ref(pairs), frames, shifts.astype(float), pieces)
 
     def _send(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(array)).to(self.device)
-
-
-def _prediction(totals: Totals, structures: Structures, want: Collection[str]) -> Prediction:
-    def by_frame(values: Tensor) -> np.ndarray:
-        parts = values.split(structures.counts.tolist())
-        return torch.stack([part.sum(dim=0) for part in parts]).cpu().numpy()
-
-    stress = None if totals.virial is None else by_frame(totals.virial) / structures.volumes[:, None]
-    return Prediction(
-        energy=by_frame(totals.energies) if "energy" in want else None,
-        energies=totals.energies.cpu().numpy() if "energies" in want else None,
-        forces=None if totals.forces is None or "forces" not in want else totals.forces.cpu().numpy(),
-        stress=stress,
-    )
-
-
-def _nothing(structures: Structures, want: Collection[str]) -> Prediction:
-    frames = len(structures)
-    shapes = {"energy": (frames,), "energies": (0,), "forces": (0, 3), "stress": (frames, 6)}
-    return Prediction(**{name: np.zeros(shape) for name, shape in shapes.items() if name in want})

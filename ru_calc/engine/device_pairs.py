@@ -1,68 +1,81 @@
-"""What the passes over pairs read and write: rows of directed pairs, and those that are within the cutoff now."""
+"""The passes over pairs: what atoms gather from their neighbours, and its derivatives.
+
+`pull` (slots, 3), float64, takes the derivative of what atom i gathers by r_ij; the other end's is at the mirror image.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-ALIGNED = 16  # numbers of pairs are multiples of it, so that one kernel serves lists of any length
+from ru_calc.engine.device_layers import derivative
+from ru_calc.engine.device_model import Angular
+from ru_calc.engine.device_rows import Near
+from ru_calc.tables.smooth import ZBLCore
+from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS
 
 
-@dataclass
-class Rows:
-    """Directed pairs within the cutoff and a skin, row after row (CSR): i sees j at x_j − x_i + translation.
-
-    Attributes:
-        begin, length: (n,) int32: where the row of each atom starts and how long it is.
-        atom: (p,) int32 neighbours.
-        image: (p,) int32 index of the translation.
-        mirror: (p,) int32 where the same pair stands as seen from its other end.
-        shifts: (m, 3) float64 lattice vectors of each translation; frames: (m,) int64 whose cell they mean.
-        longest: no row is longer.
-    """
-
-    begin: Tensor
-    length: Tensor
-    atom: Tensor
-    image: Tensor
-    mirror: Tensor
-    shifts: Tensor
-    frames: Tensor
-    longest: int
-
-    def translations(self, cells: Tensor) -> Tensor:
-        """(m, 3) from cells (f, 3, 3); opposite shifts give opposite translations to the last bit."""
-        return (self.shifts[:, :, None] * cells.index_select(0, self.frames)).sum(dim=1)
+def read_table(table: Tensor, near: Near, weights: Tensor) -> Tensor:
+    """(s, c) Σ_k w_k C_(interval + k)."""
+    total = weights[:, :1] * table.index_select(0, near.interval)
+    for k in range(1, weights.shape[1]):
+        total.addcmul_(weights[:, k : k + 1], table.index_select(0, near.interval + k))
+    return total
 
 
-class Geometry:
-    """The pairs within the cutoff at one step, at the front of each row; memory for all that may come.
-
-    Attributes:
-        begin, count: (n,) int32: where the row of each atom starts, and how many pairs it has now.
-        atom, interval, slot: (m,) int32 neighbour, interval of the tables, and place in `Rows`.
-        place: (m,) fraction of the interval.
-        direction: (3, m) unit vector to the neighbour.  Here and above the last pair is a dummy.
-        slope, pull: (m,) and (m, 3), by place in `Rows`: what the reverse passes leave for `forces`.
-    """
-
-    def __init__(self, rows: Rows, dtype: torch.dtype, angular: bool) -> None:
-        pairs, device = (len(rows.atom) // ALIGNED + 1) * ALIGNED, rows.begin.device
-        self.begin, self.longest = rows.begin, rows.longest
-        self.count = torch.zeros_like(rows.length)
-        self.atom, self.interval, self.slot = (torch.zeros(pairs, dtype=torch.int32, device=device) for _ in range(3))
-        self.place = torch.zeros(pairs, dtype=dtype, device=device)
-        self.direction = torch.zeros(3, pairs, dtype=dtype, device=device)
-        self.slope = torch.zeros(pairs, dtype=dtype, device=device)
-        self.pull = torch.zeros(pairs, 3, dtype=dtype, device=device) if angular else None
+def repel(core: ZBLCore, one: Near, energies: Tensor, pull: Tensor) -> None:
+    """Starts the energies (n,) and the pull with ½ ZBL(r_ij)."""
+    energy, slope = derivative(core, one.distance)
+    energies[one.piece.atoms] = 0.5 * one.piece.rows(energy).sum(dim=1)
+    pull[one.piece.slots] = (0.5 * slope)[:, None] * one.direction
 
 
-class CoreTerms(NamedTuple):
-    """By atom, float64: energies (n,), and the core's part of forces (n, 3) and virial (n, 6)."""
+def gather(table: Tensor, near: Sequence[Near], h: Tensor | None, atoms: int) -> Tensor:
+    """(n, c) m_i = Σ_j W(r_ij) ⊙ h_j; without h, of atoms that are all alike, Σ_j W(r_ij)."""
+    m = table.new_empty(atoms, table.shape[1])
+    for one in near:
+        filters = read_table(table, one, one.weights)
+        given = filters if h is None else filters * h.index_select(0, one.piece.neighbor)
+        m[one.piece.atoms] = one.piece.rows(given).sum(dim=1)
+    return m
 
-    energies: Tensor
-    forces: Tensor
-    virial: Tensor
+
+def gather_pull(table: Tensor, near: Sequence[Near], h: Tensor | None, m_bar: Tensor, pull: Tensor) -> None:
+    """⟨m̄_i ⊙ h_j, W'(r_ij)⟩ along r_ij: the derivative of `gather`."""
+    for one in near:
+        bar = m_bar[one.piece.atoms].repeat_interleave(one.piece.width, dim=0)
+        bar = bar if h is None else bar * h.index_select(0, one.piece.neighbor)
+        pull[one.piece.slots] += (read_table(table, one, one.slopes) * bar).sum(dim=1, keepdim=True) * one.direction
+
+
+def density(angular: Angular, one: Near) -> Tensor:
+    """(atoms, harmonics, radial) A = Σ_j Y_lm(r̂_ij) R_n(r_ij)."""
+    y = one.piece.rows(angular.harmonics(one.direction.to(angular.table.dtype)))
+    return torch.bmm(y.transpose(1, 2), one.piece.rows(read_table(angular.table, one, one.weights)))
+
+
+def density_pull(angular: Angular, one: Near, a_bar: Tensor, pull: Tensor) -> None:
+    """The derivative of ⟨Ā, A⟩."""
+    n = one.direction.to(a_bar.dtype)
+    values, slopes = (
+        torch.bmm(one.piece.rows(read_table(angular.table, one, weights)), a_bar.transpose(1, 2)).flatten(0, 1)
+        for weights in (one.weights, one.slopes)
+    )
+    y, turned = derivative(angular.harmonics, n, values)
+    along = (slopes * y).sum(dim=1, keepdim=True)
+    across = (turned - (turned * n).sum(dim=1, keepdim=True) * n) / one.distance[:, None]
+    pull[one.piece.slots] += along * n + across
+
+
+def forces(near: Sequence[Near], pull: Tensor, atoms: int, virial: bool) -> tuple[Tensor, Tensor | None]:
+    """(n, 3) F_i = Σ_j g_ij, g_ij the derivative of E by r_ij, and (n, 6) ½ Σ_j r_ij ⊗ g_ij where wanted."""
+    total, found = pull.new_empty(atoms, 3), pull.new_empty(atoms, 6) if virial else None
+    for one in near:
+        g = one.piece.rows(pull[one.piece.slots] - pull.index_select(0, one.piece.mirror))
+        total[one.piece.atoms] = g.sum(dim=1)
+        if found is not None:
+            full = one.piece.rows(one.distance[:, None] * one.direction).transpose(1, 2) @ g
+            found[one.piece.atoms] = 0.25 * (full + full.transpose(1, 2))[:, VOIGT_ROWS, VOIGT_COLUMNS]
+    return total, found

@@ -129,7 +129,7 @@ class Engine:
         return {"workspace": workspace, "neighbors": plan}
 
     def _make_plan(self, structures: Structures, pairs: NeighborPairs) -> Plan:
-        frames, shifts, index = _distinct_images(pairs)
+        frames, shifts, index = distinct_images(pairs)
         compiled = self._kernel.plan(
             np.ascontiguousarray(pairs.first), np.ascontiguousarray(pairs.second), index,
             np.ascontiguousarray(structures.positions), structures.frame_of_atom, len(structures), self.threads,
@@ -145,7 +145,7 @@ class Engine:
         self._kernel.set_zero(self._bits, self._model, atom_energy_eV - network)
 
 
-def _distinct_images(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def distinct_images(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames (m,) and shifts (m, 3) of the images that occur, sorted, and for each pair the index of its image."""
     low, high = (f(pairs.shifts, axis=0, initial=0).astype(np.int64) for f in (np.min, np.max))
     spans = [int(pairs.frames.max(initial=0)) + 1, *(int(n) + 1 for n in high - low)]

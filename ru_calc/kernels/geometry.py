@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ru_calc import kernels
-from ru_calc.tables.harmonics import raising_terms
+from ru_calc.tables.harmonics import degrees, raising_terms
 from ru_calc.tables.splines import DEGREE, RadialGrid
 
 ORDERS, SPLINES = 3, DEGREE + 1
@@ -85,8 +85,7 @@ class Sphere:
     @classmethod
     def of(cls, vectors: Tensor, l_max: int) -> Sphere:
         """From vectors (p, 3)."""
-        degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-        parity = torch.from_numpy((-1.0) ** degree).to(vectors)
+        parity = torch.from_numpy((-1.0) ** degrees(l_max)).to(vectors)
         return cls(l_max, *pair_harmonics(vectors, l_max), parity)
 
 

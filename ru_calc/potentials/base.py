@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
-from ru_calc.potentials.layers import Standardizer, ZBLCore
+from ru_calc.potentials.layers import Standardizer
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import batches
 from ru_calc.structures.neighbors import find_pairs
+from ru_calc.tables.smooth import ZBLCore
 
 
 class Potential(nn.Module):

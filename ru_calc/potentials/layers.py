@@ -1,4 +1,4 @@
-"""Parts that several families share: smooth functions of the distance, spherical harmonics, dense layers."""
+"""Parts that several families share: Gaussians of the distance, the angular density, standardisation, dense layers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.potentials.pairs import Pairs
-from ru_calc.tables.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
-from ru_calc.tables.smooth import Constant, SphericalHarmonics, smooth_step
+from ru_calc.tables.angular import SphericalHarmonics
+from ru_calc.tables.harmonics import degrees
+from ru_calc.tables.smooth import Constant
 
 
 class GaussianBasis(nn.Module):
@@ -31,38 +32,13 @@ class GaussianBasis(nn.Module):
         return torch.exp(self.coefficient * (distances[:, None] - self.centers.like(distances)).square())
 
 
-class ZBLCore(nn.Module):
-    """Screened nuclear repulsion, faded out over `inner_A … outer_A`, so that colliding atoms turn back.
-
-    E(r) = Z² e² / r · φ(r / a) with the universal screening function φ; see `ru_calc.tables.constants`.  No parameter
-    is fitted.
-    """
-
-    def __init__(self, inner_A: float, outer_A: float) -> None:
-        super().__init__()
-        self.inner_A, self.outer_A = inner_A, outer_A
-        self.strength = Constant(ZBL_SCALE_EV_A * np.array(ZBL_STRENGTHS))
-        self.decay = Constant(-np.array(ZBL_DECAYS) / ZBL_LENGTH_A)
-
-    def forward(self, distances: Tensor) -> Tensor:
-        """(p,) pair energies in eV from (p,) distances in Å."""
-        fade = smooth_step((distances - self.inner_A) / (self.outer_A - self.inner_A))
-        return (
-            torch.exp(distances[:, None] * self.decay.like(distances))
-            @ self.strength.like(distances)
-            * fade
-            / distances
-        )
-
-
 class AtomicDensity(nn.Module):
     """A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij): what an atom sees of its neighbours, radial functions times harmonics."""
 
     def __init__(self, l_max: int) -> None:
         super().__init__()
         self.harmonics = SphericalHarmonics(l_max)
-        self.degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-        self.parity = Constant((-1.0) ** self.degree)
+        self.parity = Constant((-1.0) ** degrees(l_max))
 
     def forward(self, pairs: Pairs, radial: Tensor) -> Tensor:
         """((l_max + 1)², n_atoms, n) from radial functions (p, n): one product of matrices over the neighbours."""

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
 from ru_calc.potentials.layers import AtomicDensity, GaussianBasis
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.tables.harmonics import degrees
 from ru_calc.tables.smooth import Constant, envelope
 
 
@@ -64,7 +65,7 @@ class PowerSpectrum(nn.Module):
     def __init__(self, n_radial: int, l_max: int) -> None:
         super().__init__()
         self.density = AtomicDensity(l_max)
-        degree = self.density.degree
+        degree = degrees(l_max)
         self.by_degree = Constant((degree == np.arange(l_max + 1)[:, None]) / np.sqrt(2.0 * degree + 1.0))
         self.paired = nn.Buffer(torch.triu_indices(n_radial, n_radial), persistent=False)
         self.width = n_radial + self.paired.shape[1] * (l_max + 1)

@@ -38,9 +38,9 @@ from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
 from ru_calc.potentials.layers import AtomicDensity, dense
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.radial import RadialFunctions
+from ru_calc.tables.angular import invariants
 from ru_calc.tables.constants import NORM_EPS
 from ru_calc.tables.plans import InvariantPlan
-from ru_calc.tables.smooth import plain_invariants
 from ru_calc.tables.splines import RadialGrid
 
 LEAST_INTERVALS = 16
@@ -121,7 +121,7 @@ class AngularEmbedding(nn.Module):
     def forward(self, pairs: Pairs, radial: RadialFunctions) -> Tensor:
         """(n_atoms, channels)."""
         density = radial.density(self.radial, pairs, self.density)
-        return self.dense(torch.asinh(plain_invariants(self.plan, density, density @ self.mixing)))
+        return self.dense(torch.asinh(invariants(self.plan, density, density @ self.mixing)))
 
 
 class InteractionBlock(nn.Module):
@@ -185,8 +185,8 @@ class SchNet(AnchoredPotential):
     def plan(self) -> NetworkPlan:
         """The shape of the network, for the compiled passes."""
         s = self.settings
-        invariants = self.embedding.plan if isinstance(self.embedding, AngularEmbedding) else None
-        return NetworkPlan(s.channels, s.blocks, s.readout, NORM_EPS if s.layer_norm else None, invariants)
+        angular = self.embedding.plan if isinstance(self.embedding, AngularEmbedding) else None
+        return NetworkPlan(s.channels, s.blocks, s.readout, NORM_EPS if s.layer_norm else None, angular)
 
     def _weights(self, pairs: Pairs) -> list[Tensor]:
         """What `network_energies` takes, tables included."""

@@ -8,6 +8,11 @@ import numpy as np
 from scipy.special import sph_harm_y
 
 
+def degrees(l_max: int) -> np.ndarray:
+    """((l_max + 1)²,) degree l of each harmonic, in the order m = −l … l of l = 0 … l_max."""
+    return np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
+
+
 @cache
 def harmonic_coefficients(degree: int) -> np.ndarray:
     """(2l + 3, 3, 2l + 1) coefficients that make Y_(l+1) from products of y, z, x and Y_l, for l = `degree`."""

@@ -1,16 +1,14 @@
-"""Smooth functions of the distance and of the direction as torch writes them, differentiable any number of times."""
+"""Smooth functions of the distance in torch: envelope, B-splines and the ZBL core."""
 
 from __future__ import annotations
 
-from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.linalg import block_diag
 from torch import Tensor, nn
 
-from ru_calc.tables.harmonics import harmonic_coefficients, triple_couplings
-from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.constants import ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.tables.splines import DEGREE, RadialGrid
 
 
@@ -41,80 +39,61 @@ def smooth_step(u: Tensor) -> Tensor:
     return w * w * w * (10.0 + w * (-15.0 + 6.0 * w))
 
 
+def smooth_step_slope(u: Tensor) -> Tensor:
+    """Derivative of `smooth_step`: −30u² (1 − u)² on [0, 1], 0 outside."""
+    w = (1.0 - u).clamp(0.0, 1.0)
+    return -30.0 * (w * (1.0 - w)).square()
+
+
 def envelope(distances: Tensor, cutoff_A: float, switch_A: float) -> Tensor:
     """1 up to `cutoff_A − switch_A`, then `smooth_step` to 0 at `cutoff_A`: (p,) from (p,) distances in Å."""
     return smooth_step((distances - (cutoff_A - switch_A)) / switch_A)
 
 
-def spline_basis(distances: Tensor, grid: RadialGrid) -> Tensor:
-    """(p, rows) quintic B-splines under the envelope, of distances (p,) in Å.
+def splines(t: Tensor, degree: int = DEGREE) -> list[Tensor]:
+    """The degree + 1 uniform B-splines that are not zero on an interval, at t in [0, 1].
 
-    C. de Boor, A Practical Guide to Splines (1978): on its interval, at t in [0, 1], spline q of degree d is
+    C. de Boor, A Practical Guide to Splines (1978): spline q of degree d is
     ((t + d − q) b_(q−1) + (q + 1 − t) b_q) / d of those of degree d − 1.
     """
+    found, nothing = [torch.ones_like(t)], torch.zeros_like(t)
+    for d in range(1, degree + 1):
+        lower = [nothing, *found, nothing]
+        found = [((t + (d - q)) * lower[q] + ((q + 1) - t) * lower[q + 1]) / d for q in range(d + 1)]
+    return found
+
+
+def spline_slopes(t: Tensor, degree: int = DEGREE) -> list[Tensor]:
+    """Derivatives of `splines` by t: differences of the splines of one degree less."""
+    nothing = torch.zeros_like(t)
+    return [left - right for left, right in pairwise([nothing, *splines(t, degree - 1), nothing])]
+
+
+def spline_basis(distances: Tensor, grid: RadialGrid) -> Tensor:
+    """(p, rows) quintic B-splines under the envelope, of distances (p,) in Å."""
     u = distances * (grid.intervals / grid.cutoff_A)
     interval = u.detach().long().clamp(0, grid.intervals - 1)
-    t, nothing = u - interval, torch.zeros_like(u)
-    splines = [torch.ones_like(t)]
-    for d in range(1, DEGREE + 1):
-        lower = [nothing, *splines, nothing]
-        splines = [((t + (d - q)) * lower[q] + ((q + 1) - t) * lower[q + 1]) / d for q in range(d + 1)]
     places = interval[:, None] + torch.arange(DEGREE + 1, device=u.device)
     fade = envelope(distances, grid.cutoff_A, grid.switch_A)
-    values = torch.stack(splines, dim=1) * fade[:, None]
+    values = torch.stack(splines(u - interval), dim=1) * fade[:, None]
     return values.new_zeros(len(u), grid.rows).scatter(1, places, values)
 
 
-class SphericalHarmonics(nn.Module):
-    """Real spherical harmonics with Σ_m Y_lm² = 2l + 1, columns l = 0 … l_max, m = −l … l.
+class ZBLCore(nn.Module):
+    """Screened nuclear repulsion, faded out over `inner_A … outer_A`, so that colliding atoms turn back.
 
-    Y_(l+1) is the part of degree l + 1 in the products of Y_1 and Y_l, hence Y_l times the direction times constants:
-    polynomials in x, y, z, with nothing singular at the poles.
+    E(r) = Z² e² / r · φ(r / a) with the universal screening function φ; see `ru_calc.tables.constants`.  No parameter
+    is fitted.
     """
 
-    def __init__(self, l_max: int) -> None:
+    def __init__(self, inner_A: float, outer_A: float) -> None:
         super().__init__()
-        self.l_max = l_max
-        self.raising = [
-            Constant(harmonic_coefficients(degree).reshape(2 * degree + 3, -1).T) for degree in range(1, l_max)
-        ]
+        self.inner_A, self.outer_A = inner_A, outer_A
+        self.strength = Constant(ZBL_SCALE_EV_A * np.array(ZBL_STRENGTHS))
+        self.decay = Constant(-np.array(ZBL_DECAYS) / ZBL_LENGTH_A)
 
-    def forward(self, directions: Tensor) -> Tensor:
-        """(p, (l_max + 1)²) from unit vectors (p, 3)."""
-        cyclic = directions[:, [1, 2, 0]]
-        columns = [torch.ones_like(cyclic[:, :1]), 3**0.5 * cyclic][: self.l_max + 1]
-        for raising in self.raising:
-            products = cyclic[:, :, None] * columns[-1][:, None, :]
-            columns.append(products.flatten(1) @ raising.like(directions))
-        return torch.cat(columns, dim=1)
-
-
-@cache
-def _sums_by_degree(l_max: int) -> Constant:
-    degree = np.repeat(np.arange(l_max + 1), 2 * np.arange(l_max + 1) + 1)
-    return Constant((degree == np.arange(l_max + 1)[:, None]) / (2.0 * degree + 1.0))
-
-
-@cache
-def _couplings(l_max: int) -> tuple[Constant, Constant]:
-    """Indices (3, terms) of the factors, and the matrix (couplings, terms) that sums the terms."""
-    rows = [rows for _, rows in triple_couplings(l_max)]
-    return (
-        Constant(np.concatenate(rows)[:, :3].T.astype(np.int64)),
-        Constant(block_diag(*[part[:, 3] for part in rows])),
-    )
-
-
-def plain_invariants(plan: InvariantPlan, a: Tensor, m: Tensor) -> Tensor:
-    """(n, features) invariants of a density a (n, h, k) and its mixings m (n, h, k + 2 triple); see `InvariantPlan`."""
-    n, k, triple = len(a), plan.radial, plan.triple
-    a, m = a.transpose(0, 1), m.transpose(0, 1)
-    products = torch.cat([a.square(), a * m[:, :, :k]], dim=2)
-    parts = [a[0], *(_sums_by_degree(plan.l_max).like(a) @ products.flatten(1)).view(-1, n, 2 * k).unbind(0)]
-    if plan.couplings:
-        once, twice = m[:, :, k : k + triple], m[:, :, k + triple :]
-        index, sums = _couplings(plan.l_max)
-        first, second, third = torch.from_numpy(index.values).to(a.device)
-        terms = once.index_select(0, first) * twice.index_select(0, second) * twice.index_select(0, third)
-        parts += (sums.like(a) @ terms.flatten(1)).view(-1, n, triple).unbind(0)
-    return torch.cat(parts, dim=1)
+    def forward(self, distances: Tensor) -> Tensor:
+        """(p,) pair energies in eV from (p,) distances in Å."""
+        fade = smooth_step((distances - self.inner_A) / (self.outer_A - self.inner_A))
+        screened = torch.exp(distances[:, None] * self.decay.like(distances)) @ self.strength.like(distances)
+        return screened * fade / distances

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 from parity import (
     BOUNDS,
     FINEST,
@@ -23,6 +25,9 @@ from parity import (
     settings,
     weights,
 )
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ru_calc.engine.device import DeviceEngine
 from ru_calc.errors import ModelError, SettingsError
@@ -83,13 +88,49 @@ def test_with_the_same_tables_it_is_the_compiled_engine(name: str) -> None:
     assert_near(device_engine(name).predict(batch), engine(name).predict(batch))
 
 
+def in_pieces_of(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ru_calc.engine.device_rows.SLOTS", {"cpu": slots})
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_thousand_atoms_in_several_chunks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    atoms, made = STRUCTURES["1000 atoms"], device_engine(name)
-    whole = made.predict(atoms)
-    monkeypatch.setattr("ru_calc.engine.torch_kernels.ELEMENTS", 1 << 18)
-    monkeypatch.setattr("ru_calc.engine.device_passes.ANGULAR_ATOMS", {"cpu": 300})
-    assert_near(made.predict(atoms), whole)
+def test_many_pieces_give_what_one_piece_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, found = list(SMALL.values()), []
+    for slots in (1 << 20, 1 << 9):
+        in_pieces_of(slots, monkeypatch)
+        made, structures = device_engine(name), Structures.from_atoms(batch)
+        pairs = find_pairs(structures, made.cutoff_A)
+        found.append(made.predict(structures, pairs))
+        assert (len(made._plan.pieces) == 1) == (slots == 1 << 20)
+    assert_near(*found)
+
+
+class Memory(TorchDispatchMode):
+    """Bytes of all tensors that are in use at once, at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[StorageWeakRef, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        storages = [part.untyped_storage() for part in tree_leaves(result) if isinstance(part, torch.Tensor)]
+        self.live |= {StorageWeakRef(storage): storage.nbytes() for storage in storages}
+        self.live = {storage: size for storage, size in self.live.items() if not storage.expired()}
+        self.most = max(self.most, sum(self.live.values()))
+        return result
+
+
+def test_memory_beyond_that_of_a_piece_is_a_few_kilobytes_for_each_atom(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, most = device_engine("default", "float32"), {}
+    for slots in (1 << 11, 1 << 20):
+        in_pieces_of(slots, monkeypatch)
+        for repeats in (2, 4):
+            with Memory() as memory:
+                made.predict(bulk("Ru", "hcp", a=2.72, c=4.29) * (5, 5, repeats))
+            most[slots, repeats] = memory.most
+    assert (most[1 << 11, 4] - most[1 << 11, 2]) / 100 < 16e3
+    assert (most[1 << 20, 4] - most[1 << 20, 2]) / 100 > 64e3
 
 
 # That the check bites
@@ -130,7 +171,7 @@ def test_nothing_is_computed_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch)
         for name in WANTED:
             assert (getattr(found, name) is None) == (name not in want)
         np.testing.assert_array_equal(getattr(found, want[0]), getattr(full, want[0]))
-    monkeypatch.setattr("ru_calc.engine.torch_kernels.gather_reverse", None)
+    monkeypatch.setattr("ru_calc.engine.device_pairs.gather_pull", None)
     made.predict(atoms, None, ("energy", "energies"))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ru_calc import kernels
 from ru_calc.kernels.geometry import ORDERS, SPLINES, PairGeometry, Sphere, pair_harmonics, pair_weights
-from ru_calc.tables.smooth import SphericalHarmonics
+from ru_calc.tables.angular import SphericalHarmonics
 from ru_calc.tables.splines import RadialGrid, spline_values
 
 KERNELS = list(kernels.available())
