@@ -44,7 +44,8 @@ def test_nothing_is_left_behind_where_a_model_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_every_shipped_model_loads_and_has_a_card(name):
+def test_every_shipped_model_reproduces_its_golden_energies_and_has_a_card(name):
+    """Loading compares the energies."""
     stored = load_model(name)
     card = stored.path.with_suffix(".md").read_text()
     for word in ("Licence", "Data", "Command", "Seed", "not to trust"):
