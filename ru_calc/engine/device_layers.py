@@ -28,7 +28,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def activate(source: Source, a: Tensor) -> Tensor:
     """silu(norm(a)); the mean was taken off by the layer before."""
-    if source.scale is None:
+    if source.scale is None or source.offset is None:
         return silu(a)
     inverse = torch.rsqrt(a.square().sum(dim=1, keepdim=True) / source.width + source.norm_eps)
     return silu(a * inverse * source.scale + source.offset)

@@ -76,7 +76,7 @@ class DeviceModel:
         def put(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.array(array)).to(device, torch.int64 if array.dtype == np.int64 else dtype)
 
-        made = {name: put(array) if np.ndim(array) else array for name, array in arrays.items()}
+        made: dict[str, Any] = {name: put(array) if np.ndim(array) else array for name, array in arrays.items()}
         blocks = range(int(made["blocks"]))
         self.dtype, self.blocks, self.channels = dtype, len(blocks), int(made["channels"])
         self.grid = RadialGrid(made["cutoff"], made["fade"], int(made["intervals"]))
@@ -102,10 +102,10 @@ class DeviceModel:
 
 def _source(made: dict[str, Any], k: int, blocks: int) -> Source:
     name = f"source_{k}_"
-    parts = {part: made.get(name + part) for part in ("into", "bias", "scale", "offset", "to_head")}
+    into, scale, offset = (made.get(name + part) for part in ("in", "scale", "offset"))
     to_block = {b: made[f"{name}to_{b}"] for b in range(blocks) if f"{name}to_{b}" in made}
     width, eps = int(made["width"]), float(made["norm_eps"])
-    return Source(**parts | {"into": made.get(name + "in")}, width=width, norm_eps=eps, to_block=to_block)
+    return Source(into, made[name + "bias"], scale, offset, width, eps, made[name + "to_head"], to_block)
 
 
 def _angular(made: dict[str, Any], put: Put) -> Angular:
