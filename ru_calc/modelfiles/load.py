@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError
 from ru_calc.files import whole_file
-from ru_calc.modelfiles.read import SCHEMA, UNITS, VERSION, golden_structures, read_model_file
+from ru_calc.modelfiles.read import SCHEMA, UNITS, VERSION, ModelFile, golden_structures, read_model_file
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.structures.neighbors import find_pairs
@@ -67,18 +68,27 @@ def save_model(path: str | Path, potential: Potential, header: dict[str, Any]) -
 
 
 def load_model(model: str | Path = "default") -> StoredModel:
-    """A shipped model by name, or a model file by path.
+    """A shipped model by name, or a model file by path; a file is read and checked once, until it changes.
 
     Raises:
         ModelError: no such model, a damaged or foreign file, or golden predictions that are not reproduced.
     """
     file = read_model_file(model)
+    _check(file.path, file.path.stat().st_mtime_ns)
+    return StoredModel(file.name, file.path, _built(file), file.header)
+
+
+@cache
+def _check(path: Path, _modified_ns: int) -> None:
+    file = read_model_file(path)
+    file.check_golden(golden_energies(_built(file)))
+
+
+def _built(file: ModelFile) -> Potential:
     with torch.random.fork_rng(devices=[]):  # a new module draws random weights
         potential = build_potential(file.header["family"], file.header["hyperparameters"]).double()
     try:
         potential.load_state_dict({name: torch.from_numpy(array) for name, array in file.weights.items()})
     except RuntimeError as problem:
         raise ModelError(f"{file.path}: weights do not fit its header ({str(problem).splitlines()[0]})") from problem
-    potential.eval()
-    file.check_golden(golden_energies(potential))
-    return StoredModel(file.name, file.path, potential, file.header)
+    return potential.eval()

@@ -118,10 +118,15 @@ def read_header(model: str | Path) -> dict[str, Any]:
     Raises:
         ModelError: no such model, or not a complete file of this package and version.
     """
-    path = model_path(model)
+    return _read(model_path(model), with_weights=False)[0]
+
+
+def _read(path: Path, with_weights: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with safe_open(str(path), "np") as file:
             header = json.loads((file.metadata() or {}).get("ru_calc", "{}"))
+            names = file.keys() if with_weights else []
+            weights = {name: file.get_tensor(name).astype(np.float64) for name in names}
     except (SafetensorError, OSError, ValueError) as problem:
         raise ModelError(f"{path} is not a whole model file ({problem}); copy or fit it again") from problem
     if header.get("schema") != SCHEMA or header.get("version") != VERSION:
@@ -131,7 +136,7 @@ def read_header(model: str | Path) -> dict[str, Any]:
         )
     if "hyperparameters" in header:
         header["hyperparameters"] = complete(header["family"], header["hyperparameters"])
-    return header
+    return header, weights
 
 
 def complete(family: str, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,6 +156,4 @@ def read_model_file(model: str | Path = "default") -> ModelFile:
 
 @cache
 def _parsed(path: Path, _modified_ns: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    header = read_header(path)
-    with safe_open(str(path), "np") as file:
-        return header, {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}
+    return _read(path, with_weights=True)
