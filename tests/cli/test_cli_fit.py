@@ -60,7 +60,7 @@ def refused(result, words: str) -> None:
 def test_fit_prints_what_it_read_then_epochs_then_errors(data, tmp_path):
     result = run(data, "-o", tmp_path / "run", "--epochs", "2", *SMALL)
     assert result.exit_code == 0, result.output
-    assert "12 frames" in result.output and "epoch    2/2" in result.output and "test energy" in result.output
+    assert "12 frames" in result.output and "epoch    2/2" in result.output and "errors of the best model" in result.output
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
     assert settings["model"]["channels"] == 8 and settings["epochs"] == 2
 
