@@ -1,4 +1,4 @@
-"""The ASE calculators, their speed, and how ASE finds them."""
+"""The ASE calculators, their speed, and their registration with ASE."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""Entry point of the group `ase.plugins`: ASE finds the calculator as `ru_schnet` and imports it when it is used.
+"""Entry point of the group `ase.plugins`: registers the calculator `ru_schnet`, which is imported on first use.
 
-ASE reads `__ase_plugins__` of every module in that group.  The classes are still in a private package (ASE 3.29); an
-ASE that has moved them finds nothing here, instead of failing for all plugins.
+ASE reads `__ase_plugins__` of every module in that group.  Its classes are still in a private package (ASE 3.29); if
+they move, ASE finds no plugin here, and other plugins keep working.
 """
 
 from typing import Any

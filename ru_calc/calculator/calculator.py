@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,12 +24,12 @@ from ru_calc.calculator.speed import NeighborStatistics, Throughput, dynamics
 from ru_calc.devices import DTYPES, ENGINES, resolve_device, timed
 from ru_calc.errors import DataError, ModelError, RuCalcError
 from ru_calc.structures import Structures
-from ru_calc.structures.neighbors import NeighborPairs, VerletList
+from ru_calc.structures.neighbors import NeighborPairs, VerletList, closest_of
 
 if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
 
-SAME_PLACE_A = 0.1  # no precision helps atoms that are closer
+SAME_PLACE_A = 0.1  # higher precision does not help atoms that are closer
 
 
 class RuCalculator(Calculator):
@@ -36,13 +38,13 @@ class RuCalculator(Calculator):
     Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
     equals `free_energy` and is the sum of `energies`.
 
-    A calculation does what is asked for, and also what was asked for at the previous configuration, so that dynamics
-    at constant pressure needs one evaluation a step for forces and stress, and dynamics at constant volume computes no
-    stress.
+    A calculation gives what is asked for now and what was asked for at the previous configuration.  Dynamics at
+    constant pressure thus takes one evaluation per step for forces and stress, and at constant volume no stress is
+    computed.
     """
 
     name = "ru_calculator"
-    families: ClassVar[tuple[str, ...] | None] = None  # that it takes; None: all
+    families: ClassVar[tuple[str, ...] | None] = None  # accepted; None accepts all
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's type)
     default_parameters = {  # noqa: RUF012 (ASE's type)
         "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "threads": 1, "engine": "auto",
@@ -53,9 +55,9 @@ class RuCalculator(Calculator):
     _predictor: Any
     _neighbors: Any
     _header: dict[str, Any]
-    _engine: str  # that serves, once the model is read
-    _asked: frozenset[str]  # of the present configuration
-    _expected: frozenset[str]  # asked of the one before
+    _engine: str  # in use, once the model is read
+    _asked: frozenset[str]  # properties asked for at this configuration
+    _expected: frozenset[str]  # and at the previous one
 
     def __init__(
         self,
@@ -93,7 +95,12 @@ class RuCalculator(Calculator):
         )  # fmt: skip
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Changes arguments of the constructor; the model is read again at the next calculation."""
+        """Changes arguments of the constructor; the model is read again at the next calculation.
+
+        Raises:
+            InputError: an unknown argument.
+            CalculatorSetupError: see the constructor.
+        """
         unknown = sorted(kwargs.keys() - self.default_parameters.keys())
         if unknown:
             raise InputError(f"unknown parameter {unknown[0]!r}; choose from {', '.join(self.default_parameters)}")
@@ -107,11 +114,11 @@ class RuCalculator(Calculator):
         return changed
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
-        """The arguments that were changed, and the model: plain values, and enough to make an equal calculator."""
+        """Changed arguments and the model as plain values, enough to make an equal calculator."""
         return {"model": self.parameters["model"], **super().todict(skip_default)}
 
     def __repr__(self) -> str:
-        """The settings in use: which device `auto` means, and what else differs from the default."""
+        """Model, device in use, dtype, and other arguments that differ from their default."""
         shown = ("model", "device", "dtype")
         used = {name: value for name, value in self.parameters.items() if name in shown} | {"device": self._device()}
         used |= {name: value for name, value in super().todict().items() if name not in shown}
@@ -123,13 +130,13 @@ class RuCalculator(Calculator):
 
     @property
     def predictor(self) -> Predictor:
-        """The network behind the calculator, for many frames at once."""
+        """The predictor behind the calculator, for many frames at once."""
         self._load()
         return self._predictor
 
     @property
     def header(self) -> dict[str, Any]:
-        """What the model file says about itself: data, seed, metrics, level of theory."""
+        """Header of the model file: data, seed, metrics, level of theory."""
         self._load()
         return self._header
 
@@ -141,26 +148,29 @@ class RuCalculator(Calculator):
 
     @property
     def engine(self) -> str:
-        """What evaluates the network: `compiled` or `reference`."""
+        """The engine in use, `compiled` or `reference`."""
         self._load()
         return self._engine
 
     @property
     def neighbor_statistics(self) -> NeighborStatistics:
-        """How often the neighbour list was used and rebuilt since the model was read."""
+        """Calls and rebuilds of the neighbour list since the model was read."""
         if self._neighbors is None:
             return NeighborStatistics(0, 0)
         return NeighborStatistics(self._neighbors.calls, max(0, self._neighbors.rebuilds - 1))
 
     def throughput(self, atoms: Atoms, steps: int = 50) -> Throughput:
-        """Speed of dynamics of these atoms, by ASE's `VelocityVerlet` with the settings of this calculator.
+        """Speed of molecular dynamics with ASE's `VelocityVerlet` and this calculator.
 
-        Copies of the atoms and of the calculator do the work; neither is changed.  The first step, which makes the
-        neighbour list, is not counted.  Atoms at rest get velocities of 300 K; the time step is 2 fs.
+        Works on copies of atoms and calculator.  The first step, which makes the neighbour list, is not timed.  Atoms
+        at rest get velocities of 300 K; the time step is 2 fs.
 
         Args:
-            atoms: what is moved.
-            steps: how many steps are timed.
+            atoms: the system.
+            steps: number of steps to time.
+
+        Raises:
+            InputError: `steps` below 1, or atoms that cannot be used.
         """
         if not (isinstance(steps, (int, np.integer)) and steps >= 1):
             raise InputError(f"steps is {steps!r}; it must be a whole number, 1 or more")
@@ -177,7 +187,7 @@ class RuCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """ASE calls this for properties that are not known yet; results go to `self.results`."""
+        """Called by ASE for properties that are not known yet; results go to `self.results`."""
         atoms = self.atoms if atoms is None else atoms
         structures = _structures(atoms)
         if "stress" in properties and np.isnan(structures.volumes[0]):
@@ -198,24 +208,24 @@ class RuCalculator(Calculator):
         self._asked = self._asked.union(properties)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """One property, from the results at hand where they are of these atoms."""
+        """A property of these atoms, from the results if they are up to date."""
         value = super().get_property(name, atoms, allow_calculation)
         self._asked = self._asked.union([name])
         return value
 
     def get_spin_polarized(self) -> bool:
-        """False: the model knows no spins."""
+        """False: the model has no spins."""
         return False
 
     def __getstate__(self) -> dict[str, Any]:
-        # Weights are read again from the model file; a neighbour list is quickly found again.
+        # Weights are read again from the model file, and the neighbour list is quickly rebuilt.
         return {**self.__dict__, "_predictor": None, "_neighbors": None, "_header": {}}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RuCalculator:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
-        if self._predictor is not None:  # the weights, which nobody changes, are shared; the neighbours are not
+        if self._predictor is not None:  # the weights, which never change, are shared; the neighbours are not
             twin._predictor, twin._header = copy.copy(self._predictor), self._header
             twin._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
         return twin
@@ -227,7 +237,7 @@ class RuCalculator(Calculator):
             return
         try:
             family = read_header(model)["family"]
-        except (ModelError, KeyError):  # said when the model is read
+        except (ModelError, KeyError):  # reported when the model is read
             return
         if family not in self.families:
             raise CalculatorSetupError(f"model {model} is of family {family}; use RuCalculator(model={model!r})")
@@ -243,10 +253,8 @@ class RuCalculator(Calculator):
         from ru_calc.modelfiles import open_model
 
         name, chosen = self.parameters["model"], self.parameters
-        try:
+        with _setup_errors():
             opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
-        except RuCalcError as problem:
-            raise CalculatorSetupError(str(problem)) from problem
         if not (opened.header["conservative"] or chosen["non_conservative"] or _is_shipped(name)):
             raise CalculatorSetupError(
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
@@ -264,7 +272,7 @@ class RuSchNet(RuCalculator):
 
 
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
-    """What to ask of the predictor: forces come out of what stress takes, energies out of what anything takes."""
+    """What to ask of the predictor: stress gives forces, and anything gives energies, at no extra cost."""
     if "stress" in properties and np.isfinite(structures.volumes[0]):
         return ("energy", "energies", "forces", "stress")
     return ("energy", "energies", "forces") if {"forces", "stress"} & {*properties} else ("energy", "energies")
@@ -296,13 +304,11 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs,
             continue
         bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
         atom, nearest, wider = bad[0], "", "" if dtype == "float64" else ", or use dtype='float64'"
-        if len(pairs):  # what is not finite spreads; it came from the closest pair
-            distances = np.linalg.norm(pairs.vectors(structures), axis=1)
-            k = int(distances.argmin())
-            pair = pairs.first[k], pairs.second[k]
-            atom, other = pair if pair[0] in bad else pair[::-1]
-            nearest = f", and atom {other} is {distances[k]:.3g} Å away"
-            wider = wider if distances[k] > SAME_PLACE_A else ""
+        closest = closest_of(structures, pairs)
+        if closest:  # non-finite values spread; they came from the closest pair
+            atom, other = closest[:2] if closest.first in bad else closest[1::-1]
+            nearest = f", and atom {other} is {closest.distance_A:.3g} Å away"
+            wider = wider if closest.distance_A > SAME_PLACE_A else ""
         raise CalculationFailed(
             f"the {one} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter "
             f"time step){wider}"
@@ -319,20 +325,28 @@ def _is_shipped(model: str) -> bool:
     return model in model_names()
 
 
+@contextmanager
+def _setup_errors() -> Iterator[None]:
+    """Turns errors of this package into ASE's `CalculatorSetupError`."""
+    try:
+        yield
+    except RuCalcError as problem:
+        raise CalculatorSetupError(str(problem)) from problem
+
+
 def _checked_model(model: str | Path) -> str:
     from ru_calc.modelfiles import model_path
 
-    try:
+    with _setup_errors():
         path = model_path(model)
-    except RuCalcError as problem:
-        raise CalculatorSetupError(str(problem)) from problem
     return str(model) if _is_shipped(str(model)) else str(path.resolve())
 
 
-def _checked_dtype(dtype: str) -> str:
-    if dtype not in DTYPES:
-        raise CalculatorSetupError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
-    return dtype
+def _checked_device(device: str) -> str:
+    with _setup_errors():
+        if device != "auto":  # which is resolved when the model is read
+            resolve_device(device)
+    return str(device)
 
 
 def _checked_skin(skin_A: float) -> float:
@@ -341,28 +355,24 @@ def _checked_skin(skin_A: float) -> float:
     return float(skin_A)
 
 
-def _checked_device(device: str) -> str:
-    if device != "auto":  # which is looked for when the model is read
-        try:
-            resolve_device(device)
-        except RuCalcError as problem:
-            raise CalculatorSetupError(str(problem)) from problem
-    return str(device)
-
-
 def _checked_threads(threads: int) -> int:
     if not (isinstance(threads, (int, np.integer)) and threads >= 1):
         raise CalculatorSetupError(f"threads is {threads!r}; it must be a whole number, 1 or more")
     return int(threads)
 
 
-def _checked_engine(engine: str) -> str:
-    if engine not in ENGINES:
-        raise CalculatorSetupError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
-    return engine
+def _checked_choice(name: str, choices: tuple[str, ...], value: str) -> str:
+    if value not in choices:
+        raise CalculatorSetupError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+    return value
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "model": _checked_model, "device": _checked_device, "dtype": _checked_dtype, "skin_A": _checked_skin,
-    "threads": _checked_threads, "engine": _checked_engine, "non_conservative": bool,
-}  # fmt: skip
+    "model": _checked_model,
+    "device": _checked_device,
+    "dtype": partial(_checked_choice, "dtype", DTYPES),
+    "skin_A": _checked_skin,
+    "threads": _checked_threads,
+    "engine": partial(_checked_choice, "engine", ENGINES),
+    "non_conservative": bool,
+}

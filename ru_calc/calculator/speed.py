@@ -1,4 +1,4 @@
-"""How fast a calculator is: CPU time of steps, and how often its neighbour list was found anew."""
+"""Speed of a calculator: CPU time per step, and rebuilds of its neighbour list."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TEMPERATURE_K, TIMESTEP_FS = 300.0, 2.0
 
 @dataclass(frozen=True)
 class Throughput:
-    """Speed of molecular dynamics with a calculator, all of it included.
+    """Speed of molecular dynamics with a calculator, everything included.
 
-    With several threads their CPU time counts together; on a CUDA device it is the time of the host.
+    CPU time is summed over threads; with a CUDA device it is that of the host.
 
     Attributes:
         atom_steps_per_second: atoms times steps per second of CPU time.
-        microseconds_per_atom_step: CPU time in µs of one step, per atom.
-        n_atoms: atoms in the measured system.
-        engine: what evaluated the network, `compiled` or `reference`.
+        microseconds_per_atom_step: CPU time in µs per atom and step.
+        n_atoms: number of atoms.
+        engine: `compiled` or `reference`.
     """
 
     atom_steps_per_second: float
@@ -34,18 +34,18 @@ class Throughput:
 
     @classmethod
     def of(cls, times: Times, n_atoms: int, steps: int, engine: str) -> Throughput:
-        """From the times of `steps` steps."""
+        """From the time of a number of steps."""
         microseconds = 1e6 * times.cpu_s / (n_atoms * steps)
         return cls(1e6 / microseconds, microseconds, n_atoms, engine)
 
 
 @dataclass(frozen=True)
 class NeighborStatistics:
-    """What a neighbour list with a skin has done.
+    """Use of a neighbour list with a skin.
 
     Attributes:
-        calls: evaluations that it served.
-        rebuilds: how often it had to be found again after it was first made.
+        calls: number of evaluations.
+        rebuilds: number of rebuilds after the first build.
     """
 
     calls: int
@@ -53,9 +53,9 @@ class NeighborStatistics:
 
 
 def dynamics(atoms: Atoms) -> VelocityVerlet:
-    """ASE's `VelocityVerlet` of 2 fs over the atoms, one step done: lists are made and the workspace is there.
+    """ASE's `VelocityVerlet` with a time step of 2 fs, one step done so that lists and workspace exist.
 
-    The atoms move in place; if they are at rest they first get velocities of 300 K, always the same.
+    The atoms move in place; atoms at rest first get velocities of 300 K, always the same.
     """
     import numpy as np
     from ase import units
