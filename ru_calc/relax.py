@@ -1,4 +1,4 @@
-"""Relaxation of atoms and, if asked, of the cell, with ASE's optimisers."""
+"""Relaxation of atoms and, optionally, of the cell with ASE's optimisers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ase.calculators.calculator import BaseCalculator, CalculatorError
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
-from ru_calc.errors import DataError, SettingsError, UnphysicalError
+from ru_calc.errors import DataError, SettingsError, UnphysicalError, require
 from ru_calc.structures import Structures, has_volume
 from ru_calc.structures.neighbors import closest_of, find_pairs
 from ru_calc.units import EV_PER_A3_IN_GPA
@@ -24,15 +24,18 @@ OVERLAP_A = 1.0
 
 @dataclass(frozen=True)
 class RelaxSettings:
-    """What is relaxed and when it is done.
+    """What to relax, and how far.
 
     Attributes:
         cell: `none` keeps it, `hydrostatic` scales it, `full` also changes its shape.
-        pressure_GPa: external pressure, only with a moving cell (0 if None).
-        fmax_eV_per_A: done when no force is longer than this, and
-        smax_GPa: with a moving cell, no component of stress + pressure (its mean, if hydrostatic) is larger than this.
-        steps: at most.
+        pressure_GPa: external pressure on a relaxing cell (0 if None).
+        fmax_eV_per_A: limit on the longest force.
+        smax_GPa: limit on the largest component of stress + pressure (on its mean, if hydrostatic) of a relaxing cell.
+        steps: largest number of steps.
         optimizer: `lbfgs`, `bfgs` or `fire`.
+
+    Raises:
+        SettingsError: a value is out of range, or a pressure is given for a fixed cell.
     """
 
     cell: str = "none"
@@ -44,28 +47,27 @@ class RelaxSettings:
 
     def __post_init__(self) -> None:
         for name, known in (("cell", CELLS), ("optimizer", tuple(OPTIMIZERS))):
-            if getattr(self, name) not in known:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
+            require(getattr(self, name) in known, name, repr(getattr(self, name)), f"one of {', '.join(known)}")
         for name in ("fmax_eV_per_A", "smax_GPa"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise SettingsError(f"{name} is {value}; it must be positive and finite")
-        if self.steps < 0:
-            raise SettingsError(f"steps is {self.steps}; it must be 0 or more")
-        if self.pressure_GPa is not None and (self.cell == "none" or not math.isfinite(self.pressure_GPa)):
-            raise SettingsError(f"pressure_GPa is {self.pressure_GPa}; it must be finite, and the cell must move")
+            require(math.isfinite(value) and value > 0, name, value, "positive and finite")
+        require(self.steps >= 0, "steps", self.steps, "0 or more")
+        if self.pressure_GPa is not None:
+            require(math.isfinite(self.pressure_GPa), "pressure_GPa", self.pressure_GPa, "finite")
+            if self.cell == "none":
+                raise SettingsError(f"pressure_GPa is {self.pressure_GPa}, but cell is 'none': let the cell relax")
 
 
 @dataclass(frozen=True)
 class RelaxState:
-    """One geometry on the way.
+    """A geometry along the way.
 
     Attributes:
         step: of the optimiser.
         energy_eV: of all atoms.
-        largest_force_eV_per_A: length of the longest.
-        stress_off_GPa: largest component of stress + pressure that the cell can still relax; NaN if it does not move.
-        enthalpy_eV: energy + pressure × volume, of all atoms; what falls. The energy where there is no pressure.
+        largest_force_eV_per_A: length of the longest force.
+        stress_off_GPa: largest component of stress + pressure that the cell can still relax; NaN for a fixed cell.
+        enthalpy_eV: energy + pressure × volume of all atoms, which is minimised; the energy without a pressure.
     """
 
     step: int
@@ -81,7 +83,7 @@ class RelaxResult:
 
     Attributes:
         atoms: the last geometry, with calculator.
-        converged: both limits are met.
+        converged: whether both limits are met.
         first, last: states before and after.
     """
 
@@ -97,17 +99,17 @@ def relax_structure(
     settings: RelaxSettings | None = None,
     report: Callable[[RelaxState], None] | None = None,
 ) -> RelaxResult:
-    """Moves `atoms` in place to the nearest minimum of the energy (or enthalpy, with a pressure).
+    """Moves `atoms` in place to the nearest minimum of the energy (with a pressure, of the enthalpy).
 
     Args:
-        atoms: fixed atoms and other constraints are obeyed.
-        calculator: any ASE calculator with energy and forces, and stress if the cell moves.
+        atoms: their constraints are obeyed.
+        calculator: any ASE calculator with energy and forces, and stress if the cell relaxes.
         settings: limits and optimiser.
         report: called with each state.
 
     Raises:
         DataError: there are no atoms.
-        SettingsError: a moving cell is asked of atoms that do not fill space.
+        SettingsError: the cell is to relax, but is not periodic in three directions.
         UnphysicalError: energy or forces are not finite, or two atoms start or end less than 1 Å apart.
     """
     settings = settings or RelaxSettings()
@@ -123,7 +125,7 @@ def relax_structure(
     states: list[RelaxState] = []
     try:
         with OPTIMIZERS[settings.optimizer](_movable(atoms, settings), logfile=None) as optimizer:
-            # ASE's own criterion is switched off: it would mix forces with stress times volume.
+            # ASE's own criterion, which mixes forces with stress times volume, is switched off.
             for _ in optimizer.irun(fmax=0.0, steps=settings.steps):
                 states.append(_state(atoms, optimizer.nsteps, settings))
                 if report is not None:
@@ -164,6 +166,6 @@ def _refuse_overlap(atoms: Atoms, step: int) -> None:
     pair = closest_of(structures, find_pairs(structures, OVERLAP_A))
     if pair:
         raise UnphysicalError(
-            f"step {step}: {pair} (limit {OVERLAP_A} Å), where no potential is to be trusted; start from another "
-            "structure"
+            f"step {step}: {pair} (limit {OVERLAP_A} Å), where no potential can be trusted; start from "
+            "another structure"
         )

@@ -1,4 +1,4 @@
-"""Labelled frames: in memory, in the native HDF5 file, and split into training, validation and test sets."""
+"""Labelled frames in memory and in HDF5, and their split into training, validation and test sets."""
 
 from ru_calc.dataset.frames import LABELS, Dataset
 from ru_calc.dataset.hdf5 import SCHEMA, UNITS, read_dataset, shipped_data, write_dataset

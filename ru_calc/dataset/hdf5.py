@@ -1,15 +1,15 @@
 """The native HDF5 file of labelled frames.
 
-Layout of the file (schema `ru-calc/frames`, version 1): one group per frame size, `size_00012`, holding datasets whose
-first axis is the frame and whose names are ASE's:
+Schema `ru-calc/frames`, version 1: one group per number of atoms, such as `size_00012`, with datasets whose first axis
+is the frame and whose names are ASE's:
 
     order (f,)  numbers (f, n)  positions (f, n, 3) Å  cell (f, 3, 3) Å  pbc (f, 3)
     energy (f,) eV  forces (f, n, 3) eV/Å  stress (f, 6) eV/Å³ (xx yy zz yz xz xy)
     config_type (f,)  group_id (f,)  weight (f,)
 
-`order` is the frame's place in the set.  A missing label is NaN.  Every dataset has an attribute `units`, is chunked,
-compressed and checksummed (Fletcher-32).  The root attributes name schema, version, level of theory, energy reference
-and stress convention.
+`order` is the position of the frame in the data set.  A missing label is NaN.  Every dataset has an attribute `units`
+and is chunked, compressed and checksummed (Fletcher-32).  The root attributes give schema, version, level of theory,
+energy reference and stress convention.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_dataset(dataset: Dataset, path: str | Path) -> None:
     """Writes the native HDF5 file.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: it cannot be written.
     """
     s, offsets = dataset.structures, dataset.structures.offsets
     with whole_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
@@ -65,7 +65,7 @@ def write_dataset(dataset: Dataset, path: str | Path) -> None:
 
 
 def shipped_data() -> dict[str, Path]:
-    """Data sets that come with the package, by name."""
+    """Data sets shipped with the package, by name."""
     return {path.stem.removeprefix("ru_"): path for path in shipped("data/*.h5")}
 
 
@@ -73,22 +73,22 @@ def read_dataset(path: str | Path) -> Dataset:
     """Reads a native HDF5 file, or a shipped set by name (`distilled`).
 
     Raises:
-        DataError: the file is missing, damaged, of another kind, or holds other elements or units.
+        DataError: the file is missing, damaged or of another kind, or has other elements or units.
     """
     path = Path(shipped_data().get(str(path), path))
     if not path.is_file():
         raise DataError(f"there is no data file {path}; give an HDF5 file or one of {', '.join(shipped_data())}")
     if not h5py.is_hdf5(path):
         raise DataError(
-            f"{path} is not a whole HDF5 file; 'ru-calc convert' makes one from files that ASE reads: ru-calc convert "
-            f"{path} {path.stem}.h5"
+            f"{path} is not a complete HDF5 file; make one from files that ASE reads: ru-calc convert {path} "
+            f"{path.stem}.h5"
         )
     try:
         with h5py.File(path) as file:
             return _read_open_file(file, path)
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as problem:  # whatever h5py meets in a damaged file
         raise DataError(
-            f"{path} is not a whole HDF5 file ({str(problem).splitlines()[0]}); copy it again, or make it with "
+            f"{path} is not a complete HDF5 file ({str(problem).splitlines()[0]}); copy it again, or make it with "
             "'ru-calc convert'"
         ) from problem
 
@@ -97,18 +97,18 @@ def _read_open_file(file: h5py.File, path: Path) -> Dataset:
     schema, version = file.attrs.get("schema"), file.attrs.get("version")
     if schema != SCHEMA:
         raise DataError(
-            f"{path} is an HDF5 file of another program, not a ru-calc data file; 'ru-calc convert' makes one from "
-            "files that ASE reads"
+            f"{path} is an HDF5 file from another program, not a ru-calc data file; make one from files that ASE reads "
+            "with 'ru-calc convert'"
         )
     if version != VERSION:
-        raise DataError(f"{path} has version {version}, this is read: {VERSION}; make it anew with 'ru-calc convert'")
+        raise DataError(f"{path} has version {version}, but {VERSION} is needed; make it again with 'ru-calc convert'")
     total = int(file.attrs["frames"])
     if not total:
         raise DataError(f"{path} holds 0 frames; a data set needs at least one")
     parts = [_read_group(group, path) for group in file.values()]
     order = np.concatenate([part.pop("order") for part in parts])
     if not np.array_equal(np.sort(order), np.arange(total)):
-        raise DataError(f"{path} says that it holds {total} frames, and has {len(order)}; make it again")
+        raise DataError(f"{path} should hold {total} frames but has {len(order)}; make it again")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     structures = Structures(joined["positions"], joined["cell"], joined["pbc"], joined["counts"])
     text = {name: np.char.decode(joined[name], "utf-8") for name in ("config_type", "group_id")}
@@ -117,7 +117,7 @@ def _read_open_file(file: h5py.File, path: Path) -> Dataset:
         joined["weight"], str(file.attrs["level_of_theory"]), str(file.attrs["energy_reference"]),
     )  # fmt: skip
     if not np.isfinite(structures.positions).all() or not np.isfinite(structures.cells).all():
-        raise DataError(f"{path} holds positions or cells that are not finite; remove those frames")
+        raise DataError(f"{path} has positions or cells that are not finite; remove those frames")
     return dataset.select(np.argsort(order))
 
 
@@ -134,7 +134,7 @@ def _read_group(group: h5py.Group, path: Path) -> dict[str, np.ndarray]:
         values[name] = group[name][:]
     f, n = values["numbers"].shape
     if (values["numbers"] != RUTHENIUM).any():
-        raise DataError(f"{path}: {group.name} holds elements other than ruthenium (44); remove those frames")
+        raise DataError(f"{path}: {group.name} has elements other than ruthenium (44); remove those frames")
     defaults = {
         "energy": np.full(f, np.nan), "forces": np.full((f, n, 3), np.nan), "stress": np.full((f, 6), np.nan),
         "weight": np.ones(f), "config_type": np.full(f, b"unnamed"),

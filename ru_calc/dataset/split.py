@@ -11,15 +11,15 @@ from ru_calc.errors import SettingsError
 
 
 def check_fractions(fractions: Sequence[float]) -> np.ndarray:
-    """The shares of training, validation and test frames as an array.
+    """The fractions of training, validation and test frames as an array (3,).
 
     Raises:
-        SettingsError: they are not three, are negative or do not add up to 1, or nothing is left for training.
+        SettingsError: they are not three, are negative, do not add up to 1, or leave nothing for training.
     """
     share = np.asarray(fractions, dtype=float)
     if share.shape != (3,) or (share < 0).any() or abs(share.sum() - 1) > 1e-9 or share[0] == 0:
         raise SettingsError(
-            f"the split is {tuple(fractions)}; it must be three fractions that add up to 1, the first > 0"
+            f"the split is {tuple(fractions)}; it must be three fractions that add up to 1, the first above 0"
         )
     return share
 
@@ -27,10 +27,10 @@ def check_fractions(fractions: Sequence[float]) -> np.ndarray:
 def split_by_group(
     dataset: Dataset, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Indices of training, validation and test frames; frames of one group stay together.
+    """Indices of training, validation and test frames, with the frames of a group kept together.
 
-    Groups are shuffled within each `config_type` and dealt out so that every type is spread in proportion; a type too
-    small for that goes to training first.
+    Groups are shuffled within each `config_type` and dealt out in proportion to the fractions; a type too small for
+    that goes to training first.
 
     Raises:
         SettingsError: see `check_fractions`.

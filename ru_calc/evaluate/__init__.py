@@ -1,4 +1,4 @@
-"""How well a model, or any ASE calculator, reproduces the labels of a data set: the same code for all.
+"""Errors of a model, or of any ASE calculator, against the labels of a data set.
 
 dataset ──▶ Predictions ──▶ energy shift ──▶ Evaluation ──▶ table, parity plots, worst frames
 """

@@ -1,4 +1,4 @@
-"""From predictions to errors: which frames, which zero of energy, which table."""
+"""From predictions to errors: choice of frames, energy shift, table."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ru_calc.evaluate.shift import energy_shift
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Labels beside predictions, and the errors.
+    """Labels, predictions and errors.
 
     Attributes:
         dataset: the frames that were evaluated.
         comparison: their labels and predictions.
-        frames: (f,) their indices in the data set that was given.
-        splits: split name → places within `dataset`.
+        frames: (f,) their indices in the original data set.
+        splits: split name → indices within `dataset`.
         rows: the table; see `ru_calc.evaluate.metrics.error_table`.
-        failures: labels without a prediction; `frame` is the index in the data set that was given.
+        failures: labels without a prediction; `frame` is the index in the original data set.
         shift: `none`, `mean` or `isolated`.
         shift_eV_per_atom: what was added to the predicted energies.
         about: facts about predictor and data, for the report.
@@ -44,16 +44,16 @@ class Evaluation:
 def chosen_frames(
     dataset: Dataset, splits: dict[str, np.ndarray] | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Frames that are to be evaluated, and the splits counted within them.
+    """Indices of the frames to evaluate, and of each split within them.
 
     Raises:
-        DataError: the splits hold no frame.
+        DataError: the splits are empty.
     """
     if splits is None:
         return np.arange(len(dataset)), {"all": np.arange(len(dataset))}
     frames = np.sort(np.concatenate([*splits.values()]))
     if not len(frames):
-        raise DataError(f"the splits {', '.join(splits)} hold 0 frames; choose others")
+        raise DataError(f"the splits {', '.join(splits)} are empty; choose others")
     return frames, {name: np.searchsorted(frames, np.sort(part)) for name, part in splits.items()}
 
 
@@ -73,7 +73,7 @@ def assess(
         shift: see `ru_calc.evaluate.shift`.
 
     Raises:
-        DataError: nothing could be predicted, or the shift has no frame to be taken from.
+        DataError: nothing could be predicted, or no frame can give the shift.
     """
     frames, places = chosen_frames(dataset, splits)
     part = dataset if len(frames) == len(dataset) else dataset.select(frames)

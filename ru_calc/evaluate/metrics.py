@@ -1,8 +1,7 @@
 """Errors of predictions against labels: energy per atom, force components, stress components.
 
-With e = predicted − label over values that have both: MAE = mean |e|, MSE = mean e², RMSE = √MSE, maximum = max |e|;
-the relative error is RMSE / √(mean label²).  A label that is missing (NaN) is counted, not compared, and so is a label
-without a finite prediction.
+With e = predicted − label: MAE = mean |e|, MSE = mean e², RMSE = √MSE, maximum = max |e|, and the relative error is
+RMSE / √(mean label²).  Missing labels (NaN) and labels without a finite prediction are counted but not compared.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from ru_calc.units import EV_PER_A3_IN_GPA
 
 QUANTITIES = ("energy", "forces", "stress")
 ALL = "all"
-# In eV per atom, eV/Å, eV/Å³: labels that vanish by symmetry are rounding, and so is what is divided by them.
+# In eV per atom, eV/Å, eV/Å³: labels that vanish by symmetry are rounding noise, which must not divide anything.
 NEGLIGIBLE = 1e-5
 
 
 class Labelled(Protocol):
-    """What is needed of a data set: frames and their labels, NaN where missing."""
+    """The part of a data set that is needed: frames and their labels, NaN where missing."""
 
     @property
     def structures(self) -> Structures: ...
@@ -39,7 +38,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class Scale:
-    """How a quantity is printed: `factor` takes eV, eV/Å, eV/Å³ to `unit`; squares are given in `squared`."""
+    """Printed units: `factor` converts eV, eV/Å, eV/Å³ to `unit`, `squared_factor` their squares to `squared`."""
 
     unit: str
     factor: float
@@ -59,11 +58,11 @@ class Errors:
     """Errors of one quantity over some frames, in eV per atom, eV/Å or eV/Å³.
 
     Attributes:
-        count: values compared (components of forces and stress count one by one).
-        missing: labels that are NaN.
-        unpredicted: labels without a finite prediction.
-        mae, mse, rmse, maximum: see the top of the file; NaN where nothing was compared.
-        relative: rmse over the root mean square of the labels compared; NaN where that is below `NEGLIGIBLE`.
+        count: number of values compared, components of forces and stress one by one.
+        missing: number of labels that are NaN.
+        unpredicted: number of labels without a finite prediction.
+        mae, mse, rmse, maximum: as defined above; NaN if nothing was compared.
+        relative: rmse over the root mean square of the compared labels; NaN if that is below `NEGLIGIBLE`.
     """
 
     count: int
@@ -77,7 +76,11 @@ class Errors:
 
 
 def compare(label: np.ndarray, predicted: np.ndarray) -> Errors:
-    """`Errors` of arrays of equal shape."""
+    """`Errors` of two arrays of equal shape, NaN where a value is missing.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     label, predicted = np.asarray(label, float), np.asarray(predicted, float)
     if label.shape != predicted.shape:
         raise ValueError(f"labels have shape {label.shape}, predictions {predicted.shape}; they must be equal")
@@ -103,15 +106,16 @@ def compare(label: np.ndarray, predicted: np.ndarray) -> Errors:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Labels of a data set beside predictions of the same frames.
+    """Labels and predictions of the same frames.
 
     Args:
         dataset: the labels.
-        energy: (f,) eV, of whole frames.
-        forces: (n, 3) eV/Å.
-        stress: (f, 6) eV/Å³.
+        energy: (f,) in eV per frame, None if not predicted, NaN where a value was not; likewise the others.
+        forces: (n, 3) in eV/Å.
+        stress: (f, 6) in eV/Å³.
 
-    Any of the three may be None: not predicted.  NaN marks single values that were not predicted.
+    Raises:
+        ValueError: predictions and labels have different shapes.
     """
 
     dataset: Labelled
@@ -126,7 +130,7 @@ class Comparison:
                 raise ValueError(f"{name}: predictions {np.shape(predicted)}, labels {np.shape(label)}; must be equal")
 
     def values(self, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and predictions of a quantity; the energy per atom."""
+        """Labels and predictions of a quantity; energies are per atom."""
         label = np.asarray(getattr(self.dataset, quantity), float)
         predicted = getattr(self, quantity)
         predicted = np.full(label.shape, np.nan) if predicted is None else np.asarray(predicted, float)
@@ -136,7 +140,7 @@ class Comparison:
         return label, predicted
 
     def errors(self, frames: np.ndarray | None = None) -> dict[str, Errors]:
-        """`Errors` of each quantity, over the frames with the given indices (all by default)."""
+        """`Errors` of each quantity over the frames with the given indices (by default, all)."""
         result = {}
         for quantity in QUANTITIES:
             label, predicted = self.values(quantity)
@@ -147,7 +151,7 @@ class Comparison:
         return result
 
     def row(self, frames: np.ndarray | None = None) -> dict[str, Any]:
-        """One row of the table in the units of print: frames, atoms, then `energy_MAE_meV_per_atom` and so on."""
+        """A row of the table in printed units: frames, atoms, then `energy_MAE_meV_per_atom` and so on."""
         counts = self.dataset.structures.counts
         counts = counts if frames is None else counts[frames]
         row: dict[str, Any] = {"frames": len(counts), "atoms": int(counts.sum())}
@@ -156,7 +160,7 @@ class Comparison:
         return row
 
     def frame_rms(self, quantity: str) -> np.ndarray:
-        """(f,) root mean square error within each frame, over the values that can be compared; NaN where none can."""
+        """(f,) root mean square error within each frame; NaN where no value can be compared."""
         label, predicted = self.values(quantity)
         square = ((predicted - label) ** 2).reshape(len(label), -1)
         square = np.where(np.isfinite(square), square, np.nan)
@@ -184,13 +188,14 @@ def _columns(quantity: str, errors: Errors) -> dict[str, Any]:
 
 
 def error_table(comparison: Comparison, splits: Mapping[str, np.ndarray] | None = None) -> list[dict[str, Any]]:
-    """Rows for every split and, within it, for `all` and every config type.
+    """Rows for every split and, within it, for all frames and every config type.
 
     Args:
+        comparison: labels and predictions.
         splits: split name → frame indices; by default one split `all` with every frame.
 
     Returns:
-        Rows as `Comparison.row` gives them, with `split` and `config_type` in front; empty splits are left out.
+        Rows of `Comparison.row` with `split` and `config_type` in front; empty splits are left out.
     """
     if splits is None:
         splits = {ALL: np.arange(len(comparison.dataset.structures))}

@@ -1,4 +1,4 @@
-"""Predictions for every frame of a data set, by a model in batches or by any ASE calculator frame by frame."""
+"""Predictions for a data set, by a model in batches or by any ASE calculator frame by frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ru_calc.dataset import Dataset
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, reason
 from ru_calc.units import to_voigt
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Advance = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """A label without a prediction: the frame's place in the data set, the quantity, and why."""
+    """A label without a prediction: index of the frame, quantity and reason."""
 
     frame: int
     quantity: str
@@ -32,13 +32,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted, NaN where it failed.
+    """Predicted values, NaN where the prediction failed.
 
     Attributes:
         energy: (f,) eV.
         forces: (n, 3) eV/Å.
         stress: (f, 6) eV/Å³.
-        failures: what failed, in the order of frames.
+        failures: in the order of frames.
     """
 
     energy: np.ndarray
@@ -48,7 +48,7 @@ class Predictions:
 
     @classmethod
     def empty(cls, dataset: Dataset) -> Predictions:
-        """All NaN, to be filled in."""
+        """All NaN, to be filled."""
         n_frames, n_atoms = len(dataset), dataset.structures.n_atoms
         return cls(np.full(n_frames, np.nan), np.full((n_atoms, 3), np.nan), np.full((n_frames, 6), np.nan))
 
@@ -59,8 +59,10 @@ def predict_by_model(
     """Predictions of a `Predictor`.
 
     Args:
-        batch_atoms: atoms at once.
-        advance: called with the number of frames that were done.
+        predictor: a model.
+        dataset: the frames.
+        batch_atoms: atoms per batch.
+        advance: called with the number of frames just done.
     """
     from ru_calc.predictor import predict_all
 
@@ -71,7 +73,7 @@ def predict_by_model(
 
 
 def _not_finite(result: Predictions, dataset: Dataset) -> list[Failure]:
-    """Labels whose prediction is not finite."""
+    """One failure for each label whose prediction is not finite."""
     failures = []
     frame_of_atom = dataset.structures.frame_of_atom
     for name in ("energy", "forces", "stress"):
@@ -86,32 +88,34 @@ def load_calculator(path: str, arguments: dict[str, Any] | None = None) -> Any:
     """An ASE calculator by import path.
 
     Args:
-        path: `module.path:Class`, as in `ase.calculators.eam:EAM`.
-        arguments: passed to the class by keyword.
+        path: `module.path:Class`, such as `ase.calculators.eam:EAM`.
+        arguments: keyword arguments of the class.
 
     Raises:
         SettingsError: the path cannot be imported, or the class refuses the arguments.
     """
     module_name, _, name = path.partition(":")
     if not module_name or not name:
-        raise SettingsError(f"the calculator is {path!r}; write it as module.path:Class, as ase.calculators.eam:EAM")
+        raise SettingsError(
+            f"the calculator is {path!r}; write it as module.path:Class, such as ase.calculators.eam:EAM"
+        )
     try:
         factory = getattr(importlib.import_module(module_name), name)
-    except Exception as problem:  # a foreign module may fail in any way
-        raise SettingsError(f"the calculator {path!r} cannot be imported ({_reason(problem)})") from problem
+    except Exception as problem:  # someone else's module may fail in any way
+        raise SettingsError(f"the calculator {path!r} cannot be imported ({reason(problem)[:200]})") from problem
     try:
         calculator = factory(**(arguments or {}))
     except Exception as problem:
-        raise SettingsError(f"{path}(**{arguments or {}}) failed ({_reason(problem)})") from problem
+        raise SettingsError(f"{path}(**{arguments or {}}) failed ({reason(problem)[:200]})") from problem
     if not hasattr(calculator, "get_property"):
         raise SettingsError(f"{path} makes a {type(calculator).__name__}, which is not an ASE calculator")
     return calculator
 
 
 def predict_by_calculator(calculator: Any, dataset: Dataset, advance: Advance = lambda frames: None) -> Predictions:
-    """Predictions of an ASE calculator for whatever is labelled; what it cannot do is listed in `failures`.
+    """Predictions of an ASE calculator for all labels; those it cannot give are listed in `failures`.
 
-    The energy is the force-consistent `free_energy` where the calculator has one.
+    The energy is the force-consistent `free_energy` if the calculator has one.
     """
     result, s = Predictions.empty(dataset), dataset.structures
     offers = getattr(calculator, "implemented_properties", ())
@@ -136,20 +140,15 @@ def predict_by_calculator(calculator: Any, dataset: Dataset, advance: Advance = 
 
 
 def _ask(calculator: Any, atoms: Atoms, name: str) -> np.ndarray | str:
-    """The property, or why there is none."""
+    """The property, or the reason why there is none."""
     shape = {"forces": (len(atoms), 3), "stress": (6,)}.get(name, ())
     try:
         value = np.asarray(calculator.get_property(name, atoms), dtype=float)
         value = to_voigt(value) if name == "stress" and value.shape == (3, 3) else value
-    except Exception as problem:  # a peer may fail in any way; that is what is measured
+    except Exception as problem:  # another calculator may fail in any way, which is a result
         if hasattr(calculator, "reset"):
-            calculator.reset()  # or the next question may be answered from what the failure left behind
-        return _reason(problem)
+            calculator.reset()  # or the next property may come from results that the failure left behind
+        return reason(problem)[:200]
     if value.shape != shape:
         return f"{name} has shape {value.shape}, not {shape}"
     return value if np.isfinite(value).all() else "the prediction is not finite"
-
-
-def _reason(problem: Exception) -> str:
-    text = " ".join(str(problem).split())[:200]
-    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

@@ -1,4 +1,4 @@
-"""Energy zeros: two levels of theory, or two codes, may count energies from different ones."""
+"""Shift between the energy zeros of two levels of theory or two codes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ ALONE_A = 7.0
 
 
 def energy_shift(kind: str, dataset: Dataset, energy: np.ndarray) -> float:
-    """What is to be added to predicted energies, in eV per atom.
+    """What to add to predicted energies, in eV per atom.
 
     Args:
-        kind: `none`; `mean`, the constant that makes the mean error of the energy per atom zero, and its root mean
-            square smallest; or `isolated`, the one that makes the energy of an isolated atom right.
-        energy: (f,) predicted, eV.
+        kind: `none`; `mean`, which makes the mean error of the energy per atom zero and its root mean square smallest;
+            or `isolated`, which makes the energy of an isolated atom right.
+        dataset: the labels.
+        energy: (f,) predicted energies in eV.
 
     Raises:
-        DataError: no frame to take the shift from.
+        DataError: no frame can give the shift.
     """
     if kind == "none":
         return 0.0
@@ -30,13 +31,13 @@ def energy_shift(kind: str, dataset: Dataset, energy: np.ndarray) -> float:
     if kind == "isolated":
         usable &= isolated_frames(dataset)
     if not usable.any():
-        needed = f"of one atom alone within {ALONE_A} Å " if kind == "isolated" else ""
+        needed = f"of one atom without neighbours within {ALONE_A} Å " if kind == "isolated" else ""
         raise DataError(f"--shift is {kind}, but no frame {needed}has both a labelled and a predicted energy")
     return float(error[usable].mean())
 
 
 def isolated_frames(dataset: Dataset) -> np.ndarray:
-    """(f,) whether a frame is one atom that has no other, and no image of itself, within 7 Å."""
+    """(f,) whether a frame is a single atom without an image of itself within 7 Å."""
     alone = dataset.structures.counts == 1
     crowded = np.unique(find_pairs(dataset.structures.select(np.flatnonzero(alone)), ALONE_A).frames)
     alone[np.flatnonzero(alone)[crowded]] = False

@@ -1,4 +1,4 @@
-"""Which frames are training, validation and test: the `split.json` of a run folder."""
+"""Training, validation and test frames, from the `split.json` of a run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ru_calc.files import shipped
 
 
 def shipped_splits() -> dict[str, Path]:
-    """Splits that come with the models, by model name: `models/NAME.split.json`."""
+    """Splits shipped with the models, by model name: `models/NAME.split.json`."""
     return {path.name.removesuffix(".split.json"): path for path in shipped("*.split.json")}
 
 
@@ -21,10 +21,11 @@ def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
     """Split name → indices of frames.
 
     Args:
-        split: a `split.json`, the run folder that holds one, or the name of a shipped model.
+        split: a `split.json`, a run folder with one, or the name of a shipped model.
+        dataset: that the split must belong to.
 
     Raises:
-        DataError: the file is missing, of another kind, or belongs to another data set.
+        DataError: the file is missing or of another kind, or belongs to another data set.
     """
     path = Path(shipped_splits().get(str(split), split))
     path = path / "split.json" if path.is_dir() else path
@@ -39,21 +40,22 @@ def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is not a split file ({problem!r}); give the split.json of a run folder") from problem
     if owner != dataset.fingerprint():
         raise DataError(
-            f"{path} belongs to data {str(owner)[:12]}, these are {dataset.fingerprint()[:12]}; give its data"
+            f"{path} belongs to the data set {str(owner)[:12]}, but this is {dataset.fingerprint()[:12]}; give the "
+            "split of this data set"
         )
     indices = np.concatenate([*parts.values(), np.zeros(0, dtype=np.int64)])
     if not len(indices) or indices.min() < 0 or indices.max() >= len(dataset):
-        raise DataError(f"{path} names frames outside 0–{len(dataset) - 1}; give the split of these data")
+        raise DataError(f"{path} has frames outside 0–{len(dataset) - 1}; give the split of this data set")
     if len(np.unique(indices)) < len(indices):
-        raise DataError(f"{path} names a frame twice; its parts must be disjoint")
+        raise DataError(f"{path} has a frame twice; its parts must be disjoint")
     return parts
 
 
 def only(parts: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The parts with the given names, or all where none is given.
+    """The parts with the given names, or all if none is given.
 
     Raises:
-        DataError: a name that the split does not have.
+        DataError: the split has no such part.
     """
     unknown = [name for name in names if name not in parts]
     if unknown:

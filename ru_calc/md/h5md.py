@@ -7,7 +7,6 @@ beside it (`NAME.h5.part`), from which the HDF5 file is made when the run ends o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +17,16 @@ from ru_calc.errors import OutputError
 from ru_calc.files import whole_file
 from ru_calc.md.growing import GrowingFile
 
-VECTORS = {"position": "Angstrom", "velocity": "Angstrom fs-1", "force": "eV Angstrom-1"}
+# Where the fields of a record stand in the HDF5 file, and their units.
+PLACES = {
+    "step": ("particles/all/position/step", ""),
+    "time": ("particles/all/position/time", "fs"),
+    "position": ("particles/all/position/value", "Angstrom"),
+    "velocity": ("particles/all/velocity/value", "Angstrom fs-1"),
+    "force": ("particles/all/force/value", "eV Angstrom-1"),
+    "edges": ("particles/all/box/edges/value", "Angstrom"),
+    "energy": ("observables/potential_energy/value", "eV"),
+}
 FRAMES_AT_ONCE = 64
 
 
@@ -40,8 +48,7 @@ class H5MDWriter:
     ) -> None:
         self.path, self.numbers, self.masses_u, self.pbc = path, numbers, masses_u, pbc
         self.journal = path.with_name(path.name + ".part")
-        n = len(numbers)
-        vectors = [(name, "<f8", (n, 3)) for name in VECTORS]
+        vectors = [(name, "<f8", (len(numbers), 3)) for name in ("position", "velocity", "force")]
         self.record = np.dtype(
             [("step", "<i8"), ("time", "<f8"), ("energy", "<f8"), ("edges", "<f8", (3, 3)), *vectors]
         )
@@ -92,40 +99,28 @@ class H5MDWriter:
         box.attrs["boundary"] = np.array(["periodic" if p else "none" for p in self.pbc], dtype="S8")
 
     def _make_datasets(self, file: h5py.File, count: int) -> dict[str, h5py.Dataset]:
-        def dataset(name: str, field: str, unit: str | None) -> h5py.Dataset:
-            shape = (count, *self.record[field].shape)
-            made = file.create_dataset(name, shape=shape, dtype=self.record[field].base, chunks=(1, *shape[1:]))
+        made = {}
+        for field, (path, unit) in PLACES.items():
+            kind = self.record[field]
+            made[field] = file.create_dataset(path, (count, *kind.shape), kind.base, chunks=(1, *kind.shape))
             if unit:
-                made.attrs["unit"] = unit
-            return made
-
-        places: dict[str, Any] = {f"particles/all/{name}": (name, unit) for name, unit in VECTORS.items()}
-        places["particles/all/box/edges"] = ("edges", "Angstrom")
-        places["observables/potential_energy"] = ("energy", "eV")
-        made = {"step": dataset("particles/all/position/step", "step", None)}
-        made["time"] = dataset("particles/all/position/time", "time", "fs")
-        for group, (field, unit) in places.items():
-            made[field] = dataset(f"{group}/value", field, unit)
+                made[field].attrs["unit"] = unit
+        for path, _ in PLACES.values():
             for shared in ("step", "time"):
-                if shared not in file[group]:
-                    file[group][shared] = made[shared]
+                if shared not in file[path].parent:
+                    file[path].parent[shared] = made[shared]
         return made
 
     def _recover(self, count: int) -> None:
         """Makes the journal of a finished HDF5 file."""
         try:
             with h5py.File(self.path) as file, open(self.journal, "wb") as journal:
-                group = file["particles/all"]
                 for k in range(count):
                     row = np.zeros((), dtype=self.record)
-                    row["step"], row["time"] = group["position/step"][k], group["position/time"][k]
-                    row["energy"] = file["observables/potential_energy/value"][k]
-                    row["edges"] = group["box/edges/value"][k]
-                    for name in VECTORS:
-                        row[name] = group[f"{name}/value"][k]
+                    for field, (path, _) in PLACES.items():
+                        row[field] = file[path][k]
                     journal.write(row.tobytes())
         except (OSError, KeyError, ValueError, IndexError) as problem:
             self.journal.unlink(missing_ok=True)
-            raise OutputError(
-                f"{self.path} no longer holds its {count} frames: {problem}; start a new run"
-            ) from problem
+            why = f"no longer holds its {count} frames: {problem}"
+            raise OutputError(f"{self.path} {why}; start a new run") from problem

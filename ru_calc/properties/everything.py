@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -74,8 +74,13 @@ class Property:
     failure: str = ""
 
 
+Measure = Callable[[], Sequence[float]]
+
+
 @dataclass
-class _Bench:
+class _Model:
+    """The measurements of a model; each gives the values of the symbols beside it in `_measurements`."""
+
     calculator: Calculator
     quick: bool
 
@@ -83,8 +88,46 @@ class _Bench:
     def hcp(self) -> HcpLattice:
         return relaxed_hcp(self.calculator)
 
+    def lattice(self) -> Sequence[float]:
+        hcp = self.hcp
+        return hcp.a_A, hcp.c_A, hcp.c_over_a, hcp.volume_A3, hcp.energy_eV
 
-Measurement = Callable[[_Bench], Mapping[str, float]]
+    def elastic_constants(self) -> Sequence[float]:
+        return astuple(hcp_elastic_constants(self.hcp, self.calculator))
+
+    def bulk_modulus(self) -> Sequence[float]:
+        fit = equation_of_state("hcp", self.calculator, self.hcp)
+        return fit.B_GPa, fit.B_prime
+
+    def optical_phonons(self) -> Sequence[float]:
+        modes = gamma_phonons(self.hcp, self.calculator)
+        return modes.E2g_THz, modes.B1g_THz
+
+    def lowest_phonon(self) -> Sequence[float]:
+        return (lowest_frequency_THz(self.hcp, self.calculator),)
+
+    def margin(self) -> Sequence[float]:
+        order = phase_order(self.calculator, self.hcp, points=5 if self.quick else 11)
+        return (1000 * order.margin_eV(),)
+
+    def above_hcp(self, phase: str) -> Sequence[float]:
+        start = self.hcp.volume_A3 * phase_named(phase).volume_ratio
+        volume = equilibrium_volume(phase, self.calculator, start)
+        return (1000 * (energy_at_volume(phase, volume, self.calculator) - self.hcp.energy_eV),)
+
+    def vacancy(self) -> Sequence[float]:
+        return (hcp_vacancy(self.hcp, self.calculator, (3, 3, 2) if self.quick else (4, 4, 3)).relaxed_eV,)
+
+    def surface(self) -> Sequence[float]:
+        found = basal_surface(self.hcp, self.calculator, layers=10 if self.quick else 12)
+        return found.gamma_unrelaxed_J_per_m2, found.gamma_J_per_m2, found.d12_percent, found.d23_percent
+
+    def atom(self) -> Sequence[float]:
+        energy = isolated_atom_energy(self.calculator)
+        return energy, energy - self.hcp.energy_eV
+
+    def dimer(self) -> Sequence[float]:
+        return astuple(dimer(self.calculator))
 
 
 def all_properties(
@@ -104,111 +147,43 @@ def all_properties(
     """
     if phonons:
         require_phonopy()
-    bench = _Bench(calculator, quick)
     found: dict[str, Property] = {}
-    for symbols, measure in _measurements(quick, phonons):
-        if only is not None and not {*symbols} & {*only}:
-            continue
-        found |= {prop.symbol: prop for prop in _guarded(symbols, measure, bench)}
+    for symbols, measure in _measurements(_Model(calculator, quick), phonons).items():
+        if only is None or {*symbols} & {*only}:
+            found |= {prop.symbol: prop for prop in _guarded(symbols, measure)}
     return [found[symbol] for symbol in NAMES if symbol in found]
 
 
-def _guarded(symbols: tuple[str, ...], measure: Measurement, bench: _Bench) -> list[Property]:
-    values: Mapping[str, float] = {}
+def _measurements(model: _Model, phonons: bool) -> dict[tuple[str, ...], Measure]:
+    chosen: dict[tuple[str, ...], Measure] = {
+        ("a", "c", "c/a", "V0", "E_hcp"): model.lattice,
+        ("C11", "C12", "C13", "C33", "C44"): model.elastic_constants,
+        ("E2g", "B1g"): model.optical_phonons,
+        ("hcp margin",): model.margin,
+        ("E_vac",): model.vacancy,
+        ("gamma_0001_unrelaxed", "gamma_0001", "d12", "d23"): model.surface,
+        ("E_atom", "E_coh"): model.atom,
+    }
+    if not model.quick:
+        chosen |= {("B", "B_prime"): model.bulk_modulus, ("r_e", "D_e"): model.dimer}
+    if phonons:
+        chosen["nu_min",] = model.lowest_phonon
+    phases = QUICK_ABOVE_HCP if model.quick else ABOVE_HCP
+    return chosen | {(f"{phase}-hcp",): partial(model.above_hcp, phase) for phase in phases}
+
+
+def _guarded(symbols: tuple[str, ...], measure: Measure) -> list[Property]:
+    values: Sequence[float] = [np.nan] * len(symbols)
     failure = ""
     try:
         with np.errstate(all="ignore"):
-            values = measure(bench)
+            values = measure()
     except Exception as problem:  # a bad model may fail in any way, and must not stop the other properties
         failure = reason(problem)
     properties = []
-    for symbol in symbols:
+    for symbol, value in zip(symbols, values, strict=True):
         name, unit = NAMES[symbol]
-        value = float(values.get(symbol, np.nan))
-        if np.isfinite(value):
-            properties.append(Property(name, symbol, value, unit))
-        else:
-            properties.append(Property(name, symbol, None, unit, failure or f"the result is {value}"))
+        fine = bool(np.isfinite(value))
+        why = "" if fine else failure or f"the result is {value}"
+        properties.append(Property(name, symbol, float(value) if fine else None, unit, why))
     return properties
-
-
-def _measurements(quick: bool, phonons: bool) -> list[tuple[tuple[str, ...], Measurement]]:
-    chosen: list[tuple[tuple[str, ...], Measurement]] = [
-        (("a", "c", "c/a", "V0", "E_hcp"), _lattice),
-        (("C11", "C12", "C13", "C33", "C44"), _elastic),
-        (("E2g", "B1g"), _gamma),
-        (("hcp margin",), _margin),
-        (("E_vac",), _vacancy),
-        (("gamma_0001_unrelaxed", "gamma_0001", "d12", "d23"), _surface),
-        (("E_atom", "E_coh"), _atom),
-    ]
-    if not quick:
-        chosen += [(("B", "B_prime"), _bulk_modulus), (("r_e", "D_e"), _dimer)]
-    if phonons:
-        chosen.append((("nu_min",), _lowest))
-    for phase in QUICK_ABOVE_HCP if quick else ABOVE_HCP:
-        chosen.append(((f"{phase}-hcp",), _above_hcp(phase)))
-    return chosen
-
-
-def _lattice(bench: _Bench) -> dict[str, float]:
-    hcp = bench.hcp
-    return {"a": hcp.a_A, "c": hcp.c_A, "c/a": hcp.c_over_a, "V0": hcp.volume_A3, "E_hcp": hcp.energy_eV}
-
-
-def _bulk_modulus(bench: _Bench) -> dict[str, float]:
-    fit = equation_of_state("hcp", bench.calculator, bench.hcp)
-    return {"B": fit.B_GPa, "B_prime": fit.B_prime}
-
-
-def _elastic(bench: _Bench) -> dict[str, float]:
-    constants = hcp_elastic_constants(bench.hcp, bench.calculator)
-    return {name: getattr(constants, f"{name}_GPa") for name in ("C11", "C12", "C13", "C33", "C44")}
-
-
-def _gamma(bench: _Bench) -> dict[str, float]:
-    modes = gamma_phonons(bench.hcp, bench.calculator)
-    return {"E2g": modes.E2g_THz, "B1g": modes.B1g_THz}
-
-
-def _lowest(bench: _Bench) -> dict[str, float]:
-    return {"nu_min": lowest_frequency_THz(bench.hcp, bench.calculator)}
-
-
-def _margin(bench: _Bench) -> dict[str, float]:
-    order = phase_order(bench.calculator, bench.hcp, points=5 if bench.quick else 11)
-    return {"hcp margin": 1000 * order.margin_eV()}
-
-
-def _above_hcp(phase: str) -> Measurement:
-    def measure(bench: _Bench) -> dict[str, float]:
-        start = bench.hcp.volume_A3 * phase_named(phase).volume_ratio
-        volume = equilibrium_volume(phase, bench.calculator, start)
-        energy = energy_at_volume(phase, volume, bench.calculator)
-        return {f"{phase}-hcp": 1000 * (energy - bench.hcp.energy_eV)}
-
-    return measure
-
-
-def _vacancy(bench: _Bench) -> dict[str, float]:
-    return {"E_vac": hcp_vacancy(bench.hcp, bench.calculator, (3, 3, 2) if bench.quick else (4, 4, 3)).relaxed_eV}
-
-
-def _surface(bench: _Bench) -> dict[str, float]:
-    surface = basal_surface(bench.hcp, bench.calculator, layers=10 if bench.quick else 12)
-    return {
-        "gamma_0001": surface.gamma_J_per_m2,
-        "gamma_0001_unrelaxed": surface.gamma_unrelaxed_J_per_m2,
-        "d12": surface.d12_percent,
-        "d23": surface.d23_percent,
-    }
-
-
-def _atom(bench: _Bench) -> dict[str, float]:
-    atom = isolated_atom_energy(bench.calculator)
-    return {"E_atom": atom, "E_coh": atom - bench.hcp.energy_eV}
-
-
-def _dimer(bench: _Bench) -> dict[str, float]:
-    found = dimer(bench.calculator)
-    return {"r_e": found.r_e_A, "D_e": found.D_e_eV}

@@ -291,8 +291,8 @@ def test_evaluate_refuses_bad_data(data, model, tmp_path, out):
     with h5py.File(tmp_path / "nan.h5", "r+") as file:
         next(iter(file.values()))["positions"][0, 0, 0] = np.nan
     for name, words in (
-        ("missing.h5", "there is no data file"), ("cut.h5", "not a whole HDF5 file"),
-        ("empty.h5", "not a whole HDF5 file"), ("text.h5", "not a whole HDF5 file"),
+        ("missing.h5", "there is no data file"), ("cut.h5", "not a complete HDF5 file"),
+        ("empty.h5", "not a complete HDF5 file"), ("text.h5", "not a complete HDF5 file"),
         ("foreign.h5", "not a ru-calc data file; 'ru-calc convert' makes one"),
         ("element.h5", "other than ruthenium"), ("nan.h5", "not finite"),
     ):  # fmt: skip
@@ -317,5 +317,5 @@ def test_evaluate_refuses_bad_calculators_and_splits(data, model, tmp_path):
         "failed",
     )
     (tmp_path / "split.json").write_text(json.dumps({"data": "other", "test": [0]}))
-    assert_refused(run("evaluate", data, "--model", model, "--split", tmp_path), "belongs to data other")
+    assert_refused(run("evaluate", data, "--model", model, "--split", tmp_path), "belongs to the data set other")
     assert_refused(run("evaluate", data, "--model", model, "--split", "no_such"), "there is no split no_such")

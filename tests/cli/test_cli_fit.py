@@ -372,7 +372,7 @@ def test_threads_reach_torch_in_a_fit(data, tmp_path, monkeypatch, torch_threads
 def test_missing_and_foreign_data_are_refused(tmp_path):
     refused(run(tmp_path / "none.h5", "-o", tmp_path / "run"), "no data file")
     (tmp_path / "text.h5").write_text("not HDF5")
-    told = f"not a whole HDF5 file; 'ru-calc convert' makes one from files that ASE reads: ru-calc convert {tmp_path}"
+    told = f"not a complete HDF5 file; make one from files that ASE reads: ru-calc convert {tmp_path}"
     refused(run(tmp_path / "text.h5", "-o", tmp_path / "run"), told)
     assert not (tmp_path / "run").exists()
 

@@ -418,7 +418,7 @@ def test_relax_that_does_not_converge_says_so_saves_what_it_has_and_fails(here):
     ("arguments", "message", "code"),
     [
         (["--fmax-eV-per-A", "0"], "fmax_eV_per_A is 0.0", 1),
-        (["--pressure-GPa", "5"], "the cell must move", 1),
+        (["--pressure-GPa", "5"], "let the cell relax", 1),
         (["-o", "nowhere/out.extxyz"], "the folder of nowhere/out.extxyz does not exist", 1),
         (["-o", "out.weird"], "has a suffix that ASE cannot write", 1),
         (["--cell", "shape"], "'shape' is not one of", 2),

@@ -153,7 +153,7 @@ def test_a_truncated_file_is_refused(dataset, tmp_path):
     whole = path.read_bytes()
     for share in (0.0, 0.1, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(DataError, match=r"a\.h5 is not a whole HDF5 file"):
+        with pytest.raises(DataError, match=r"a\.h5 is not a complete HDF5 file"):
             read_dataset(path)
 
 
@@ -186,7 +186,7 @@ def test_foreign_and_altered_files_are_refused(dataset, tmp_path):
         (units, "has units 'Hartree'; they must be 'eV'"),
         (element, "other than ruthenium"),
         (positions, "not finite"),
-        (lose_a_group, "says that it holds 8 frames, and has"),
+        (lose_a_group, "should hold 8 frames but has"),
         (lose_a_dataset, "lacks 'positions'"),
         (lambda file: file.attrs.pop("frames"), r"a\.h5"),
         (lambda file: file.attrs.pop("level_of_theory"), r"a\.h5"),

@@ -164,7 +164,7 @@ def test_the_isolated_shift_makes_the_lone_atom_right_whatever_the_rest(dataset)
     evaluation = evaluate(frames, Shifted(**{**LJ, "epsilon": 0.8}), shift="isolated")
     assert evaluation.shift_eV_per_atom == pytest.approx(-1.5)
     assert evaluation.comparison.frame_rms("energy")[3] < 1e-12
-    with pytest.raises(DataError, match=r"one atom alone within 7\.0 Å"):
+    with pytest.raises(DataError, match=r"one atom without neighbours within 7\.0 Å"):
         evaluate(dataset, Shifted(**LJ), shift="isolated")
 
 
@@ -206,10 +206,10 @@ def test_the_split_of_a_run_folder_is_read(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": "0" * 64}, "belongs to data 000000000000"),
+        ({"data": "0" * 64}, "belongs to the data set 000000000000"),
         ({"test": [7]}, "frames outside 0–6"),
         ({"test": [-1]}, "frames outside 0–6"),
-        ({"test": [0]}, "names a frame twice"),
+        ({"test": [0]}, "has a frame twice"),
         ({"test": "all"}, "is not a split file"),
     ],
 )
