@@ -1,7 +1,7 @@
-"""Where and how a network runs, and the time it takes: devices, engines, precisions, threads of torch.
+"""Where a network runs and how long it takes: devices, engines, precisions, threads of torch.
 
-CPU time (of all threads of the process together) is what repeats on a machine that does other work too; wall time does
-not.  Both are taken here, and only CPU time is reported as a speed.
+On a machine that does other work, CPU time (of all threads of the process) is reproducible and wall time is not.  Both
+are measured here; only CPU time is reported as a speed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")
 
 
 def resolve_device(device: str) -> str:
-    """`auto` as `cuda` where there is a CUDA device and `cpu` where not; others as they are.
+    """`auto` as `cuda` if there is a CUDA device and `cpu` if not; other names unchanged.
 
     Raises:
-        SettingsError: not one of auto, cpu, cuda, cuda:N, or a CUDA device that is not there.
+        SettingsError: not one of auto, cpu, cuda, cuda:N, or a CUDA device that this machine lacks.
     """
     if not DEVICE.fullmatch(str(device)):
         raise SettingsError(f"device is {device!r}; choose one of auto, cpu, cuda, cuda:N")
@@ -34,13 +34,13 @@ def resolve_device(device: str) -> str:
         return "cuda" if _cuda_devices() else "cpu"
     if device != "cpu" and int(device.partition(":")[2] or 0) >= _cuda_devices():
         found = _cuda_devices()
-        raise SettingsError(f"device is {device!r} and {found} CUDA devices are there; use cpu or auto")
+        raise SettingsError(f"device is {device!r}, but this machine has {found} CUDA devices; use cpu or auto")
     return device
 
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Sets the CPU threads of torch while it is open, and puts their number back; None leaves it alone."""
+    """Sets the number of CPU threads of torch inside the block and restores it afterwards; None changes nothing."""
     if threads is None:
         yield
         return
@@ -55,7 +55,7 @@ def torch_threads(threads: int | None) -> Iterator[None]:
 
 
 def _cuda_devices() -> int:
-    # torch takes seconds to load: it is only asked where the system has a driver.
+    # Importing torch takes seconds, so it is only asked if there is a driver.
     if os.name == "posix" and not any(Path(path).exists() for path in DRIVERS):
         return 0
     import torch
@@ -69,8 +69,8 @@ class Times:
 
     Attributes:
         cpu_s: CPU time of the process.
-        wall_s: on the clock on the wall.
-        system_s: the part of the CPU time that the operating system took, mostly to hand out memory.
+        wall_s: wall-clock time.
+        system_s: the part of the CPU time spent in the operating system, mostly on allocating memory.
     """
 
     cpu_s: float
@@ -79,7 +79,7 @@ class Times:
 
 
 def timed(work: Callable[[], object]) -> Times:
-    """Does the work, and says how long it took."""
+    """Runs `work` and returns the time it took."""
     system, wall, cpu = _system_s(), time.perf_counter(), time.process_time()
     work()
     return Times(time.process_time() - cpu, time.perf_counter() - wall, _system_s() - system)

@@ -13,6 +13,7 @@ from checks import frames, rattled, small_potential
 from conftest import TOLERANCE
 
 from ru_calc import kernels
+from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import BOUNDS, Engine
 from ru_calc.modelfiles import load_model
 from ru_calc.potentials import Potential
@@ -104,6 +105,13 @@ def engine(name: str, dtype: str = "float64", kernel: str = "", threads: int = 1
     chosen = kernels.available()[kernel] if kernel else None
     changes = {"intervals": intervals(name, BOUNDS[dtype]), **changes}
     return Engine(settings(name), weights(name), dtype, threads, kernel=chosen, **changes)
+
+
+def device_engine(name: str, dtype: str = "float64", device: str = "cpu", **changes: object) -> DeviceEngine:
+    """The same in torch, on a device."""
+    if "intervals" not in changes:
+        changes["intervals"] = intervals(name, BOUNDS[dtype])
+    return DeviceEngine(settings(name), weights(name), dtype, device, **changes)
 
 
 @cache

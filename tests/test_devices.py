@@ -34,7 +34,7 @@ def test_a_cuda_device_is_taken_if_it_is_there(device: str, needed: int, found: 
         assert resolve_device(device) == device
         return
     with pytest.raises(
-        SettingsError, match=f"device is '{device}' and {found} CUDA devices are there; use cpu or auto"
+        SettingsError, match=f"device is '{device}', but this machine has {found} CUDA devices; use cpu or auto"
     ):
         resolve_device(device)
 

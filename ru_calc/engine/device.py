@@ -1,8 +1,8 @@
 """`DeviceEngine`: the tables of `Engine` in plain torch, on a CUDA device or any other.
 
-Tables, folded matrices and the order of the passes (device_passes.py) are those of `Engine`.  It is checked on the CPU
-against `Engine` and the reference, and with fake tensors for where each operation would run; it has not run on a GPU
-yet.
+Tables, folded matrices and the order of the passes (device_passes.py) are those of `Engine`.  Tests compare it on the
+CPU with `Engine` and the reference, and check with fake tensors that every operation stays on the device.  It has not
+yet been run on a GPU.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Plan(NamedTuple):
     """What one neighbour list amounts to on the device.
 
     Attributes:
-        pairs: gives the list, while it exists.
+        pairs: weak reference to the list.
         frames, shifts: (m,) and (m, 3) the distinct images in it.
         pieces: its rows.
     """
@@ -45,8 +45,8 @@ class _Plan(NamedTuple):
 class DeviceEngine:
     """Predictions from the same tables as `Engine`, in plain torch on any device.
 
-    A list of pairs is sent to the device once, while the same `NeighborPairs` object comes back.  Memory is some 15 kB
-    for each atom of a model like `default`, and what a piece of atoms needs.
+    A neighbour list is sent to the device once, as long as the same `NeighborPairs` object is passed.  For a model like
+    `default` it takes some 13 kB of memory for each atom, and up to 2 GB (70 MB on the CPU) for the atoms in work.
 
     Args:
         settings: hyper-parameters of a SchNet.
@@ -57,7 +57,7 @@ class DeviceEngine:
             trained with tables keeps its own.
 
     Raises:
-        SettingsError: a dtype that does not exist.
+        SettingsError: an unknown dtype.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class DeviceEngine:
         )
 
     def _run(self, structures: Structures, pairs: NeighborPairs, want: Collection[str]) -> Totals:
-        plan = self._plan  # another Python thread may put its own in this place
+        plan = self._plan  # another Python thread may replace it meanwhile
         if plan is None or plan.pairs() is not pairs:
             plan = self._plan = self._make_plan(structures, pairs)
         images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])

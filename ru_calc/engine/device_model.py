@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ru_calc.tables.angular import SphericalHarmonics, sums_by_degree
-from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.harmonics import InvariantPlan
 from ru_calc.tables.smooth import ZBLCore
 from ru_calc.tables.splines import RadialGrid
 

@@ -17,18 +17,18 @@ from ru_calc.structures.neighbors import NeighborPairs
 from ru_calc.tables.smooth import smooth_step, smooth_step_slope, spline_slopes, splines
 from ru_calc.tables.splines import RadialGrid
 
-SLOTS = {"cpu": 1 << 14}  # at once: some 4 kB each
+SLOTS = {"cpu": 1 << 14}  # of a piece, with temporaries of some 4 kB each
 SLOTS_ELSEWHERE = 1 << 19
-SHORTEST = 64  # an atom counts as so many slots at least, since it has temporaries of its own
+SHORTEST = 64  # an atom counts as at least this many slots, as it has temporaries of its own
 
 
 class Piece(NamedTuple):
-    """Some atoms in a row, and for each a row of `width` slots, flat.
+    """A run of atoms, with a row of `width` slots for the neighbours of each, flattened.
 
-    Rows are filled up with the atom itself at a translation that is longer than the cutoff.
+    Rows are padded with the atom itself, translated beyond the cutoff.
 
     Attributes:
-        atoms, slots: which of all atoms and slots.
+        atoms, slots: which of all atoms and of all slots.
         width: slots of an atom.
         neighbor, image: (s,) int32 atom, and index of the translation.
         mirror: (s,) int32 slot of the same pair seen from its other end.
@@ -95,7 +95,7 @@ def rows_of(pairs: NeighborPairs, image: np.ndarray, images: int, counts: int, d
 
 
 def _parts(lengths: np.ndarray, slots: int) -> Iterator[slice]:
-    """Runs of atoms whose rows, filled up to the longest of them, have at most `slots` slots; or a single atom."""
+    """Runs of atoms whose rows, padded to the longest, have at most `slots` slots together; or a single atom."""
     start = 0
     while start < len(lengths):
         longest = np.maximum.accumulate(np.maximum(lengths[start : start + slots // SHORTEST], SHORTEST))

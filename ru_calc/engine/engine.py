@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     """What one neighbour list amounts to, for the compiled passes.
 
     Attributes:
-        pairs: gives the list, while it exists: it is large, and its owner may drop it before the next is made.
+        pairs: weak reference to the list, which is large and belongs to the caller.
         frames, shifts: (m,) and (m, 3) the distinct images in it.
         compiled: atoms in a local order, pairs by thread; see src/neighbors.hpp.
     """
@@ -43,10 +43,10 @@ class Plan(NamedTuple):
 class Engine:
     """Predictions at a few µs per atom; equal to `Reference` within the rounding of `dtype`.
 
-    A plan of the neighbour list (atoms in a local order, pairs by thread) is kept while the same `NeighborPairs` object
-    comes back, so that a Verlet list costs nothing while it is valid.  For the same atoms and number of threads results
-    are the same to the last bit, whenever the list was made; beyond 8000 atoms only if atoms that are neighbours do not
-    stand at random places in the order, since such atoms are sorted in space first.
+    The plan of a neighbour list (atoms in a local order, pairs by thread) is reused as long as the same `NeighborPairs`
+    object is passed, so that a Verlet list costs nothing while it is valid.  For the same atoms and number of threads
+    results are identical to the last bit, no matter when the list was made.  More than 8000 atoms in random order are
+    sorted in space first, and their results then depend on when that was done.
 
     Args:
         settings: hyper-parameters of a SchNet.
@@ -58,7 +58,7 @@ class Engine:
         kernel: the compiled module; None takes the fastest that runs here.
 
     Raises:
-        SettingsError: a dtype or a number of threads that does not exist, or no compiled module.
+        SettingsError: an unknown dtype, fewer than one thread, or no compiled module.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Engine:
         kernel = kernel or kernels.fastest()
         if kernel is None:
             raise SettingsError(
-                "the compiled engine is not there: it could not be built at installation; install a C++20 compiler and "
-                "install ru-calc again, or use the reference path"
+                "the compiled engine is missing, because it could not be built at installation; install a C++20 "
+                "compiler and reinstall ru-calc, or use the reference path"
             )
         self._kernel = kernel
         packing = Packing(settings, weights)
@@ -103,7 +103,7 @@ class Engine:
     ) -> Prediction:
         """See `Predictor.predict`."""
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
-        plan = self._plan  # another Python thread may put its own in this place
+        plan = self._plan  # another Python thread may replace it meanwhile
         if plan is None or plan.pairs() is not pairs:
             plan = self._plan = self._make_plan(structures, pairs)
         images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
@@ -123,7 +123,7 @@ class Engine:
         )
 
     def memory_bytes(self) -> dict[str, int]:
-        """Memory in use since the last evaluation: `workspace` of the passes, `neighbors` of the plan."""
+        """Bytes held after the last evaluation: the `workspace` of the passes and the `neighbors` of the plan."""
         assert self._plan is not None  # since the lone atom of `_set_zero`
         workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan.compiled)
         return {"workspace": workspace, "neighbors": plan}
@@ -138,7 +138,7 @@ class Engine:
         return Plan(weakref.ref(pairs), frames, shifts.astype(float), compiled)
 
     def _set_zero(self, atom_energy_eV: float) -> None:
-        """Makes a lone atom's energy the isolated atom's: in this precision, so that nothing is left over."""
+        """Shifts energies so that a lone atom has exactly that of an isolated atom, in this precision."""
         self._kernel.set_zero(self._bits, self._model, 0.0)
         alone = Structures.from_atoms(Atoms("Ru"))
         network = float(self.predict(alone, None, ("energies",)).energies[0])

@@ -18,7 +18,7 @@ from torch.autograd.function import Function, once_differentiable
 from ru_calc import kernels
 from ru_calc.errors import RuCalcError
 from ru_calc.kernels.geometry import PairGeometry
-from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.harmonics import InvariantPlan
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A model ready to predict: the compiled engine where it serves, the reference where not."""
+"""A model ready to predict, by the compiled engine where possible and by the reference otherwise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OpenModel:
 
     Attributes:
         predictor: `Engine`, `DeviceEngine` or `Reference`.
-        header: what the model file says of itself.
+        header: metadata of the model file.
         engine: `compiled` or `reference`.
         device: where it runs.
     """
@@ -50,12 +50,12 @@ def open_model(
         device: `auto` (a CUDA device if there is one), `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads of a prediction, by either engine; torch's own number stays as it is.
         engine: `compiled`, from tables: C++ on the CPU, torch on a CUDA device; `reference`, the network itself in
-            torch, on any device; `auto`, compiled where it can serve, and the reference elsewhere.
+            torch, on any device; `auto`, compiled where possible, and the reference otherwise.
 
     Raises:
-        ModelError: no such model, a damaged or foreign file, or golden predictions that do not come out.
-        SettingsError: a device, dtype, engine or number of threads that does not exist, or a compiled engine that
-            cannot serve.
+        ModelError: no such model, a damaged or foreign file, or golden predictions that are not reproduced.
+        SettingsError: an unknown device, dtype, engine or number of threads, or a compiled engine that cannot evaluate
+            this model here.
     """
     for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, DTYPES)):
         if value not in choices:
@@ -69,18 +69,18 @@ def open_model(
         return OpenModel(_compiled(file, dtype, threads, where), file.header, "compiled", where)
     if engine == "auto" and reason == NOT_BUILT:
         warnings.warn(
-            "the compiled engine of ru-calc is not there (no C++20 compiler at installation), so the network runs on "
-            "the reference path, some 20 times slower; install ru-calc again with a compiler (engine='reference' "
-            "only silences this warning)",
+            "ru-calc was installed without its compiled engine (no C++20 compiler), so the network runs on the "
+            "reference path, about 20 times slower; reinstall ru-calc with a compiler, or pass engine='reference' to "
+            "silence this warning",
             stacklevel=2,
         )
     return _reference(model, dtype, where, threads)
 
 
 def obstacle(file: ModelFile, device: str) -> str | None:
-    """Why the compiled engine cannot serve a model, if so."""
+    """Why the compiled engine cannot evaluate a model, or None if it can."""
     if file.header["family"] != "schnet":
-        return f"it evaluates the family schnet, and {file.name} is of family {file.header['family']}"
+        return f"it only evaluates the family schnet, and {file.name} is of family {file.header['family']}"
     return NOT_BUILT if device == "cpu" and kernels.fastest() is None else None
 
 

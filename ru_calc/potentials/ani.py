@@ -18,14 +18,9 @@ Differs from the paper in:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from torch import Tensor
-
-from ru_calc.potentials.base import DescriptorPotential
 from ru_calc.potentials.layers import dense
-from ru_calc.potentials.pairs import Pairs
-from ru_calc.potentials.symmetry import SymmetryFunctions, SymmetrySettings
+from ru_calc.potentials.symmetry import SymmetryPotential, SymmetrySettings
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class ANISettings(SymmetrySettings):
         self.check_least(hidden=1)
 
 
-class ANI(DescriptorPotential):
+class ANI(SymmetryPotential):
     """Dense layers on symmetry functions; see the top of the file.
 
     Args:
@@ -52,15 +47,8 @@ class ANI(DescriptorPotential):
     """
 
     family = "ani"
-    fit_settings = MappingProxyType({"rate_readout": 2e-3})
 
     def __init__(self, settings: ANISettings | None = None) -> None:
         settings = settings or ANISettings()
-        symmetry = SymmetryFunctions(settings)
-        super().__init__(settings, symmetry.width)
-        self.symmetry = symmetry
-        self.energy = dense(symmetry.width, *settings.hidden, 1)
-
-    def descriptors(self, pairs: Pairs) -> Tensor:
-        """(n_atoms, width) symmetry functions."""
-        return self.symmetry(pairs)
+        super().__init__(settings)
+        self.energy = dense(self.symmetry.width, *settings.hidden, 1)

@@ -1,4 +1,4 @@
-"""What a potential is: a module that turns pairs of atoms into one energy per atom."""
+"""What a potential is: a module that maps pairs of atoms to one energy per atom."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ru_calc.tables.smooth import ZBLCore
 
 
 class Potential(nn.Module):
-    """A family of potentials: implement `atomic_energies`, and everything else is derived from it.
+    """A family of potentials: implement `atomic_energies`, and everything else follows from it.
 
     Attributes:
         family: its name in `FAMILIES`.
         settings: frozen dataclass of hyper-parameters; `settings.cutoff_A` is the interaction range in Å.
-        conservative: forces are −∂E/∂r.  Only the paper's own network says False.
-        fit_settings: what suits a fit of this family better than the defaults of `ru_calc.fit.settings`, by name.
+        conservative: forces are −∂E/∂r.  False only for the paper's own network.
+        fit_settings: defaults of `ru_calc.fit.settings` that this family replaces, by name.
     """
 
     family: ClassVar[str]
@@ -51,7 +51,7 @@ class Potential(nn.Module):
         return asdict(self.settings)
 
     def prepare(self, dataset: Dataset) -> None:
-        """Takes from the training set what is not learned (means, scales); some families need nothing."""
+        """Sets what is taken from the training set rather than learned, such as means and scales."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class AnchoredSettings:
 
     Attributes:
         cutoff_A, switch_A: interaction range, and the width of its last part over which an envelope falls to zero.
-        core_inner_A, core_outer_A: the ZBL core is whole below, absent above.
-        atom_energy_eV: energy of an isolated atom at the level of the labels; where it is 0, a fit takes it from the
+        core_inner_A, core_outer_A: the ZBL core acts in full below the first and vanishes above the second.
+        atom_energy_eV: energy of an isolated atom at the labels' level of theory; if it is 0, a fit takes it from the
             data.
     """
 
@@ -76,12 +76,12 @@ class AnchoredSettings:
             raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
         if not 0 <= self.core_inner_A < self.core_outer_A <= self.cutoff_A:
             raise SettingsError(
-                f"core_inner_A is {self.core_inner_A} and core_outer_A {self.core_outer_A}; it must be that 0 ≤ "
+                f"core_inner_A is {self.core_inner_A} and core_outer_A {self.core_outer_A}; they must satisfy 0 ≤ "
                 f"core_inner_A < core_outer_A ≤ cutoff_A ({self.cutoff_A})"
             )
 
     def check_least(self, **least: int) -> None:
-        """Refuses a hyper-parameter, or an entry of one, below its least value.
+        """Checks that hyper-parameters, and all entries of tuples, are not below their minimum.
 
         Raises:
             SettingsError: naming the hyper-parameter.
@@ -95,7 +95,7 @@ class AnchoredSettings:
 class AnchoredPotential(Potential):
     """E = Σ_i [E_atom + ε_i − ε_lone] + ½ Σ_ij ZBL(r_ij): implement `network`, which gives the ε_i.
 
-    The energy of a lone atom is a constant of the model, not a matter of the fit, and atoms that collide are repelled.
+    The energy of a lone atom is a constant of the model, not fitted, and atoms that collide repel each other.
     """
 
     def __init__(self, settings: AnchoredSettings) -> None:
@@ -104,16 +104,16 @@ class AnchoredPotential(Potential):
         self.core = ZBLCore(settings.core_inner_A, settings.core_outer_A)
 
     def network(self, pairs: Pairs) -> Tensor:
-        """(n_atoms,) energies ε_i in eV, on whatever scale, by plain torch."""
+        """(n_atoms,) energies ε_i in eV, up to a constant, in plain torch."""
         raise NotImplementedError
 
     def compiled_network(self, pairs: Pairs) -> Tensor:
-        """The same by compiled passes that a fit may differentiate twice, where a family has such."""
+        """The same by compiled passes, if the family has them, that a fit may differentiate twice."""
         return self.network(pairs)
 
     def atomic_energies(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV."""
-        # One atom without neighbours is carried along: its energy is the zero of the scale.
+        # One atom without neighbours is added: its energy is the zero of the scale.
         wide = replace(pairs, n_atoms=pairs.n_atoms + 1)
         found = self.compiled_network(wide) if pairs.compiled else self.network(wide)
         energies = found[:-1] - found[-1] + float(self.settings.atom_energy_eV)
@@ -125,7 +125,7 @@ class AnchoredPotential(Potential):
 
 
 class DescriptorPotential(AnchoredPotential):
-    """ε_i = network(descriptors of atom i, each brought to mean 0 and spread 1 over the training set).
+    """ε_i = network(descriptors of atom i, each standardised over the training set).
 
     Implement `descriptors`.  `energy` is the network, (n_atoms, width) → (n_atoms, 1).
     """
@@ -136,7 +136,7 @@ class DescriptorPotential(AnchoredPotential):
         self.energy: nn.Module = nn.Identity()
 
     def descriptors(self, pairs: Pairs) -> Tensor:
-        """(n_atoms, width) numbers that do not change when an atom's surroundings turn or its neighbours swap."""
+        """(n_atoms, width) numbers that are invariant under rotation and under permutation of the neighbours."""
         raise NotImplementedError
 
     def prepare(self, dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Energy, forces and stress from a potential's atomic energies: the one place where derivatives are taken."""
+"""Energy, forces and stress from a potential's atomic energies: the only place where derivatives are taken."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames as tensors: all that `differentiate` needs.
+    """Frames as tensors: the input of `differentiate`.
 
     Attributes:
         vectors: (p, 3) r_ij in Å.
@@ -43,7 +43,7 @@ class Batch:
     def from_structures(
         cls, structures: Structures, pairs: NeighborPairs, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> Batch:
-        """Differences are formed in float64 and rounded once, so that atoms may lie far from the origin."""
+        """Differences are taken in float64 and rounded once, so that atoms may be far from the origin."""
 
         def index(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -68,11 +68,11 @@ def differentiate(
     """Energies of a batch and those of its derivatives that are wanted, as tensors.
 
     With g = ∂E/∂r_ij of each pair, F_i = Σ_j g_ij − Σ_j g_ji and σ = (1/V) Σ_pairs r_ij ⊗ g, symmetric because the
-    energy is invariant under rotation.  A network that is not conservative gives forces of its own, and no stress.
+    energy is invariant under rotation.  A network that is not conservative predicts forces directly, and no stress.
 
     Args:
         training: keep the graph, so that a loss on forces and stress has gradients.
-        compiled: by compiled passes where the potential has such; otherwise by plain torch, the truth.
+        compiled: use compiled passes if the potential has them, instead of plain torch.
     """
     slopes = potential.conservative and ("forces" in want or "stress" in want)
     forces = None
@@ -136,13 +136,13 @@ def _to_voigt(like: Tensor) -> Tensor:
 
 
 class Reference:
-    """The truth that everything faster is held against: any potential, differentiated by autograd.
+    """The reference against which faster predictors are checked: any potential, differentiated by autograd.
 
     Args:
         potential: the module; it is moved to `device` and `dtype` and set to evaluation.
         dtype: of the network; positions and energy sums are float64 in any case.
         device: where it runs.
-        threads: CPU threads of torch during a prediction, on the CPU; None leaves torch's own number.
+        threads: CPU threads of torch during a prediction on the CPU; None keeps torch's setting.
 
     Raises:
         SettingsError: fewer threads than one.

@@ -13,11 +13,11 @@ K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018):
 
 Differs from the paper in:
 - the energies of the atoms are summed; with a global max pooling the energy of two frames together would not be the
-  sum of theirs, and forces would jump where another atom takes the lead;
-- edges fade towards the cutoff, and so do the degrees D by which Kipf and Welling weigh them; an edge that is there or
-  not would make the energy jump;
-- SiLU in place of ReLU, and each convolution adds to what it was given;
-- number and width of the convolutions are not given; ours are 2 of 64 channels;
+  sum of theirs, and forces would jump when another atom becomes the largest;
+- edges fade towards the cutoff, and so do the degrees D by which Kipf and Welling weight them; with an edge that
+  appears at once the energy would jump;
+- SiLU in place of ReLU, and each convolution adds to its input;
+- the paper does not state the number and width of the convolutions; here there are 2 of 64 channels;
 - forces and stress are derivatives of the energy, where the paper fits forces as further outputs.
 """
 

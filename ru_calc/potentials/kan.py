@@ -23,15 +23,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import DescriptorPotential
-from ru_calc.potentials.pairs import Pairs
-from ru_calc.potentials.symmetry import SymmetryFunctions, SymmetrySettings
+from ru_calc.potentials.symmetry import SymmetryPotential, SymmetrySettings
 
 DEGREE = 3
 
@@ -106,7 +103,7 @@ class KANLayer(nn.Module):
         return nn.functional.silu(x) @ self.base.T + splines.flatten(1) @ self.coefficients.flatten(1).T
 
 
-class KAN(DescriptorPotential):
+class KAN(SymmetryPotential):
     """Layers of splines on symmetry functions; see the top of the file.
 
     Args:
@@ -114,19 +111,12 @@ class KAN(DescriptorPotential):
     """
 
     family = "kan"
-    fit_settings = MappingProxyType({"rate_readout": 2e-3})
 
     def __init__(self, settings: KANSettings | None = None) -> None:
         settings = settings or KANSettings()
-        symmetry = SymmetryFunctions(settings)
-        super().__init__(settings, symmetry.width)
-        self.symmetry = symmetry
+        super().__init__(settings)
         layers = (
             KANLayer(*widths, settings.intervals, settings.grid_range)
-            for widths in pairwise((symmetry.width, *settings.hidden, 1))
+            for widths in pairwise((self.symmetry.width, *settings.hidden, 1))
         )
         self.energy = nn.Sequential(*layers)
-
-    def descriptors(self, pairs: Pairs) -> Tensor:
-        """(n_atoms, width) symmetry functions."""
-        return self.symmetry(pairs)

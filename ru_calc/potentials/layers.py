@@ -33,7 +33,7 @@ class GaussianBasis(nn.Module):
 
 
 class AtomicDensity(nn.Module):
-    """A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij): what an atom sees of its neighbours, radial functions times harmonics."""
+    """A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij): the neighbours of an atom, expanded in radial functions and harmonics."""
 
     def __init__(self, l_max: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Standardizer(nn.Module):
         self.register_buffer("inverse_spread", torch.ones(width))
 
     def adopt(self, values: Tensor) -> None:
-        """Takes mean and spread from values (m, width)."""
+        """Sets mean and spread to those of values (m, width)."""
         spread = values.std(dim=0)
         flat = spread <= 1e-9 * values.abs().amax(dim=0)
         self.mean.copy_(values.mean(dim=0))

@@ -1,4 +1,4 @@
-"""Pairs of atoms as tensors: what every family of potentials is given."""
+"""Pairs of atoms as tensors: the input of every family of potentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pairs:
         n_atoms: number of atoms in all frames together.
         first, second: (p,) int64 indices of the two atoms.
         vectors: (p, 3) r_second − r_first in Å; derivatives flow through them.
-        compiled: evaluate networks by compiled passes where they have such, not by plain torch.
+        compiled: evaluate networks by compiled passes if they have them, instead of plain torch.
     """
 
     n_atoms: int
@@ -69,6 +69,6 @@ class Pairs:
         return self._splines[grid]
 
     def sum_over_neighbors(self, to_first: Tensor, to_second: Tensor) -> Tensor:
-        """(n_atoms, c) sums of what each pair gives to its two ends, each (p, c)."""
+        """(n_atoms, c) sums of the contributions of each pair to its two atoms, each (p, c)."""
         total = to_first.new_zeros((self.n_atoms, *to_first.shape[1:]))
         return total.index_add(0, self.first, to_first).index_add(0, self.second, to_second)

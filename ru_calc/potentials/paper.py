@@ -7,11 +7,11 @@ through two batch normalisations, ReLU and dropout 0.1, the energy's to 1 number
 
 Differs from the paper in:
 - the input features of an atom are its sums of Gaussians of the neighbours' distances; the paper feeds three principal
-  components of a SOAP vector (its own pipeline is the business of the comparison of families, not of this file);
+  components of a SOAP vector (for the paper's own pipeline see `ru_calc.studies.paper`);
 - energy and forces are predicted per atom, and a frame's energy is the sum, so that frames of any size fit;
-- the two numbers of the force pathway are, as in the paper, the leading principal components of the force targets: what
-  the third one carries is lost;
-- messages end at a cutoff under an envelope, since a list of neighbours has to end somewhere.
+- the two numbers of the force pathway are, as in the paper, the leading principal components of the force targets; the
+  third component is lost;
+- messages end at a cutoff under an envelope, as a neighbour list has to.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ starting paper (doi 10.36922/ijamd.8291) describes atoms by them:
     d        = asinh(A_n,00 and p_nn'l)
 
 By the addition theorem p_nn'l = √(2l + 1) Σ_jk R_n(r_ij) R_n'(r_ik) P_l(cos θ_jik): sums over angles, and the terms
-with j = k, where nothing is singular however the neighbours stand.
+with j = k; nothing is singular, wherever the neighbours are.
 
 Differs from the paper in:
 - the paper takes SOAP from DScribe, whose neighbours are Gaussian clouds, expanded in radial functions about the atom

@@ -19,7 +19,7 @@ class RadialFunctions(nn.Module):
     """f(r) = f_c(r) · network(g(r)), with Gaussians g and the envelope f_c.
 
     With one element, f is a function of one number.  On a grid the network is only evaluated at the knots, and f is by
-    definition the envelope times the quintic B-spline through these values: a table, which the engine ships as it is.
+    definition the envelope times the quintic B-spline through these values: a table, which the engine uses unchanged.
 
     Args:
         n_radial: number of Gaussians.

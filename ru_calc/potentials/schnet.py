@@ -12,15 +12,15 @@ two dense layers, layer normalisation (here an option) and SiLU; an energy pathw
 Differs from the paper in:
 - forces and stress are derivatives of the energy; the paper's are a second output pathway (see `paper.py`, which
   keeps the paper's network whole);
-- the input is atoms and their distances, not principal components of SOAP vectors, so the first batch normalisation
-  and linear embedding have no counterpart: one element has one learned vector;
+- the input is atoms and their distances, not principal components of SOAP vectors; instead of the first batch
+  normalisation and linear embedding there is one learned vector, as there is one element;
 - no batch normalisation, no dropout, SiLU instead of ReLU: they would make the energy depend on the batch, or rough;
 - filters see Gaussians of the distance and end in an envelope f_c whose value, slope and curvature vanish at the
   cutoff; a fixed ZBL core repels atoms that come too close;
-- the energy of a lone atom is a constant of the model, not a matter of the fit;
+- the energy of a lone atom is a constant of the model, not fitted;
 - angular embedding (an option, on by default): A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij), and x_i is a two-layer network of
-  rotation invariants of second and third order in A; see `AngularEmbedding`.  With it, at l ≤ 5, 64 channels do as
-  well as 128; the highest degree counts for more than width, depth or cutoff (models/sweep.md).
+  rotation invariants of second and third order in A; see `AngularEmbedding`.  With it, at l ≤ 5, 64 channels are as
+  good as 128; the highest degree matters more than width, depth or cutoff (models/sweep.md).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.radial import RadialFunctions
 from ru_calc.tables.angular import invariants
 from ru_calc.tables.constants import NORM_EPS
-from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.harmonics import InvariantPlan
 from ru_calc.tables.splines import RadialGrid
 
 LEAST_INTERVALS = 16

@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import AnchoredSettings
+from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.tables.smooth import Constant, envelope
 
@@ -162,6 +163,21 @@ class SymmetryFunctions(nn.Module):
         sine = (1.0 - (COSINE_SCALE * cosine).square()).sqrt()
         value = torch.addmm(cosine.new_tensor(0.5), torch.stack([cosine, sine], dim=1), self.angles.like(cosine))
         return value.pow(self.settings.zeta)
+
+
+class SymmetryPotential(DescriptorPotential):
+    """A network on standardised symmetry functions: give it an `energy`."""
+
+    fit_settings = MappingProxyType({"rate_readout": 2e-3})
+
+    def __init__(self, settings: SymmetrySettings) -> None:
+        symmetry = SymmetryFunctions(settings)
+        super().__init__(settings, symmetry.width)
+        self.symmetry = symmetry
+
+    def descriptors(self, pairs: Pairs) -> Tensor:
+        """(n_atoms, width) symmetry functions."""
+        return self.symmetry(pairs)
 
 
 def gaussians(distances: Tensor, centers: Constant, eta: float) -> Tensor:

@@ -9,8 +9,7 @@ import torch
 from scipy.linalg import block_diag
 from torch import Tensor, nn
 
-from ru_calc.tables.harmonics import degrees, harmonic_coefficients, triple_couplings
-from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.harmonics import InvariantPlan, degrees, harmonic_coefficients, triple_couplings
 from ru_calc.tables.smooth import Constant
 
 

@@ -1,7 +1,8 @@
-"""Real spherical harmonics, how they are raised from degree to degree, and how three of them couple to a scalar."""
+"""Real spherical harmonics, the recursion from degree to degree, and couplings of three to a scalar."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -27,7 +28,7 @@ def harmonic_coefficients(degree: int) -> np.ndarray:
 def legendre_harmonics(points: np.ndarray, l_max: int) -> np.ndarray:
     """Real spherical harmonics with Σ_m Y_lm² = 2l + 1 of unit vectors (p, 3): (p, (l_max + 1)²), m = −l … l.
 
-    By associated Legendre polynomials (SciPy), for setting up constants.
+    By associated Legendre polynomials (SciPy); only used to set up constants.
     """
     theta, phi = np.arccos(np.clip(points[:, 2], -1, 1)), np.arctan2(points[:, 1], points[:, 0])
     columns = []
@@ -96,3 +97,34 @@ def raising_terms(l_max: int) -> np.ndarray:
         for out, axis, into in np.argwhere(np.abs(matrix) > 1e-12):
             rows.append(((degree + 1) ** 2 + out, axis, degree**2 + into, matrix[out, axis, into]))
     return np.array(rows, dtype=float).reshape(-1, 4)
+
+
+@dataclass(frozen=True)
+class InvariantPlan:
+    """Which invariants of the density A are formed, for mixings MA, O and B of its radial index.
+
+    A_00; for each degree Σ_m A² and Σ_m A (MA), both over 2l + 1; for each coupling G of `triple_couplings`
+    Σ G O_a B_b B_c.
+
+    Attributes:
+        radial, l_max, triple: radial functions, highest degree, channels of the third order (0 leaves it out).
+    """
+
+    radial: int
+    l_max: int
+    triple: int
+
+    @property
+    def couplings(self) -> int:
+        """Number of couplings of three harmonics."""
+        return len(triple_couplings(self.l_max)) if self.triple else 0
+
+    @property
+    def features(self) -> int:
+        """Number of invariants."""
+        return self.radial * (2 * self.l_max + 3) + self.triple * self.couplings
+
+    @property
+    def terms(self) -> np.ndarray:
+        """Rows (coupling, a, b, c, G)."""
+        return triple_terms(self.l_max) if self.triple else np.zeros((0, 5))

@@ -1,9 +1,9 @@
 """From the weights of a SchNet to the arrays that the compiled passes read.
 
 With one element every filter is a function of one number, and so is every radial function of the angular embedding:
-they become tables.  Only the envelope and the ZBL core stay formulas, so that what is tabulated is analytic and the
-cutoff exact.  Linear maps that follow one another are multiplied: with x = Σ_k D_k s_k + const, s_k what the activation
-of embedding or block k gives,
+they become tables.  Only the envelope and the ZBL core remain formulas, so that the tabulated functions are analytic
+and the cutoff is exact.  Successive linear maps are multiplied: with x = Σ_k D_k s_k + const, where s_k is the
+activation of the embedding or of block k,
 
     h_b = U_b x = Σ_(k < b) (U_b D_k) s_k + const        what block b gathers
     z   = R x   = Σ_k (R D_k) s_k + const                 what the energy pathway starts from
@@ -193,5 +193,5 @@ def _padded(array: np.ndarray, *shape: int) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    # A copy: some of these arrays are cached, and whoever is given them may change them.
+    # A copy: some of these arrays are cached, and the caller may change them.
     return float(value) if np.ndim(value) == 0 else np.array(value, dtype=np.float64, order="C")

@@ -13,9 +13,9 @@ from ru_calc.tables.splines import DEGREE, RadialGrid
 
 
 class Constant:
-    """A fixed array, handed out in the dtype and on the device of whatever it meets.
+    """A fixed array, available in any dtype and on any device.
 
-    It is exact in float64 even in a module that has been float32 in between, which a buffer would not be.
+    Unlike a buffer it stays exact in float64 when its module is converted to float32 and back.
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -33,7 +33,7 @@ class Constant:
 def smooth_step(u: Tensor) -> Tensor:
     """1 − 10u³ + 15u⁴ − 6u⁵ on [0, 1]: from 1 to 0, slope and curvature vanish at both ends; constant outside.
 
-    Evaluated as w³ (10 − 15w + 6w²) with w = 1 − u, which keeps its digits where it vanishes.
+    Evaluated as w³ (10 − 15w + 6w²) with w = 1 − u, which stays accurate where it vanishes.
     """
     w = (1.0 - u).clamp(0.0, 1.0)
     return w * w * w * (10.0 + w * (-15.0 + 6.0 * w))

@@ -68,7 +68,7 @@ def spline_coefficients(function: RadialFunction, cutoff_A: float, intervals: in
 def spline_values(
     coefficients: np.ndarray, cutoff_A: float, distances_A: np.ndarray, derivative: int = 0
 ) -> np.ndarray:
-    """(p, width) values, or derivatives by the distance, of a table; by SciPy, as a check on the compiled code."""
+    """(p, width) values, or derivatives by the distance, of a table; by SciPy, to check the evaluation elsewhere."""
     intervals = len(coefficients) - DEGREE
     knots = cutoff_A / intervals * np.arange(-DEGREE, intervals + DEGREE + 1)
     return BSpline(knots, coefficients, DEGREE)(distances_A, nu=derivative)
@@ -107,5 +107,5 @@ def refine(functions: Sequence[RadialFunction], cutoff_A: float, bound: tuple[fl
         intervals *= 2
     raise SettingsError(
         f"the radial functions of this model need more than {FINEST} intervals for errors below {bound[0]:g} (value) "
-        f"and {bound[1]:g} (slope); take a wider bound, or the reference path"
+        f"and {bound[1]:g} (slope); use a wider bound, or the reference path"
     )

@@ -538,7 +538,7 @@ def test_float64_is_advised_only_where_it_may_help(
         ({"model": "no/such/file.safetensors"}, "no model 'no/such/file.safetensors'"),
         ({"dtype": "float16"}, "dtype is 'float16'; choose one of float32, float64"),
         ({"device": "tpu"}, "device is 'tpu'; choose one of auto, cpu, cuda"),
-        ({"device": "cuda:99"}, "device is 'cuda:99' and [0-9]+ CUDA devices"),
+        ({"device": "cuda:99"}, "device is 'cuda:99', but this machine has [0-9]+ CUDA devices"),
         ({"skin_A": -1.0}, "skin_A is -1.0"),
         ({"skin_A": float("nan")}, "skin_A is nan"),
         ({"skin_A": "wide"}, "skin_A is 'wide'"),
@@ -591,7 +591,7 @@ def test_a_compiled_engine_that_cannot_serve_is_refused_with_the_reason(tmp_path
     save_model(path, small_potential("paper"), {})
     atoms = FRAMES["hcp"].copy()
     atoms.calc = RuSchNet(path, "cpu", engine="compiled", non_conservative=True)
-    with pytest.raises(CalculatorSetupError, match="it evaluates the family schnet"):
+    with pytest.raises(CalculatorSetupError, match="it only evaluates the family schnet"):
         atoms.get_forces()
 
 

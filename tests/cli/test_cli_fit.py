@@ -329,7 +329,7 @@ def test_stored_settings_of_every_family_are_read_back(family):
         (["--committee", "1"], "1 is not in the range x>=2"),
         (["--committee", "2", "--resume"], "no fit to resume"),
         (["--device", "tpu"], "'tpu' is not one of auto, cpu, cuda, cuda:N"),
-        (["--device", "cuda:99"], "device is 'cuda:99' and"),
+        (["--device", "cuda:99"], "device is 'cuda:99', but"),
     ],
 )
 def test_bad_options_are_refused_in_one_line_before_the_data_are_read(tmp_path, options, words):

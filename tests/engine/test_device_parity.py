@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,40 +11,29 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from parity import (
-    BOUNDS,
     FINEST,
     KERNELS,
     MODELS,
     SMALL,
     STRUCTURES,
     assert_near,
+    device_engine,
     dimers,
     engine,
     intervals,
     model,
     settings,
-    weights,
 )
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ru_calc.engine.device import DeviceEngine
-from ru_calc.errors import ModelError, SettingsError
-from ru_calc.modelfiles import open_model
+from ru_calc.errors import SettingsError
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import find_pairs
 from ru_calc.tables.packing import Packing
-
-
-def device_engine(name: str, dtype: str = "float64", **changes: object) -> DeviceEngine:
-    """A new engine of a model, on the CPU; `changes` are further arguments of it."""
-    if "intervals" not in changes:
-        changes["intervals"] = intervals(name, BOUNDS[dtype])
-    return DeviceEngine(settings(name), weights(name), dtype, "cpu", **changes)
-
 
 OVERLAPPING = "600 neighbours"
 NAMES = ["angular", "no angles, three blocks, no norm"]
@@ -66,13 +55,8 @@ def check_batch(predict: Callable[[list[Atoms]], Prediction], name: str, row: st
 @pytest.mark.parametrize("name", [*MODELS, "default", "plain"])
 def test_it_is_the_reference_up_to_rounding(name: str) -> None:
     finest = device_engine(name, intervals=intervals(name, FINEST))
-    check_batch(finest.predict, name, "float64 tables")
-
-
-@pytest.mark.parametrize("name", [*MODELS, "default", "plain"])
-def test_in_float32_it_agrees_up_to_rounding(name: str) -> None:
-    # float32 keeps 7 digits of an energy whose terms are some 10 eV.
-    check_batch(device_engine(name, "float32").predict, name, "float32 tables")
+    for made, row in ((finest, "float64 tables"), (device_engine(name, "float32"), "float32 tables")):
+        check_batch(made.predict, name, row)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -186,21 +170,6 @@ def test_a_list_is_sent_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> N
         np.testing.assert_array_equal(getattr(made.predict(structures, wide), name), getattr(again, name))
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-14), ("float32", 5e-7)])
-def test_an_atom_without_neighbours_has_the_energy_of_an_isolated_atom(dtype: str, error: float) -> None:
-    # A product of matrices may round a row differently when there are more rows: in float32 that can be seen.
-    for name in (*NAMES, "no angles, no blocks"):
-        found = device_engine(name, dtype).predict(Atoms("Ru9", 7.0 * np.arange(27).reshape(9, 3)))
-        np.testing.assert_allclose(found.energies, settings(name)["atom_energy_eV"], rtol=0, atol=error)
-        assert not found.forces.any()
-
-
-def test_no_atoms_have_no_energy() -> None:
-    made = device_engine("angular")
-    assert made.predict([]).forces.shape == (0, 3) and made.predict([]).stress.shape == (0, 6)
-    assert made.predict([Atoms(), Atoms()]).energy.tolist() == [0.0, 0.0]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_a_number_shows_and_does_no_harm(name: str) -> None:
     made, structures = device_engine(name, "float32"), Structures.from_atoms(STRUCTURES["hcp"])
@@ -225,47 +194,6 @@ def test_the_precision_of_products_is_left_as_it_was() -> None:
         torch.set_float32_matmul_precision(before)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"dtype": "float16"}, "dtype is 'float16'; choose one of float32, float64"),
-    ],
-)
-def test_what_does_not_exist_is_refused(changes: dict, message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        device_engine("angular", intervals=64, **changes)
-
-
-# Behind open_model
-
-
-@pytest.fixture
-def as_if_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device `cuda` is there, and is the CPU."""
-
-    class OnCpu(DeviceEngine):
-        def __init__(self, chosen: dict, arrays: dict, dtype: str, device: str, intervals: int | None) -> None:
-            assert device == "cuda"
-            super().__init__(chosen, arrays, dtype, "cpu", intervals)
-
-    monkeypatch.setattr("ru_calc.modelfiles.open.resolve_device", lambda device: device)
-    monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
-
-
-def test_a_cuda_device_gets_the_engine(as_if_cuda: None) -> None:
-    opened = open_model("default", device="cuda")
-    assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.dtype == "float32"
-    assert (opened.engine, opened.device) == ("compiled", "cuda")
-
-
-def test_golden_predictions_are_checked_on_the_device(as_if_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ru_calc.modelfiles.open._check_compiled", open_model.__globals__["_check_compiled"].__wrapped__
-    )
-
-    def spoilt(self: DeviceEngine, structures: Structures, pairs: None, want: Collection[str]) -> Prediction:
-        return Prediction(energy=np.zeros(len(structures)), energies=np.zeros(structures.n_atoms))
-
-    monkeypatch.setattr(DeviceEngine, "predict", spoilt)
-    with pytest.raises(ModelError, match="golden energies differ"):
-        open_model("default", device="cuda", engine="compiled")
+def test_a_dtype_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SettingsError, match="dtype is 'float16'; choose one of float32, float64"):
+        device_engine("angular", "float16", intervals=64)

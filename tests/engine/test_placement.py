@@ -15,7 +15,7 @@ import pytest
 import torch
 from checks import frames, rattled, small_potential
 from labelled import lj_frames
-from parity import settings, weights
+from parity import device_engine, weights
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorDeviceMismatchError, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -38,7 +38,6 @@ from ru_calc.tables.smooth import Constant
 ELSEWHERE = "meta"
 MIXED = r"found at least two devices, (meta and cpu|cpu and meta)"
 NAMES = ("angular", "no angles, three blocks, no norm", "odd widths", "default")
-GIVEN, ARRAYS = {name: settings(name) for name in NAMES}, {name: weights(name) for name in NAMES}
 ATOMS = [rattled(frames()[label]) for label in ("hcp", "slab", "dimer", "lone")]
 
 
@@ -85,6 +84,8 @@ def converted(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor])
 @contextmanager
 def fake_tensors() -> Iterator[None]:
     """Every tensor that is made meanwhile is fake."""
+    for name in NAMES:
+        weights(name)  # models that other tests share are made with numbers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakeTensor, "numpy", as_array)
         patch.setattr(nn.Module, "_apply", converted)
@@ -96,8 +97,8 @@ def fake_tensors() -> Iterator[None]:
         cached.cache_clear()
 
 
-def device_engine(name: str) -> DeviceEngine:
-    return DeviceEngine(GIVEN[name], ARRAYS[name], "float32", ELSEWHERE, 64)
+def engine_elsewhere(name: str) -> DeviceEngine:
+    return device_engine(name, "float32", ELSEWHERE, intervals=64)
 
 
 def fit_once(potential: nn.Module, dataset: Dataset) -> None:
@@ -115,10 +116,10 @@ def fit_once(potential: nn.Module, dataset: Dataset) -> None:
 # What runs
 
 
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_device_engine_stays_on_its_device(name: str) -> None:
     with fake_tensors():
-        found = device_engine(name).predict(ATOMS)
+        found = engine_elsewhere(name).predict(ATOMS)
         assert found.forces.shape == (sum(map(len, ATOMS)), 3) and found.stress.shape == (4, 6)
 
 
@@ -133,7 +134,7 @@ def test_the_reference_stays_on_its_device(family: str) -> None:
 def test_evaluation_stays_on_its_device() -> None:
     dataset, potential = Dataset.from_atoms(lj_frames(4)), small_potential()
     with fake_tensors():
-        for predictor in (Reference(potential, torch.float32, ELSEWHERE), device_engine("angular")):
+        for predictor in (Reference(potential, torch.float32, ELSEWHERE), engine_elsewhere("angular")):
             assert predict_by_model(predictor, dataset).failures == []
 
 
@@ -167,7 +168,7 @@ def leave_mirror(engine: DeviceEngine) -> None:
 def test_an_array_of_the_engine_left_on_the_cpu_is_noticed(leave: Callable[[DeviceEngine], None]) -> None:
     structures = Structures.from_atoms(ATOMS)
     with fake_tensors():
-        engine = device_engine("angular")
+        engine = engine_elsewhere("angular")
         pairs = find_pairs(structures, engine.cutoff_A)
         engine.predict(structures, pairs)
         leave(engine)

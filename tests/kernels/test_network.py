@@ -36,7 +36,7 @@ from ru_calc.potentials.derivatives import Batch, differentiate
 from ru_calc.predictor import WANTED
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import find_pairs
-from ru_calc.tables.plans import InvariantPlan
+from ru_calc.tables.harmonics import InvariantPlan
 from ru_calc.tables.splines import RadialGrid
 
 KERNELS = list(kernels.available())

@@ -20,6 +20,7 @@ from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.open import GOLDEN_INTERVALS
 from ru_calc.modelfiles.read import read_header
 from ru_calc.potentials.derivatives import Reference
+from ru_calc.predictor import Prediction
 
 FRAMES = list(frames().values())
 compiled = pytest.mark.skipif(kernels.fastest() is None, reason="there is no compiled module")
@@ -117,7 +118,7 @@ def test_on_a_cuda_device_the_reference_serves_where_it_is_asked_for(model_file:
 
 def test_where_nothing_could_be_built_the_reference_serves_with_a_warning(model_file: Path, unbuilt: None) -> None:
     with pytest.warns(
-        UserWarning, match=r"no C\+\+20 compiler.*reference path, some 20 times slower; install.*only silences"
+        UserWarning, match=r"no C\+\+20 compiler.*reference path, about 20 times slower; reinstall.*silence"
     ):
         opened = open_model(model_file, device="cpu")
     assert opened.engine == "reference" and isinstance(opened.predictor, Reference)
@@ -239,6 +240,15 @@ def test_golden_predictions_are_checked_once_a_file(model_file: Path, monkeypatc
     for _ in range(3):
         open_model(model_file, device="cpu")
     assert made == [GOLDEN_INTERVALS, None, None, None]
+
+
+def test_golden_predictions_are_checked_on_a_cuda_device(
+    model_file: Path, cuda: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = lambda self, structures, *_: Prediction(energy=np.zeros(len(structures)))  # noqa: E731
+    monkeypatch.setattr(DeviceEngine, "predict", wrong)
+    with pytest.raises(ModelError, match="golden energies differ"):
+        open_model(model_file, device="cuda")
 
 
 @compiled
