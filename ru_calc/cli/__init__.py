@@ -20,8 +20,7 @@ COMMANDS = {
     "sweep": "Run one fit for each of many settings, and tabulate the results.",
     "compare": "Fit several families of potentials to the same data, and compare them.",
     "card": "Measure a model and write its model card.",
-    "bench": "Measure the speed of models and of other packages.",
-    "bench-fit": "Measure the speed of training steps, beside plain autograd and SchNetPack.",
+    "bench": "Measure the speed of models, or of training, and of other packages.",
 }
 
 

@@ -1,22 +1,24 @@
-"""`ru-calc bench`: speed beside that of other packages."""
+"""`ru-calc bench`: speed of forces and of training, beside other packages."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from ru_calc.cli.shared import use_threads
+from ru_calc.cli.progress import progress_bar
+from ru_calc.cli.shared import named_values, use_threads
 
 if TYPE_CHECKING:
-    from ru_calc.studies.bench import Bench, BenchSettings
+    from ru_calc.studies.bench import Bench
 
-WIDTH, PROGRESS = 160, 78
 SIZES = (64, 500, 4000, 32000, 100000)
+SHARED = ("repeats", "peers")
+FORCES = ("atoms", "threads", "models", "eam_file", "budget_s")
+TRAINING = ("data", "batches", "epoch", "changes")
 
 
 @click.command("bench")
@@ -34,7 +36,7 @@ SIZES = (64, 500, 4000, 32000, 100000)
 )  # fmt: skip
 @click.option(
     "--peers", multiple=True, default=("auto",), show_default=True, metavar="NAME",
-    help="schnetpack, emt, lammps (may be repeated); auto takes what is installed, none takes none.",
+    help="schnetpack, emt, lammps (may be repeated), auto for all that are installed, or none.",
 )  # fmt: skip
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds; the median counts.")
 @click.option(
@@ -43,87 +45,95 @@ SIZES = (64, 500, 4000, 32000, 100000)
 )  # fmt: skip
 @click.option(
     "--budget-s", type=float, default=20.0, show_default=True,
-    help="A contestant stops at the size at which one call would take longer.",
+    help="A contestant drops out at the size at which one call would take longer.",
+)  # fmt: skip
+@click.option("--training", is_flag=True, help="Time steps of training instead, with the options below.")
+@click.option("--data", default="distilled", show_default=True, help="HDF5 file or shipped set to train on.")
+@click.option(
+    "--batches", type=click.IntRange(1), default=20, show_default=True, help="Batches of a turn, drawn at random."
+)
+@click.option("--epoch/--no-epoch", default=True, show_default=True, help="Also take a whole epoch, for its memory.")
+@click.option(
+    "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
+    help="A setting (or model.NAME) of every row, as of ru-calc fit; may be repeated.",
 )  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Plot time per atom against atoms.")
-def command(json_file: Path | None, plot_file: Path | None, **options: Any) -> None:
-    """CPU time of forces and of dynamics per atom, for rattled hcp crystals of several sizes.
+@click.option(
+    "--from", "stored", type=click.Path(path_type=Path), metavar="FILE",
+    help="Show the numbers of an earlier --json file; nothing is run.",
+)  # fmt: skip
+@click.pass_context
+def command(context: click.Context, json_file: Path | None, plot_file: Path | None, **options: Any) -> None:
+    """CPU time of forces and of dynamics per atom, for rattled hcp crystals of several sizes; or of training steps.
 
     Contestants take turns, round after round: the compiled engine of each model alone ("engine") and in ASE's
-    VelocityVerlet with all that belongs to a step ("ASE MD"), the reference in torch, and the peers that are installed
-    (pip install 'ru-calc[bench]').  The table shows the median of the rounds and their spread, and ×, how many times as
-    long as the baseline each takes: the engine of "plain" or, without it, of the first model, or that model's reference
-    where the engine does not take part.  "system" is what the operating system took of it.  Memory: "work" is the
-    workspace of the engine, "plan" its plan of the neighbour list, "list" the neighbour list itself.
+    VelocityVerlet ("ASE MD", whole steps), the reference in torch, and the peers that are installed (pip install
+    'ru-calc[bench]').  The table shows the median of the rounds and their spread; ×, the cost relative to the baseline:
+    the engine of "plain" or, without it, of the first model, or that model's reference where the engine does not take
+    part; and "system", the share of the operating system.  Memory: "work" is the workspace of the engine, "plan" its
+    plan of the neighbour list, "list" the neighbour list itself.
+
+    With --training, everyone trains on the same batches, each in a process with one thread: the fit of this package
+    with its fused operators; with autograd that differentiates the same spline network twice; with autograd over the
+    filter networks at every pair; and SchNetPack's SchNet, if it is installed.  By default that takes some minutes.
     """
-    use_threads(max(options["threads"]))
+    training, stored = options["training"], options["stored"]
+    if stored:
+        _refuse(context, (*SHARED, *FORCES, *TRAINING, "training", "json_file"), "has no effect with --from")
+    elif training:
+        _refuse(context, (*FORCES, "plot_file"), "has no effect with --training")
+    else:
+        _refuse(context, TRAINING, "has no effect without --training")
+    use_threads(1 if training else max(options["threads"]))
 
-    from rich.console import Console
-
-    from ru_calc.files import check_writable
+    from ru_calc.files import check_writable, write_json
     from ru_calc.reports.style import check_plottable
-    from ru_calc.studies.bench import BenchSettings
-    from ru_calc.studies.bench.report import plot, tables, write
+    from ru_calc.studies.bench.report import content, plot, remarks, tables
 
-    settings = BenchSettings(**options)
     if json_file is not None:
         check_writable(json_file)
     if plot_file is not None:
         check_plottable(plot_file)
-    bench = _run(settings)
-    console = Console(width=WIDTH, highlight=False)
-    for table in tables(bench):
-        console.print(table)
-    _say(bench)
+    found = _stored(stored) if stored else content(_run(training, options))
+    for table in tables(found):
+        table.show()
+    for line in remarks(found):
+        click.echo(line)
     if json_file is not None:
-        write(bench, json_file)
-        click.echo(f"wrote {json_file}")
+        click.echo(f"wrote {write_json(json_file, found)}")
+    if plot_file is not None and "workload" in found:
+        raise click.UsageError(f"--plot draws force calls, and {stored} holds steps of training; leave it out")
     if plot_file is not None:
-        plot(bench, plot_file)
+        plot(found, plot_file)
         click.echo(f"wrote {plot_file}")
 
 
-def _run(settings: BenchSettings) -> Bench:
-    from ru_calc.studies.bench import run_bench
+def _refuse(context: click.Context, names: tuple[str, ...], rule: str) -> None:
+    """Refuses options that would be ignored."""
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) != ParameterSource.DEFAULT:
+            raise click.UsageError(f"{parameter.opts[0]} {rule}; leave it out")
 
-    with progress() as advance:
-        return run_bench(settings, advance)
+
+def _run(training: bool, options: dict[str, Any]) -> Bench:
+    from ru_calc.studies.bench import BenchSettings, TrainingSettings, run_bench
+
+    own = {name: options[name] for name in SHARED + (TRAINING if training else FORCES)}
+    # Nothing that draws by itself: its CPU time would be counted.
+    with progress_bar("bench", by_itself=False) as bar:
+        if training:
+            from ru_calc.studies.bench.training import run_training_bench
+
+            return run_training_bench(TrainingSettings(**own), bar.tell)
+        return run_bench(BenchSettings(**own), bar.tell)
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is running, in one line of a terminal; the line goes at the end."""
-
-    def advance(text: str) -> None:
-        # Nothing that draws by itself: its CPU time would be counted.
-        if sys.stderr.isatty():
-            click.echo(f"\r{text:<{PROGRESS}.{PROGRESS}}", nl=False, err=True)
-
+def _stored(path: Path) -> dict[str, Any]:
     try:
-        yield advance
-    finally:
-        advance("")
-        if sys.stderr.isatty():
-            click.echo("\r", nl=False, err=True)
-
-
-def machine_line(about: dict[str, Any]) -> str:
-    """Processor and versions."""
-    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "schnetpack", "lammps") if name in about)
-    return f"{about['processor']}, {about['cores']} cores, {about['instructions'] or 'no'} kernel, {versions}"
-
-
-def _say(bench: Bench) -> None:
-    """What a reader of the tables has to know."""
-    from ru_calc.studies.bench.report import memory_remarks
-
-    about = bench.machine
-    click.echo(machine_line(about))
-    for note in bench.notes + memory_remarks(bench):
-        click.echo(f"- {note}")
-    if max(bench.settings.threads) > 1:
-        click.echo(
-            f"- with more than one thread only wall time shows a gain, and only on an idle machine; the load here was "
-            f"{about['load_before']} before and {about['load_after']} after, on {about['cores']} cores"
-        )
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not {"machine", "settings", "baseline", "rows", "notes"} <= {*found}:
+            raise ValueError("it has other keys")
+    except (OSError, ValueError, TypeError) as problem:
+        raise click.BadParameter(f"{str(path)!r} is not a JSON file of 'ru-calc bench' ({problem})") from None
+    return dict(found)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, end_at_sigterm, say, use_threads
+from ru_calc.cli.progress import progress_bar, say
+from ru_calc.cli.shared import THREADS, end_at_sigterm, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.studies.compare.start import Stored
@@ -52,8 +53,6 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
 
 
 def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    from tqdm import tqdm
-
     from ru_calc.dataset import read_dataset
     from ru_calc.studies.compare.run import compare_families
     from ru_calc.studies.compare.settings import QUICK, MDProtocol, check_families
@@ -65,13 +64,11 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     chosen = None if names is None else check_families(names)
     check_start(output, settings, options["resume"])
     dataset = read_dataset(data)
-    with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar("fit") as bar:
         compare_families(dataset, output, settings, chosen, options["resume"], options["licence"], say=say, bar=bar)
 
 
 def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    from tqdm import tqdm
-
     from ru_calc.dataset import read_dataset
     from ru_calc.studies.paper.run import check_paper_start, run_paper
     from ru_calc.studies.paper.settings import PaperProtocol, SoapSettings
@@ -85,7 +82,7 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
     settings = PaperProtocol(**{**before, **quick, **_given(options, "seed"), **({"families": names} if names else {})})
     check_paper_start(output, settings, options["resume"])
     dataset = read_dataset(data)
-    with tqdm(desc="epochs", unit="epoch", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar("epochs") as bar:
         run_paper(dataset, output, settings, say=say, bar=bar, resume=options["resume"])
 
 

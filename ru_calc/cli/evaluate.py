@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.progress import progress_bar
 from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, model_in_words, use_threads, with_options
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from ru_calc.dataset import Dataset
     from ru_calc.evaluate import Evaluation, Predictions
-
-WIDTH = 120
 
 
 @click.command("evaluate")
@@ -38,8 +37,6 @@ def command(data: str, output: Path | None, **options: Any) -> None:
     if options["parts"] and not options["split"]:
         raise click.UsageError("--part needs --split")
 
-    from rich.console import Console
-
     from ru_calc.dataset import read_dataset
     from ru_calc.evaluate import assess, chosen_frames, only, read_split, tables, write_report
     from ru_calc.evaluate.report import output_files
@@ -55,9 +52,8 @@ def command(data: str, output: Path | None, **options: Any) -> None:
               "split": options["split"], "seconds": round(time.perf_counter() - started, 2)}  # fmt: skip
     shift = options["shift"] or ("mean" if options["calculator"] else "none")
     evaluation = assess(dataset, predictions, splits, shift, about)
-    console = Console(width=WIDTH, highlight=False)
     for table in tables(evaluation):
-        console.print(table.rich())
+        table.show()
     _say(evaluation, len(dataset))
     if output is None:
         click.echo("nothing was written; --output FOLDER keeps the tables, parity plots and the worst frames")
@@ -68,14 +64,10 @@ def command(data: str, output: Path | None, **options: Any) -> None:
 
 def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> tuple[Predictions, dict[str, Any]]:
     """Predictions of the chosen frames, and what made them."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from ru_calc.evaluate import load_calculator, predict_by_calculator, predict_by_model
     from ru_calc.modelfiles import open_model
 
     chosen = dataset if len(frames) == len(dataset) else dataset.select(frames)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if options["calculator"]:
         about = {"predictor": options["calculator"], "calculator_args": options["calculator_args"]}
         calculator = load_calculator(options["calculator"], options["calculator_args"])
@@ -85,12 +77,10 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
         use_threads(options["threads"])
         opened = open_model(name, dtype, options["device"] or "auto", options["threads"], options["engine"] or "auto")
         about = {"predictor": name, "device": opened.device, "dtype": dtype, "engine": opened.engine}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("frames", total=len(chosen))
+    with progress_bar("frames", total=len(chosen)) as bar:
         if options["calculator"]:
-            return predict_by_calculator(calculator, chosen, lambda n: progress.advance(task, n)), about
-        found = predict_by_model(opened.predictor, chosen, options["batch_atoms"], lambda n: progress.advance(task, n))
-        return found, about
+            return predict_by_calculator(calculator, chosen, bar.update), about
+        return predict_by_model(opened.predictor, chosen, options["batch_atoms"], bar.update), about
 
 
 def _say(evaluation: Evaluation, n_given: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, device_name, end_at_sigterm, named_values, say, use_threads
+from ru_calc.cli.progress import progress_bar, say
+from ru_calc.cli.shared import THREADS, device_name, end_at_sigterm, named_values, use_threads
 
 
 def _list_settings(context: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -127,8 +128,6 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
-    from tqdm import tqdm
-
     from ru_calc.dataset import read_dataset
     from ru_calc.dataset.summary import summary
     from ru_calc.fit.committee import run_committee
@@ -136,7 +135,7 @@ def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
 
     dataset = read_dataset(data)
     click.echo(summary(dataset))
-    with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar("fit") as bar:
         if members is None:
             run_fit(FitInput(dataset, **job), resume, say, bar)
         else:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ru_calc.properties.table import Row
 
-WIDTH = 140
-
 
 @click.command("properties")
 @with_options(PREDICTOR_OPTIONS)
@@ -76,10 +74,8 @@ def _write(path: Path, rows: list[Row], chosen: dict[str, Any], quick: bool) -> 
 
 
 def _print(rows: list[Row]) -> None:
-    from rich.console import Console
-
     from ru_calc.properties.table import remarks, table
 
-    Console(width=WIDTH, highlight=False).print(table(rows).rich())
+    table(rows).show()
     for line in remarks(rows):
         click.echo(line)

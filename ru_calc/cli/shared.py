@@ -157,16 +157,6 @@ def check_new_file(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} exists already; choose another name, or use --overwrite")
 
 
-def say(line: str) -> None:
-    """Prints a line above a progress bar, at once: in a pipe or a file it would otherwise wait in a buffer."""
-    import sys
-
-    from tqdm import tqdm
-
-    tqdm.write(line)
-    sys.stdout.flush()
-
-
 def use_threads(threads: int) -> None:
     """Sets the CPU threads of torch for this process, even if torch is imported later."""
     import os

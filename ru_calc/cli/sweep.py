@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import THREADS, end_at_sigterm, named_values, say, use_threads
+from ru_calc.cli.progress import progress_bar, say
+from ru_calc.cli.shared import THREADS, end_at_sigterm, named_values, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.studies.sweep.plan import Plan
@@ -63,13 +64,11 @@ def command(data: str, output: Path, **options: Any) -> None:
 
 def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> list[str]:
     """Names of the trials that stopped without a result."""
-    from tqdm import tqdm
-
     from ru_calc.dataset import read_dataset
     from ru_calc.studies.sweep.run import run_sweep
 
     dataset = read_dataset(data)
-    with tqdm(desc="fit", unit="batch", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar("fit") as bar:
         command = _command(data, output, options)
         return list(run_sweep(dataset, output, plan, options["only"], command, say=say, bar=bar)["stopped"])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-NONE = "–"
+NONE, WIDTH = "–", 160
 Record = Mapping[str, Any]
 Cell = Callable[[Record], str]
 
@@ -41,9 +41,12 @@ class Table:
 
     def rich(self) -> RichTable:
         """The table for a console of rich."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
 
-        table = RichTable(title=self.title or None, title_justify="left", box=None, header_style="bold")
+        table = RichTable(
+            title=self.title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+        )
         for heading, right in zip(self.head, self._right(), strict=True):
             table.add_column(heading, no_wrap=True, justify="right" if right else "left")
         for k, row in enumerate(self.rows):
@@ -51,14 +54,20 @@ class Table:
             table.add_row(*row, end_section=ends, style="red" if k in self.marked else None)
         return table
 
-    def text(self, width: int = 160) -> str:
+    def text(self) -> str:
         """The table as lines of text, as on the terminal."""
         from rich.console import Console
 
-        console = Console(width=width, highlight=False, color_system=None)
+        console = Console(width=WIDTH, color_system=None)
         with console.capture() as captured:
             console.print(self.rich())
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+    def show(self) -> None:
+        """Prints the table."""
+        from rich.console import Console
+
+        Console(width=WIDTH, highlight=False).print(self.rich())
 
     def _right(self) -> list[bool]:
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.head)

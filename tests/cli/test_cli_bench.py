@@ -52,6 +52,9 @@ def test_it_prints_a_table_and_writes_what_was_asked_for(here):
     assert content["settings"]["models"] == ["flat.safetensors"]
     assert (here / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in here.iterdir()} == {"flat.safetensors", "bench.json", "bench.png"}
+    again = call("--from", "bench.json", "--plot", "again.png")
+    assert again.exit_code == 0 and again.stdout.splitlines() == [*lines[:-2], "wrote again.png"]
+    assert (here / "again.png").read_bytes() == (here / "bench.png").read_bytes()
 
 
 def test_two_threads_have_a_table_of_their_own_and_a_warning(here):
@@ -77,6 +80,9 @@ def test_two_threads_have_a_table_of_their_own_and_a_warning(here):
         (["--models", "nothing"], "there is no model 'nothing'", 1),
         (["--plot", "plot.bmp"], "the suffix must be one of .png, .pdf, .svg", 1),
         (["--plot", "nowhere/plot.png"], "the folder of nowhere/plot.png does not exist", 1),
+        (["--data", "distilled"], "--data has no effect without --training; leave it out", 2),
+        (["--set", "ema=0.9"], "--set has no effect without --training; leave it out", 2),
+        (["--from", "bench.json"], "--atoms has no effect with --from; leave it out", 2),
         (["--json", "nowhere/bench.json"], "the folder of nowhere/bench.json does not exist", 1),
     ],
 )
@@ -95,3 +101,14 @@ def test_the_sizes_of_the_help_are_those_of_the_package():
     settings = ru_calc.studies.bench.BenchSettings()
     for name in ("atoms", "threads", "models", "peers", "repeats", "budget_s"):
         assert defaults[name] == getattr(settings, name), name
+    training = ru_calc.studies.bench.TrainingSettings()
+    for name in ("data", "batches", "peers", "repeats", "epoch"):
+        assert defaults[name] == getattr(training, name), name
+
+
+@pytest.mark.parametrize("text", ["{}", "[", None])
+def test_what_is_shown_again_must_be_a_benchmark(here, text):
+    if text is not None:
+        (here / "other.json").write_text(text)
+    result = call("--from", "other.json")
+    assert result.exit_code == 2 and "'other.json' is not a JSON file of 'ru-calc bench'" in result.output

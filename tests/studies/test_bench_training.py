@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from rich.console import Console
 
+import ru_calc.studies.bench.peers
 import ru_calc.studies.bench.training
 from ru_calc.cli import main
 from ru_calc.dataset import read_dataset
@@ -25,23 +28,22 @@ from ru_calc.devices import Times
 from ru_calc.errors import SettingsError
 from ru_calc.fit.trainer import Trainer
 from ru_calc.potentials.schnet import SchNetSettings
+from ru_calc.studies.bench import TrainingSettings
+from ru_calc.studies.bench.contestants import StepFacts
+from ru_calc.studies.bench.race import Result, take_turns
+from ru_calc.studies.bench.report import KEPT, content, remarks, tables
 from ru_calc.studies.bench.training import (
     FILTERS,
     SPLINES,
     TABLES,
     TrainingBench,
-    TrainingSettings,
-    Workload,
     entries,
-    race,
-    records,
-    remarks,
+    epoch_note,
     run_training_bench,
-    training_table,
     workload,
-    write,
 )
-from ru_calc.studies.bench.training_steps import KEPT, Entry, OwnSteps, SchNetPackSteps, Turn, Worker, rehearsal
+from ru_calc.studies.bench.training_steps import Entry, OwnSteps, SchNetPackSteps, rehearsal, steps
+from ru_calc.studies.bench.worker import Worker
 
 needs_schnetpack = pytest.mark.skipif(find_spec("schnetpack") is None, reason="schnetpack is not installed")
 SMALL = {
@@ -61,7 +63,7 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture
 def settings(data) -> TrainingSettings:
-    return TrainingSettings(data, batches=3, rounds=2, changes=SMALL)
+    return TrainingSettings(data, batches=3, repeats=2, changes=SMALL)
 
 
 def own(settings: TrainingSettings, network: str = "default") -> dict[str, Entry]:
@@ -72,26 +74,21 @@ def peer(settings: TrainingSettings) -> Entry:
     return next(entry for entry in entries(settings) if entry.peer)
 
 
-class Scripted:
-    """Takes so many seconds in each turn."""
-
-    def __init__(self, name: str, diary: list[str], seconds: tuple[float, ...] = (1.0, 1.0)) -> None:
-        self.name, self.diary, self.seconds = name, diary, list(seconds)
-
-    def turn(self) -> Turn:
-        self.diary.append(self.name)
-        return Turn(Times(self.seconds.pop(0), 9.0, 0.5), 2.0**30)
+def batches_of(entry: Entry, settings: TrainingSettings):
+    return workload(rehearsal(entry, read_dataset(settings.data)), settings.batches).batches
 
 
-def scripted_bench(settings: TrainingSettings, epoch: Turn | None = None) -> TrainingBench:
+def scripted_bench(settings: TrainingSettings, **changes) -> TrainingBench:
     """Row k takes k + 1 s, k + 2 s and k + 6 s for 2 batches of 10 atoms each."""
-    rows = {
-        entry: [Turn(Times(k + s, 9.0, 0.5), 2.0**30) for s in (1.0, 6.0, 2.0)]
-        for k, entry in enumerate(entries(settings))
-    }
-    work = Workload([np.array([0, 1]), np.array([2])], 20, 300, 50, 1000)
+    results = []
+    for k, entry in enumerate(entries(settings)):
+        taken = SimpleNamespace(
+            name=entry.path, per="training step", facts=partial(StepFacts, entry.network, 50, 2**30)
+        )
+        results.append(Result.of(taken, 1, 10.0, 2, [Times(k + s, 9.0, 0.5) for s in (1.0, 6.0, 2.0)]))
+    counts = {"batches": 2, "atoms": 20, "pairs": 300, "epoch_batches": 50, "epoch_atoms": 1000}
     machine = {"processor": "P", "cores": 1, "instructions": None}
-    return TrainingBench(settings, work, rows, epoch, ["a note"], machine)
+    return replace(TrainingBench(settings, results, TABLES, ["a note"], machine, counts, None), **changes)
 
 
 # ---------------------------------------------------------------------------------------------- who takes part
@@ -120,25 +117,23 @@ def test_without_changes_the_networks_are_those_that_fit_makes():
     assert found[0].settings.model["spline_intervals"] == SchNetSettings().spline_intervals
 
 
-@pytest.mark.parametrize("change", [{"batches": 0}, {"rounds": 0}])
+@pytest.mark.parametrize("change", [{"batches": 0}, {"repeats": 0}])
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(SettingsError, match=f"{next(iter(change))} is 0; it must be 1 or more"):
         TrainingSettings(**change)
 
 
-def test_everyone_has_a_turn_in_every_round(settings):
+def test_everyone_has_a_turn_in_every_round():
     diary: list[str] = []
-    field = {entry: Scripted(entry.path, diary) for entry in own(settings).values()}
-    turns = race(field, 2)
-    assert diary == [TABLES, SPLINES, FILTERS] * 2
-    assert [len(found) for found in turns.values()] == [2, 2, 2]
+    turns = take_turns({name: lambda: Times(1.0, 1.0) for name in "abc"}, 2, diary.append)
+    assert diary == [*"abcabc"] and [len(found) for found in turns.values()] == [2, 2, 2]
 
 
 # ---------------------------------------------------------------------------------------------- steps
 
 
 def test_all_paths_step_over_the_same_batches(settings, monkeypatch):
-    work, dataset = workload(own(settings)[TABLES], settings), read_dataset(settings.data)
+    batches, dataset = batches_of(own(settings)[TABLES], settings), read_dataset(settings.data)
     seen: list[list[int]] = []
     step = Trainer.step
 
@@ -148,11 +143,11 @@ def test_all_paths_step_over_the_same_batches(settings, monkeypatch):
         step(self, frames, *args, **kwargs)
 
     for path, entry in own(settings).items():
-        made = OwnSteps(entry, dataset, work.batches)
+        made = OwnSteps(entry, dataset, batches)
         monkeypatch.setattr(Trainer, "step", noted)
         made.turn()
         monkeypatch.setattr(Trainer, "step", step)
-        assert seen == [batch.tolist() for batch in work.batches], path
+        assert seen == [batch.tolist() for batch in batches], path
         assert made.rehearsal.trainer.compiled != entry.plain
         seen.clear()
 
@@ -161,7 +156,7 @@ def test_the_fused_path_and_plain_splines_move_the_weights_alike(settings):
     changes = {**SMALL, "dtype": "float64"}
     paths = own(TrainingSettings(settings.data, 3, 1, changes=changes))
     dataset = read_dataset(settings.data)
-    batches = workload(paths[TABLES], settings).batches
+    batches = batches_of(paths[TABLES], settings)
     weights = []
     for path in (TABLES, SPLINES):
         made = OwnSteps(paths[path], dataset, batches)
@@ -175,7 +170,8 @@ def test_the_fused_path_and_plain_splines_move_the_weights_alike(settings):
 
 def test_batches_are_drawn_once_each_and_their_sizes_are_those_of_the_frames(settings):
     entry = own(settings)[TABLES]
-    work, fit = workload(entry, settings), rehearsal(entry, read_dataset(settings.data))
+    fit = rehearsal(entry, read_dataset(settings.data))
+    work = workload(fit, settings.batches)
     assert len(work.batches) == 3 and work.epoch_batches == len(fit.batches) > 3
     assert len(np.unique(np.concatenate(work.batches))) == sum(map(len, work.batches))
     gathered = [fit.trainer.train.gather(batch) for batch in work.batches]
@@ -189,9 +185,10 @@ def test_batches_are_drawn_once_each_and_their_sizes_are_those_of_the_frames(set
 @needs_schnetpack
 def test_schnetpack_gets_the_same_frames_with_pairs_both_ways(settings):
     entry, dataset = peer(settings), read_dataset(settings.data)
-    work = workload(entry, settings)
-    made, fit = SchNetPackSteps(entry, dataset, work.batches), rehearsal(entry, dataset)
-    for batch, inputs in zip(work.batches, made.inputs(work.batches), strict=True):
+    fit = rehearsal(entry, dataset)
+    batches = workload(fit, settings.batches).batches
+    made = SchNetPackSteps(entry, dataset, batches)
+    for batch, inputs in zip(batches, made.inputs(batches), strict=True):
         pairs, targets = fit.trainer.train.gather(batch)
         assert inputs["_idx"].tolist() == batch.tolist()
         assert inputs["_n_atoms"].tolist() == targets.counts.tolist()
@@ -208,7 +205,7 @@ def test_schnetpack_gets_the_same_frames_with_pairs_both_ways(settings):
 @needs_schnetpack
 def test_schnetpack_trains_on_energies_forces_and_stress(settings):
     entry, dataset = peer(settings), read_dataset(settings.data)
-    made = SchNetPackSteps(entry, dataset, workload(entry, settings).batches)
+    made = SchNetPackSteps(entry, dataset, batches_of(entry, settings))
     model = entry.settings.model
     assert len(made.model.representation.interactions) == model["blocks"] == 3
     assert made.model.representation.n_filters == made.model.representation.n_atom_basis == model["channels"]
@@ -232,39 +229,36 @@ def test_schnetpack_trains_on_energies_forces_and_stress(settings):
 def test_a_worker_takes_turns_and_an_epoch_in_a_process_of_its_own(settings, monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")
-    entry = replace(own(settings)[TABLES], keeps_memory=True)
-    worker = Worker(entry, settings.data, workload(entry, settings).batches)
-    try:
+    entry = own(settings)[TABLES]
+    with closing(Worker(steps, entry, settings.data, batches_of(entry, settings), environment=KEPT)) as worker:
         assert os.environ["MALLOC_MMAP_THRESHOLD_"] == "1000000" and "MALLOC_TRIM_THRESHOLD_" not in os.environ
         inside = [worker._pool.submit(os.getenv, name).result() for name in KEPT]
         assert inside == list(KEPT.values())
         assert worker._pool.submit(os.getpid).result() != os.getpid()
         assert worker._pool.submit(torch.get_num_threads).result() == 1
-        turn, epoch = worker.turn(), worker.epoch()
-    finally:
-        worker.close()
-    assert 0 < turn.times.cpu_s and 0 < epoch.times.cpu_s
-    assert turn.peak_bytes <= epoch.peak_bytes
+        turn, peak = worker.timed("turn"), worker.peak_bytes()
+        epoch = worker.timed("epoch")
+        assert peak <= worker.peak_bytes()
+    assert 0 < turn.cpu_s and 0 < epoch.cpu_s
 
 
 class Here:
     """A worker that takes its turns in this process, and notes what it was given."""
 
-    made: ClassVar[list[tuple[Entry, list[list[int]]]]] = []
+    made: ClassVar[list[tuple[Entry, list[list[int]], bool]]] = []
 
-    def __init__(self, entry, data, batches):
+    def __init__(self, make, entry, data, batches, environment=None):
         if entry.peer:
             raise ImportError("no such\nlibrary")
         self.made.append((entry, [batch.tolist() for batch in batches]))
-        self.steps = OwnSteps(entry, read_dataset(data), batches)
+        self.steps = make(entry, data, batches)
 
-    def turn(self):
-        self.steps.turn()
-        return Turn(Times(1.0, 1.0), 2.0**30)
+    def timed(self, method):
+        getattr(self.steps, method)()
+        return Times(2.0, 2.0) if method == "epoch" else Times(1.0, 1.0)
 
-    def epoch(self):
-        self.steps.rehearsal.trainer.run_epoch()
-        return Turn(Times(2.0, 2.0), 3.5 * 2.0**30)
+    def peak_bytes(self):
+        return 3.5 * 2.0**30
 
     def close(self):
         pass
@@ -274,33 +268,46 @@ class Here:
 def in_this_process(monkeypatch):
     monkeypatch.setattr(Here, "made", [])
     monkeypatch.setattr(ru_calc.studies.bench.training, "Worker", Here)
+    monkeypatch.setattr(ru_calc.studies.bench.peers, "installed", lambda name: False)
     return Here.made
 
 
-def test_all_workers_are_given_the_same_batches_and_the_first_row_an_epoch(settings, in_this_process, monkeypatch):
-    monkeypatch.setattr(ru_calc.studies.bench.training, "installed", lambda name: False)
+def test_all_workers_are_given_the_same_batches_and_the_first_row_an_epoch(settings, in_this_process):
     bench = run_training_bench(settings)
     field = [entry for entry in entries(settings) if not entry.peer]
     assert [entry for entry, _ in in_this_process] == [*field, field[0]]
-    given = [batch.tolist() for batch in bench.workload.batches]
+    given = in_this_process[0][1]
     assert all(batches == given for _, batches in in_this_process[:-1])
-    assert list(bench.turns) == field and {len(turns) for turns in bench.turns.values()} == {settings.rounds}
-    assert bench.notes == ["schnetpack: not installed (pip install 'ru-calc[bench]')"]
-    assert bench.epoch is not None and bench.epoch.times.cpu_s == 2.0
+    rows = [(row.facts.network, row.contestant) for row in bench.results]
+    assert rows == [(entry.network, entry.path) for entry in field]
+    assert {len(row.cpu_us) for row in bench.results} == {settings.repeats}
+    changes, absent, epoch = bench.notes
+    assert changes.startswith("all rows with model.channels = 8, model.angular_radial = 2")
+    assert absent == "schnetpack: not installed (pip install 'ru-calc[bench]')"
+    assert "2.0 s of CPU, 3.50 GiB of memory at its peak" in epoch
+    assert bench.epoch == {"cpu_s": 2.0, "peak_bytes": 3.5 * 2**30}
 
 
 def test_a_peer_that_cannot_be_imported_is_left_out_and_named(settings, in_this_process, monkeypatch):
-    monkeypatch.setattr(ru_calc.studies.bench.training, "installed", lambda name: True)
-    bench = run_training_bench(replace(settings, epoch=False, rounds=1))
-    assert len(bench.turns) == 6 and bench.epoch is None
-    assert bench.notes[0] == "SchNetPack: it cannot be imported (no such library)"
+    monkeypatch.setattr(ru_calc.studies.bench.peers, "installed", lambda name: True)
+    once = replace(settings, epoch=False, repeats=1, changes={**SMALL})
+    bench = run_training_bench(once)
+    assert len(bench.results) == 6 and bench.epoch is None
+    assert bench.notes[1:] == ["schnetpack: installed, but it cannot be imported (no such library)"]
+    for name, reason in {
+        "schnetpack": "installed, but it cannot be",
+        "emt": "it cannot be trained",
+    }.items():
+        with pytest.raises(SettingsError, match=f"the peer {name} cannot take part: {reason}"):
+            run_training_bench(replace(once, peers=(name,)))
+    assert len(run_training_bench(replace(once, peers=("none",))).notes) == 1
 
 
 # ---------------------------------------------------------------------------------------------- report
 
 
 def test_rows_are_medians_per_atom_batch_and_epoch_over_the_first_of_the_network(settings):
-    rows = records(scripted_bench(settings))
+    rows = content(scripted_bench(settings))["rows"]
     first, second, fourth, fifth = rows[0], rows[1], rows[3], rows[4]
     assert first["cpu_us"] == pytest.approx(2e6 / 20) and first["cpu_us_min"] == pytest.approx(1e6 / 20)
     assert first["cpu_us_max"] == pytest.approx(6e6 / 20)
@@ -311,62 +318,63 @@ def test_rows_are_medians_per_atom_batch_and_epoch_over_the_first_of_the_network
 
 
 def test_the_table_has_a_row_for_each_and_a_section_for_each_network(settings):
-    console = Console(width=160)
-    with console.capture() as printed:
-        console.print(training_table(scripted_bench(settings)))
-    lines = [line for line in printed.get().splitlines() if line.strip()]
-    assert "on few.h5, 1 thread, float32" in lines[0]
-    assert lines[1].strip() == "2 of the 50 batches of an epoch, 10 atoms and 150 pairs each, median of 2 rounds"
-    heading = " ".join(lines[2:4])
-    for word in ("network", "path", "CPU µs", "per atom", "min – max", "per batch", "per epoch", "×", "system", "GiB"):
-        assert word in heading
-    assert len(lines) == 4 + len(entries(settings))
-    for line, entry in zip(lines[4:], entries(settings), strict=True):
-        assert line.strip().startswith(entry.network) and f" {entry.path} " in line
-    assert lines[4].split()[-9:] == ["100000", "50000", "–", "300000", "1000", "50.0", "1.00", "17", "1.00"]
+    (table,) = tables(content(scripted_bench(settings)))
+    first, second = table.title.splitlines()
+    assert "on few.h5, 1 thread, float32; × is over fused operators" in first
+    assert second == "2 of the 50 batches of an epoch, 10 atoms and 150 pairs each, median of 2 rounds"
+    assert [" ".join(heading.split()) for heading in table.head] == [
+        "network", "path", "CPU µs/atom", "min – max", "×", "system %", "ms per batch", "CPU s per epoch", "memory GiB",
+    ]  # fmt: skip
+    field = entries(settings)
+    assert [row[:2] for row in table.rows] == [[entry.network, entry.path] for entry in field]
+    assert table.sections == [entry.network for entry in field]
+    assert table.rows[0][2:] == ["100000", "50000 – 300000", "1", "17", "1000", "50", "1"]
 
 
 def test_json_holds_the_numbers_of_the_table_and_no_path(settings, tmp_path):
-    bench = scripted_bench(replace(settings, data=str(tmp_path / "some.h5")), Turn(Times(12.0, 13.0), 3.5 * 2.0**30))
-    bench = replace(bench, turns={entry: turns for entry, turns in bench.turns.items() if not entry.peer})
-    write(bench, tmp_path / "out.json")
-    content = json.loads((tmp_path / "out.json").read_text())
-    assert content["rows"] == json.loads(json.dumps(records(bench)))
-    assert content["workload"] == {"batches": 2, "atoms": 20, "pairs": 300, "epoch_batches": 50, "epoch_atoms": 1000}
-    assert content["turns"][0]["cpu_s"] == [1.0, 6.0, 2.0]
-    assert content["epoch"] == {"cpu_s": 12.0, "peak_bytes": 3.5 * 2**30}
-    assert str(tmp_path) not in (tmp_path / "out.json").read_text()
-    assert content["settings"]["data"] == "some.h5"
-    assert "a note" in remarks(bench)
-    changed, unchanged = (
-        remarks(replace(bench, settings=replace(bench.settings, changes=changes))) for changes in ({"ema": 0.9}, {})
-    )
-    assert changed == ["all rows with ema = 0.9", *unchanged]
-    assert any("12.0 s of CPU, 3.50 GiB of memory at its peak" in remark for remark in content["notes"])
+    epoch = {"cpu_s": 12.0, "peak_bytes": None}
+    bench = scripted_bench(replace(settings, data=str(tmp_path / "some.h5")), epoch=epoch)
+    found = json.loads(json.dumps(content(bench)))
+    assert found["workload"] == {"batches": 2, "atoms": 20, "pairs": 300, "epoch_batches": 50, "epoch_atoms": 1000}
+    assert found["turns"][0]["cpu_us"] == pytest.approx([5e4, 3e5, 1e5]) and found["epoch"] == epoch
+    assert str(tmp_path) not in json.dumps(found) and found["settings"]["data"] == "some.h5"
+    assert remarks(found)[0].startswith("P, 1 cores, no kernel") and remarks(found)[1] == "- a note"
+    assert "12.0 s of CPU, an unknown amount of memory" in epoch_note(entries(settings)[0], epoch)[0]
 
 
-def test_the_command_prints_the_table_and_writes_json(data, in_this_process, tmp_path, monkeypatch, torch_threads):
-    monkeypatch.setattr(ru_calc.studies.bench.training, "installed", lambda name: False)
+def bench_of_training(*arguments):
+    return CliRunner().invoke(main, ["bench", "--training", *map(str, arguments)])
+
+
+def test_the_command_prints_the_table_and_writes_json_to_be_shown_again(
+    data, in_this_process, tmp_path, monkeypatch, torch_threads
+):
     monkeypatch.setattr(ru_calc.studies.bench.training, "NETWORKS", {"small": SMALL})
     file = tmp_path / "out.json"
-    done = CliRunner().invoke(main, ["bench-fit", data, "--batches", "2", "--rounds", "1", "--json", str(file)])
+    done = bench_of_training("--data", data, "--batches", 2, "--repeats", 1, "--json", file)
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
-    assert [line.split()[0] for line in lines if " GiB of" not in line].count("small") == 3
+    assert [line.split()[0] for line in lines if line.strip() and " GiB of" not in line].count("small") == 3
     assert "few.h5" in lines[0] and "2 of the " in done.output and f"wrote {file}" in lines
     assert "3.50 GiB of memory" in done.output and "schnetpack: not installed" in done.output
     assert len(json.loads(file.read_text())["rows"]) == 3
+    again = CliRunner().invoke(main, ["bench", "--from", str(file)])
+    assert again.exit_code == 0 and again.output.splitlines() == lines[:-1]
+    drawn = CliRunner().invoke(main, ["bench", "--from", str(file), "--plot", str(tmp_path / "plot.png")])
+    assert drawn.exit_code == 2 and "--plot draws force calls" in drawn.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
         (["--batches", "0"], "0 is not in the range", 2),
-        (["--rounds", "0"], "0 is not in the range", 2),
-        (["nowhere.h5"], "there is no data file nowhere.h5", 1),
+        (["--repeats", "0"], "0 is not in the range", 2),
+        (["--data", "nowhere.h5"], "there is no data file nowhere.h5", 1),
         (["--json", "nowhere/out.json"], "the folder of nowhere/out.json does not exist", 1),
+        (["--atoms", "64"], "--atoms has no effect with --training; leave it out", 2),
+        (["--plot", "speed.png"], "--plot has no effect with --training; leave it out", 2),
     ],
 )
 def test_the_command_refuses(arguments, message, code, torch_threads):
-    done = CliRunner().invoke(main, ["bench-fit", *arguments])
+    done = bench_of_training(*arguments)
     assert done.exit_code == code and message in done.output

@@ -1,7 +1,7 @@
 """What is timed of this package: the compiled engine, molecular dynamics with it, and the reference.
 
 All are float32 on the CPU.  A contestant is prepared for one system and then asked for a number of calls at a time;
-between calls the atoms move a little, so that nothing is answered from a cache and neighbour lists stay valid.
+between calls the atoms move a little: no call is answered from a cache, and neighbour lists stay valid.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from ru_calc.structures.neighbors import NeighborPairs, VerletList
 SKIN_A = 1.0
 SWING_A = 0.01
 FORCE_CALL, MD_STEP = "force call", "MD step"
+MEMORY = ("workspace_bytes", "plan_bytes", "list_bytes")
 WANTED = ("energy", "energies", "forces")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a contestant knows beside its time; None where it does not.
+    """What is known of force calls beside their time; None where it is not.
 
     Attributes:
         workspace_bytes, plan_bytes: memory of the engine's passes, and of its plan of the neighbour list.
@@ -41,6 +42,35 @@ class Facts:
     list_bytes: int | None = None
     steps: int | None = None
     rebuilds: int | None = None
+
+    def record(self, n_atoms: float, cpu_us: float) -> dict[str, Any]:
+        """As plain values, memory per atom."""
+        memory = {name: getattr(self, name) for name in MEMORY}
+        per_atom = {name: None if size is None else size / n_atoms for name, size in memory.items()}
+        return {**per_atom, "steps": self.steps, "rebuilds": self.rebuilds}
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What is known of training beside its time.
+
+    Attributes:
+        network: that is trained.
+        epoch_batches: steps of an epoch.
+        peak_bytes: memory of the process, data and libraries included; None where the system does not tell.
+    """
+
+    network: str
+    epoch_batches: int
+    peak_bytes: float | None = None
+
+    def record(self, n_atoms: float, cpu_us: float) -> dict[str, Any]:
+        """As plain values, with the CPU time of a batch and of all steps of an epoch."""
+        batch_ms = cpu_us * n_atoms / 1e3
+        return {
+            "network": self.network, "batch_ms": batch_ms, "epoch_s": batch_ms * self.epoch_batches / 1e3,
+            "peak_bytes": self.peak_bytes,
+        }  # fmt: skip
 
 
 class Contestant:
@@ -64,23 +94,23 @@ class Contestant:
         """That many calls."""
         raise NotImplementedError
 
-    def facts(self) -> Facts:
+    def facts(self) -> Facts | StepFacts:
         """After the last call."""
         return Facts()
 
     def clear(self) -> None:
-        """Lets go of what `prepare` made."""
+        """Releases what `prepare` made."""
 
 
 class Swing:
-    """Atoms that stand at two places in turn, 0.01 Å apart."""
+    """Atoms that move to and fro between two places at most 0.01 Å apart."""
 
     def __init__(self, positions: np.ndarray) -> None:
         self.places = (positions, positions + np.random.default_rng(1).uniform(-SWING_A, SWING_A, positions.shape))
         self._next = 0
 
     def move(self) -> np.ndarray:
-        """Where they stand next."""
+        """The next positions."""
         self._next = 1 - self._next
         return self.places[self._next]
 
@@ -114,7 +144,7 @@ class PredictorCalls(Contestant):
 
 
 class Dynamics(Contestant):
-    """Stock ASE `VelocityVerlet` with `RuCalculator`: a step with all that belongs to it, from 300 K at 2 fs."""
+    """ASE's `VelocityVerlet` with `RuCalculator`: whole steps, from 300 K at 2 fs."""
 
     per = MD_STEP
 

@@ -1,4 +1,4 @@
-"""What models cost: numbers and bytes of a file, and CPU time of force calls, several models side by side."""
+"""What models cost: parameters, file size and CPU time of force calls, several models side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUDGET_S = 30.0
 
 
 def size(model: Path) -> dict[str, float]:
-    """Learned numbers, and bytes of the file."""
+    """Number of parameters, and size of the file."""
     return {
         "parameters": sum(weights.size for weights in read_model_file(model).weights.values()),
         "file_MB": model.stat().st_size / 1e6,
@@ -35,7 +35,7 @@ def force_calls(
     Args:
         models: name → file.
         atoms: about how many, of each hcp crystal.
-        engines: which; a model that the compiled engine cannot serve has no row of it.
+        engines: a model that the compiled engine cannot run has no row of it.
         repeats: rounds; the median counts.
 
     Returns:

@@ -1,8 +1,11 @@
-"""Other packages, as far as they are installed: what they are compared by, and what is missing."""
+"""Other packages, as far as they are installed, and notes on those that are missing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -11,9 +14,11 @@ from ru_calc.errors import SettingsError
 from ru_calc.modelfiles.read import read_header
 from ru_calc.structures.build import HCP_A_A
 from ru_calc.studies.bench.contestants import CalculatorCalls, Contestant, label
-from ru_calc.studies.bench.settings import PEERS, BenchSettings
+from ru_calc.studies.bench.settings import BenchSettings
 
 MODULES = {"schnetpack": "schnetpack", "emt": "ase", "lammps": "lammps"}
+Peer = TypeVar("Peer")
+Maker = Callable[[], tuple[list[Peer], list[str]]]
 NEAREST_CU_A = 2.556  # neighbours in fcc copper
 
 
@@ -24,23 +29,35 @@ def peers(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list
         SettingsError: a peer that was asked for by name cannot take part.
         ModelError: SchNetPack with our weights does not give our energies and forces.
     """
-    asked = PEERS if settings.peers == ("auto",) else tuple(name for name in settings.peers if name != "none")
-    found: list[Contestant] = []
-    missing = []
-    for name in asked:
-        obstacle = _obstacle(name, settings)
+    makers = {name: partial(make, settings, threads) for name, make in MAKERS.items()}
+    return invited(settings.peers, makers, lambda name: _obstacle(name, settings))
+
+
+def invited(
+    asked: Sequence[str], makers: Mapping[str, Maker[Peer]], obstacle_to: Callable[[str], str | None]
+) -> tuple[list[Peer], list[str]]:
+    """What the makers of the peers asked for make, and their notes; with `auto`, a note on each that cannot take part.
+
+    Args:
+        obstacle_to: why a peer cannot take part, or None.
+
+    Raises:
+        SettingsError: a peer that was asked for by name cannot take part.
+    """
+    found, notes, by_name = [], [], tuple(asked) != ("auto",)
+    for name in (name for name in (asked if by_name else makers) if name != "none"):
+        obstacle = obstacle_to(name)
         if obstacle is None:
             try:
-                made, notes = MAKERS[name](settings, threads)
+                made, remarks = makers[name]()
                 found += made
-                missing += notes
+                notes += remarks
             except ImportError as problem:
                 obstacle = f"installed, but it cannot be imported ({' '.join(str(problem).split())})"
-        if obstacle is not None:
-            if settings.peers != ("auto",):
-                raise SettingsError(f"the peer {name} cannot take part: {obstacle}")
-            missing.append(f"{name}: {obstacle}")
-    return found, missing
+        if obstacle is not None and by_name:
+            raise SettingsError(f"the peer {name} cannot take part: {obstacle}")
+        notes += [] if obstacle is None else [f"{name}: {obstacle}"]
+    return found, notes
 
 
 def installed(name: str) -> bool:
@@ -48,9 +65,14 @@ def installed(name: str) -> bool:
     return find_spec(MODULES[name]) is not None
 
 
+def absence(name: str) -> str | None:
+    """How to install a peer that is not there; None where it is."""
+    return None if installed(name) else "not installed (pip install 'ru-calc[bench]')"
+
+
 def _obstacle(name: str, settings: BenchSettings) -> str | None:
-    if not installed(name):
-        return "not installed (pip install 'ru-calc[bench]')"
+    if absence(name):
+        return absence(name)
     if name == "lammps" and settings.eam_file is None:
         return "needs --eam-file, an EAM/FS file of ruthenium, which is not shipped"
     if name == "schnetpack" and _plain_model(settings) is None:

@@ -1,26 +1,28 @@
-"""The race: contestants run in turn, round after round, each timed by the CPU time of this process.
+"""The race: contestants run in turn, round after round, and CPU time counts.
 
-Taking turns spreads whatever else the machine does over all contestants alike.
+Turns spread whatever else the machine does over all contestants alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from ase import Atoms
 
 from ru_calc.devices import Times, timed
-from ru_calc.studies.bench.contestants import Contestant, Facts
+from ru_calc.studies.bench.contestants import Contestant, Facts, StepFacts
 
 LEAST_S = 0.2  # CPU time of one turn, at least, so that the clock and the caches do not count
 MOST_CALLS = 2000
 MEMORY_SHARE = 0.7  # of what is free
 PREPARATION = 5.0  # times the budget of a call
 ADVANCE = Callable[[str], None]
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,46 @@ class Result:
 
     Attributes:
         contestant, per: its name, and what a call is.
-        threads, n_atoms: CPU threads and atoms.
+        threads, n_atoms: CPU threads, and atoms of a call.
         calls: in each turn.
         cpu_us, wall_us: of each turn, µs per atom and call.
         system_us: the part of the CPU time that the operating system took.
-        facts: see `Facts`.
+        facts: see `Facts` and `StepFacts`.
     """
 
     contestant: str
     per: str
     threads: int
-    n_atoms: int
+    n_atoms: float
     calls: int
     cpu_us: tuple[float, ...]
     wall_us: tuple[float, ...]
     system_us: tuple[float, ...]
-    facts: Facts
+    facts: Facts | StepFacts
+
+    @classmethod
+    def of(cls, contestant: Contestant, threads: int, n_atoms: float, calls: int, turns: Sequence[Times]) -> Result:
+        """From the times of the turns, each of so many calls."""
+        scale = 1e6 / (calls * n_atoms)
+        cpu, wall, system = (
+            tuple(scale * getattr(turn, name) for turn in turns) for name in ("cpu_s", "wall_s", "system_s")
+        )
+        return cls(
+            contestant.name, contestant.per, threads, n_atoms, calls, cpu, wall, system,
+            contestant.facts(),
+        )  # fmt: skip
+
+
+def take_turns(
+    turns: Mapping[Name, Callable[[], Times]], repeats: int, advance: Callable[[Name], None]
+) -> dict[Name, list[Times]]:
+    """Times of the turns of all, who take one each in every round."""
+    taken: dict[Name, list[Times]] = {name: [] for name in turns}
+    for _ in range(repeats):
+        for name, turn in turns.items():
+            advance(name)
+            taken[name].append(turn())
+    return taken
 
 
 @dataclass
@@ -104,29 +130,12 @@ class Race:
                 contestant.clear()
 
     def _rounds(self, ready: list[tuple[Contestant, int]], n_atoms: int, advance: ADVANCE) -> list[Result]:
-        turns: dict[str, list[Times]] = {contestant.name: [] for contestant, _ in ready}
-        for _ in range(self.repeats):
-            for contestant, calls in ready:
-                advance(contestant.name)
-                turns[contestant.name].append(timed(partial(contestant.run, calls)))
-        results = [self._result(contestant, calls, n_atoms, turns[contestant.name]) for contestant, calls in ready]
+        runs = {one.name: partial(timed, partial(one.run, calls)) for one, calls in ready}
+        turns = take_turns(runs, self.repeats, advance)
+        results = [Result.of(one, self.threads, n_atoms, calls, turns[one.name]) for one, calls in ready]
         for result in results:
             self._paces[result.contestant].call_s = median(result.cpu_us) / 1e6
         return results
-
-    def _result(self, contestant: Contestant, calls: int, n_atoms: int, turns: list[Times]) -> Result:
-        scale = 1e6 / (calls * n_atoms)
-        return Result(
-            contestant=contestant.name,
-            per=contestant.per,
-            threads=self.threads,
-            n_atoms=n_atoms,
-            calls=calls,
-            cpu_us=tuple(scale * turn.cpu_s for turn in turns),
-            wall_us=tuple(scale * turn.wall_s for turn in turns),
-            system_us=tuple(scale * turn.system_s for turn in turns),
-            facts=contestant.facts(),
-        )
 
     def _obstacle(self, contestant: Contestant, n_atoms: int) -> str | None:
         pace = self._paces.get(contestant.name)
@@ -154,7 +163,7 @@ class Race:
 
 
 def calls_of_a_turn(seconds: float) -> int:
-    """So many calls that a turn is long enough to be timed."""
+    """How many calls make a turn long enough to be timed."""
     return max(1, min(MOST_CALLS, round(LEAST_S / max(seconds, 1e-6))))
 
 

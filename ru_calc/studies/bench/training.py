@@ -5,59 +5,37 @@ All train in float32 with one thread, each in a process of its own, and take tur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from ru_calc.dataset import read_dataset
-from ru_calc.errors import SettingsError
-from ru_calc.files import write_json
-from ru_calc.studies.bench.peers import installed
-from ru_calc.studies.bench.report import NONE, short
-from ru_calc.studies.bench.run import load, machine_facts
-from ru_calc.studies.bench.training_steps import KEPT, Batches, Entry, Turn, Worker, rehearsal
+from ru_calc.fit.pace import Rehearsal
+from ru_calc.studies.bench.contestants import Contestant, StepFacts
+from ru_calc.studies.bench.peers import absence, invited
+from ru_calc.studies.bench.race import Result, take_turns
+from ru_calc.studies.bench.report import GIB, KEPT
+from ru_calc.studies.bench.run import Bench, load, machine_facts
+from ru_calc.studies.bench.settings import TrainingSettings
+from ru_calc.studies.bench.training_steps import Batches, Entry, rehearsal, steps
+from ru_calc.studies.bench.worker import Worker
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "default": {},
     "plain SchNet 128 × 3": {"model.angular": False, "model.blocks": 3, "model.channels": 128},
 }
 TABLES, SPLINES, FILTERS = "fused operators", "double backward, splines", "double backward, filter networks"
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What is timed.
-
-    Attributes:
-        data: name or file of the data set.
-        batches: in each turn, drawn at random from the training part.
-        rounds: turns of each; the table shows the median.
-        epoch: take a whole epoch of the first row too, for its memory.
-        changes: of the fit's settings, for all rows.
-    """
-
-    data: str = "distilled"
-    batches: int = 20
-    rounds: int = 5
-    epoch: bool = True
-    changes: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("batches", "rounds"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+Advance = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What everyone is given.
+    """What all are given.
 
     Attributes:
         batches: of a turn; indices in the training part.
@@ -73,30 +51,40 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class TrainingBench:
-    """What was found.
+class TrainingBench(Bench):
+    """What a benchmark of training found.
 
     Attributes:
-        settings, workload: what was asked for, and what it came to.
-        turns: of each entry, round after round; the first entry of a network is what ratios of that network are over.
-        epoch: a whole epoch of the first entry in a new process, validation included, or None.
-        notes: what a reader has to know.
-        machine: processor, cores, load, versions.
+        workload: counts of `Workload`.
+        epoch: `cpu_s` and `peak_bytes` of a whole epoch of the first entry, or None.
     """
 
-    settings: TrainingSettings
-    workload: Workload
-    turns: dict[Entry, list[Turn]]
-    epoch: Turn | None
-    notes: list[str]
-    machine: dict[str, Any]
+    workload: dict[str, int]
+    epoch: dict[str, Any] | None
+
+
+class Trainee(Contestant):
+    """Training of one entry in a process of its own."""
+
+    per = "training step"
+
+    def __init__(self, entry: Entry, data: str, work: Workload) -> None:
+        self.name, self._network, self._epoch_batches = entry.path, entry.network, work.epoch_batches
+        self.worker = Worker(steps, entry, data, work.batches, environment=KEPT if entry.keeps_memory else None)
+
+    def facts(self) -> StepFacts:
+        return StepFacts(self._network, self._epoch_batches, self.worker.peak_bytes() or None)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.worker.close()
 
 
 def entries(settings: TrainingSettings) -> list[Entry]:
-    """All who may take part, in the order of the table."""
+    """All rows of the table, in its order."""
     found = []
     for network, changes in NETWORKS.items():
-        common = {**(settings.changes or {}), **changes}
+        common = {**settings.changes, **changes}
         found += [
             Entry(network, TABLES, common),
             Entry(network, SPLINES, common, plain=True),
@@ -110,7 +98,7 @@ def entries(settings: TrainingSettings) -> list[Entry]:
     return found
 
 
-def run_training_bench(settings: TrainingSettings, advance: Callable[[str], None] = lambda text: None) -> TrainingBench:
+def run_training_bench(settings: TrainingSettings, advance: Advance = lambda text: None) -> TrainingBench:
     """Races all entries over the same batches.
 
     Args:
@@ -118,33 +106,42 @@ def run_training_bench(settings: TrainingSettings, advance: Callable[[str], None
 
     Raises:
         DataError: the data set cannot be read.
+        SettingsError: a peer that was asked for by name cannot take part.
     """
     machine = {**machine_facts(), "load_before": load()}
-    field, notes = entries(settings), []
-    if not installed("schnetpack"):
-        field = [entry for entry in field if not entry.peer]
-        notes.append("schnetpack: not installed (pip install 'ru-calc[bench]')")
-    work = workload(field[0], settings)
-    workers: dict[Entry, Worker] = {}
-    try:
-        for entry in field:
+    field = entries(settings)
+    work = workload(rehearsal(field[0], read_dataset(settings.data)), settings.batches)
+    with ExitStack() as running:
+
+        def start(entry: Entry) -> Trainee:
             advance(f"{entry.network}, {entry.path}: getting ready")
-            try:
-                workers[entry] = Worker(entry, settings.data, work.batches)
-            except ImportError as problem:
-                notes.append(f"{entry.path}: it cannot be imported ({' '.join(str(problem).split())})")
-        turns = race(workers, settings.rounds, advance)
-    finally:
-        for worker in workers.values():
-            worker.close()
+            return running.enter_context(closing(Trainee(entry, settings.data, work)))
+
+        def start_peers() -> tuple[list[Trainee], list[str]]:
+            return [start(entry) for entry in field if entry.peer], [peer_note()]
+
+        found, notes = invited(settings.peers, {"schnetpack": start_peers}, _obstacle)
+        trainees = [start(entry) for entry in field if not entry.peer] + found
+        turns = take_turns(
+            {trainee: partial(trainee.worker.timed, "turn") for trainee in trainees}, settings.repeats,
+            lambda trainee: advance(trainee.name),
+        )  # fmt: skip
+        count = len(work.batches)
+        results = [Result.of(trainee, 1, work.atoms / count, count, turns[trainee]) for trainee in trainees]
     epoch = whole_epoch(field[0], settings, work, advance) if settings.epoch else None
-    return TrainingBench(settings, work, turns, epoch, notes, {**machine, "load_after": load()})
+    changes = ", ".join(f"{name} = {value}" for name, value in settings.changes.items())
+    notes = [f"all rows with {changes}"] * bool(changes) + notes + epoch_note(field[0], epoch)
+    counts = {**vars(work), "batches": count}
+    return TrainingBench(settings, results, TABLES, notes, {**machine, "load_after": load()}, counts, epoch)
 
 
-def workload(entry: Entry, settings: TrainingSettings) -> Workload:
-    """The batches of a turn, and their sizes."""
-    fit = rehearsal(entry, read_dataset(settings.data))
-    batches, frames = fit.draw(settings.batches), fit.trainer.train
+def _obstacle(name: str) -> str | None:
+    return absence(name) if name == "schnetpack" else "it cannot be trained; schnetpack can"
+
+
+def workload(fit: Rehearsal, count: int) -> Workload:
+    """So many batches of a fit, and their sizes."""
+    batches, frames = fit.draw(count), fit.trainer.train
     chosen = np.concatenate(batches)
     return Workload(
         batches=batches,
@@ -155,131 +152,28 @@ def workload(entry: Entry, settings: TrainingSettings) -> Workload:
     )
 
 
-def race(
-    workers: Mapping[Entry, Any], rounds: int, advance: Callable[[str], None] = lambda text: None
-) -> dict[Entry, list[Turn]]:
-    """Turns of all workers: each takes one in every round."""
-    turns: dict[Entry, list[Turn]] = {entry: [] for entry in workers}
-    for k in range(rounds):
-        for entry, worker in workers.items():
-            advance(f"round {k + 1} of {rounds}: {entry.network}, {entry.path}")
-            turns[entry].append(worker.turn())
-    return turns
-
-
-def whole_epoch(
-    entry: Entry, settings: TrainingSettings, work: Workload, advance: Callable[[str], None] = lambda text: None
-) -> Turn:
-    """An epoch of a fit in a new process, validation included."""
+def whole_epoch(entry: Entry, settings: TrainingSettings, work: Workload, advance: Advance) -> dict[str, Any]:
+    """CPU time and memory of an epoch of a fit in a new process, validation included."""
     advance(f"a whole epoch: {entry.network}, {entry.path}")
-    worker = Worker(entry, settings.data, work.batches[:1])
-    try:
-        return worker.epoch()
-    finally:
-        worker.close()
+    with closing(Worker(steps, entry, settings.data, work.batches[:1])) as worker:
+        return {"cpu_s": worker.timed("epoch").cpu_s, "peak_bytes": worker.peak_bytes() or None}
 
 
-def records(bench: TrainingBench) -> list[dict[str, Any]]:
-    """One row per entry, as plain values.
-
-    Keys: network, path, cpu_us, cpu_us_min, cpu_us_max (CPU time per atom and step: median of the rounds, least,
-    most), batch_ms (per step), epoch_s (CPU time of all steps of an epoch, without validation), ratio (over the first
-    row of the same network), system_share (of the CPU time, what the operating system took), peak_bytes (memory of
-    the process, its data and libraries included).
-    """
-    work, found = bench.workload, []
-    base: dict[str, float] = {}
-    for entry, turns in bench.turns.items():
-        seconds = [turn.times.cpu_s for turn in turns]
-        base.setdefault(entry.network, median(seconds))
-        us, each_s = 1e6 / work.atoms, median(seconds) / len(work.batches)
-        found.append(
-            {
-                "network": entry.network, "path": entry.path, "cpu_us": us * median(seconds),
-                "cpu_us_min": us * min(seconds), "cpu_us_max": us * max(seconds), "batch_ms": 1e3 * each_s,
-                "epoch_s": each_s * work.epoch_batches, "ratio": median(seconds) / base[entry.network],
-                "system_share": min(1.0, sum(turn.times.system_s for turn in turns) / sum(seconds)),
-                "peak_bytes": max(turn.peak_bytes for turn in turns) or None,
-            }
-        )  # fmt: skip
-    return found
+def epoch_note(entry: Entry, epoch: dict[str, Any] | None) -> list[str]:
+    """A line on the whole epoch, if there was one."""
+    if epoch is None:
+        return []
+    peak = "an unknown amount" if epoch["peak_bytes"] is None else f"{epoch['peak_bytes'] / GIB:.2f} GiB"
+    return [
+        f"a whole epoch of {entry.network}, {entry.path}, with validation, in a new process: {epoch['cpu_s']:.1f} s of "
+        f"CPU, {peak} of memory at its peak"
+    ]
 
 
-def training_table(bench: TrainingBench) -> Table:
-    """A section for each network."""
-    work, settings = bench.workload, bench.settings
-    count = len(work.batches)
-    title = (
-        f"CPU time of a training step on {Path(settings.data).name}, 1 thread, float32; × is over the first row of the "
-        f"network\n{count} of the {work.epoch_batches} batches of an epoch, {work.atoms / count:.0f} atoms and "
-        f"{work.pairs / count:.0f} pairs each, median of {settings.rounds} rounds"
+def peer_note() -> str:
+    """How SchNetPack is trained."""
+    return (
+        f"SchNetPack {version('schnetpack')}: its own SchNet of the same width, blocks, cutoff and Gaussians, its loss "
+        "on energies, forces and stress, AdamW, collating of frames in memory; no clipping, no averaged weights, no "
+        "error sums, no Lightning"
     )
-    table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    for heading in ("network", "path", "CPU µs\nper atom", "min – max", "ms\nper batch", "CPU s\nper epoch", "×",
-                    "system\n%", "memory\nGiB"):  # fmt: skip
-        table.add_column(heading, no_wrap=True, justify="left" if heading in ("network", "path") else "right")
-    network = None
-    for row in records(bench):
-        if network not in (None, row["network"]):
-            table.add_section()
-        network = row["network"]
-        table.add_row(
-            network, row["path"], short(row["cpu_us"]), f"{short(row['cpu_us_min'])} – {short(row['cpu_us_max'])}",
-            short(row["batch_ms"]), short(row["epoch_s"]), short(row["ratio"]), f"{100 * row['system_share']:.0f}",
-            NONE if row["peak_bytes"] is None else f"{row['peak_bytes'] / GIB:.2f}",
-        )  # fmt: skip
-    return table
-
-
-def remarks(bench: TrainingBench) -> list[str]:
-    """What a reader of the table has to know."""
-    changes = ", ".join(f"{name} = {value}" for name, value in (bench.settings.changes or {}).items())
-    found = ([f"all rows with {changes}"] if changes else []) + bench.notes
-    if bench.epoch is not None:
-        entry, epoch = next(iter(bench.turns)), bench.epoch
-        peak = "an unknown amount" if not epoch.peak_bytes else f"{epoch.peak_bytes / GIB:.2f} GiB"
-        found.append(
-            f"a whole epoch of {entry.network}, {entry.path}, with validation, in a new process: "
-            f"{epoch.times.cpu_s:.1f} s of CPU, {peak} of memory at its peak"
-        )
-    if any(entry.peer for entry in bench.turns):
-        found.append(
-            f"SchNetPack {version('schnetpack')}: its own SchNet of the same width, blocks, cutoff and Gaussians, its "
-            "loss on energies, forces and stress, AdamW, collating of frames in memory; no clipping, no averaged "
-            "weights, no sums of errors, no Lightning"
-        )
-    kept = " ".join(f"{name}={value}" for name, value in KEPT.items())
-    rows = ", as in the rows that say so" if any(entry.keeps_memory for entry in bench.turns) else ""
-    found.append(
-        "system: what the operating system took, mostly to hand out and clear memory anew at each step; with glibc, "
-        f"{kept} in the environment keeps that memory{rows}"
-    )
-    return found
-
-
-def write(bench: TrainingBench, path: str | Path) -> None:
-    """Everything as JSON.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    work, settings = bench.workload, asdict(bench.settings)
-    content = {
-        "machine": bench.machine,
-        "settings": {**settings, "data": Path(bench.settings.data).name},
-        "workload": {
-            "batches": len(work.batches), "atoms": work.atoms, "pairs": work.pairs,
-            "epoch_batches": work.epoch_batches, "epoch_atoms": work.epoch_atoms,
-        },
-        "rows": records(bench),
-        "turns": [
-            {"network": entry.network, "path": entry.path, "cpu_s": [turn.times.cpu_s for turn in turns],
-             "system_s": [turn.times.system_s for turn in turns], "wall_s": [turn.times.wall_s for turn in turns]}
-            for entry, turns in bench.turns.items()
-        ],
-        "epoch": None if bench.epoch is None else {
-            "cpu_s": bench.epoch.times.cpu_s, "peak_bytes": bench.epoch.peak_bytes or None,
-        },
-        "notes": remarks(bench),
-    }  # fmt: skip
-    write_json(path, content)

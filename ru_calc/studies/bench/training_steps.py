@@ -1,37 +1,28 @@
-"""Who takes part in the race of training steps: this package's fit on its several paths, and SchNetPack's model.
+"""Steps of training to be timed: this package's fit on its several paths, and SchNetPack's model.
 
-Each is made with the data set and the batches of a turn, warms up, and then takes a turn as often as asked.  `Worker`
-keeps one in a process of its own, so that its memory is its own, and its environment too.
+Each is made with the data set and the batches of a turn, warms up, and then takes a turn as often as asked.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset, read_dataset, split_by_group
-from ru_calc.devices import Times, timed
 from ru_calc.fit.pace import WARM_UP, Rehearsal
 from ru_calc.fit.run import FitInput
 from ru_calc.fit.settings import FitSettings, with_changes
-from ru_calc.studies.bench.race import resident_bytes
-from ru_calc.studies.bench.report import KEEP
 from ru_calc.studies.bench.schnetpack_model import schnetpack
 from ru_calc.units import RUTHENIUM, from_voigt
 
 Batches = Sequence[np.ndarray]
 LOSS_WEIGHTS = {"energy": 0.01, "forces": 0.99, "stress": 1.0}
-KEPT = {"MALLOC_MMAP_THRESHOLD_": str(KEEP), "MALLOC_TRIM_THRESHOLD_": str(KEEP)}
 
 
 @dataclass(frozen=True)
@@ -39,12 +30,12 @@ class Entry:
     """One row of the table, before it is timed.
 
     Attributes:
-        network: its name, for the table.
-        path: how its step is computed.
+        network: name in the table.
+        path: how a step is computed.
         changes: of the fit's default settings.
         plain: see `Trainer`.
         peer: SchNetPack takes the steps.
-        keeps_memory: the allocator of glibc keeps what is freed.
+        keeps_memory: the allocator of glibc keeps freed memory.
     """
 
     network: str
@@ -56,7 +47,7 @@ class Entry:
 
     @property
     def settings(self) -> FitSettings:
-        """Of the fit whose steps they are."""
+        """Settings of the fit that the steps belong to."""
         return with_changes("md", self.changes)
 
 
@@ -70,6 +61,10 @@ class OwnSteps:
     def turn(self) -> None:
         """A step for each batch."""
         self.rehearsal.take(self._batches)
+
+    def epoch(self) -> None:
+        """A whole epoch, validation included."""
+        self.rehearsal.trainer.run_epoch()
 
 
 class SchNetPackSteps:
@@ -153,84 +148,10 @@ def rehearsal(entry: Entry, dataset: Dataset) -> Rehearsal:
     return Rehearsal(FitInput(dataset, Path(), entry.settings, plain=entry.plain))
 
 
-@dataclass(frozen=True)
-class Turn:
-    """What one turn took, and the largest memory of the process so far in bytes, everything included."""
-
-    times: Times
-    peak_bytes: float
-
-
-class Worker:
-    """Takes turns in a new process, with one thread.
-
-    Args:
-        entry: whose turns.
-        data: name or file of the data set.
-        batches: of a turn; indices in the training part.
+def steps(entry: Entry, data: str, batches: Batches) -> OwnSteps | SchNetPackSteps:
+    """The steps of an entry on a data set, ready for a turn.
 
     Raises:
         ImportError: SchNetPack cannot be imported.
     """
-
-    def __init__(self, entry: Entry, data: str, batches: Batches) -> None:
-        # Spawned: a forked child would begin with the memory of its parent.
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-        with _environment({"OMP_NUM_THREADS": "1", **(KEPT if entry.keeps_memory else {})}):
-            started = self._pool.submit(_Inside.prepare, entry, data, batches)
-        try:
-            started.result()
-        except BaseException:
-            self.close()
-            raise
-
-    def turn(self) -> Turn:
-        """A step for each batch."""
-        return self._pool.submit(_Inside.turn).result()
-
-    def epoch(self) -> Turn:
-        """A whole epoch of a fit of this package, validation included."""
-        return self._pool.submit(_Inside.epoch).result()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._pool.shutdown()
-
-
-class _Inside:
-    """What a worker's process does."""
-
-    steps: ClassVar[Any] = None
-
-    @staticmethod
-    def prepare(entry: Entry, data: str, batches: Batches) -> None:
-        torch.set_num_threads(1)
-        _Inside.steps = (SchNetPackSteps if entry.peer else OwnSteps)(entry, read_dataset(data), batches)
-
-    @staticmethod
-    def turn() -> Turn:
-        return _Inside._measured(_Inside.steps.turn)
-
-    @staticmethod
-    def epoch() -> Turn:
-        return _Inside._measured(_Inside.steps.rehearsal.trainer.run_epoch)
-
-    @staticmethod
-    def _measured(work: Callable[[], object]) -> Turn:
-        times = timed(work)
-        return Turn(times, resident_bytes(peak=True))
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    """Variables for processes that start meanwhile."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return (SchNetPackSteps if entry.peer else OwnSteps)(entry, read_dataset(data), batches)
