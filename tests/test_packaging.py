@@ -148,7 +148,7 @@ def test_tab_completes_commands_and_options() -> None:
         ask = {"_RU_CALC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
         return run(sys.executable, "-c", code, cwd=ROOT, **ask).split()
 
-    assert complete("ru-calc be") == ["plain,bench", "plain,bench-fit"]
+    assert complete("ru-calc be") == ["plain,bench"]
     assert complete("ru-calc relax --f") == ["plain,--fmax-eV-per-A"]
 
 

@@ -20,8 +20,8 @@ def test_markdown_has_a_heading_a_rule_and_a_line_per_row_with_numbers_to_the_ri
 def test_the_terminal_shows_title_sections_and_the_same_cells() -> None:
     table = tabulate(ROWS, COLUMNS, title="errors", section="name")
     lines = table.text().splitlines()
-    assert lines[0].strip() == "errors" and [line.split() for line in lines[-2:]] == [
-        ["a", "12.3", "7.7", "%", "3"], ["b", "–", "–", "3"],
+    assert lines[0].strip() == "errors" and [line.split() for line in lines[-3:]] == [
+        ["a", "12.3", "7.7", "%", "3"], [], ["b", "–", "–", "3"],
     ]  # fmt: skip
     rich = Table(table.head, table.rows, sections=table.sections, marked=[1]).rich()
     assert [row.end_section for row in rich.rows] == [True, False] and rich.rows[1].style == "red"
