@@ -20,7 +20,7 @@ from ru_calc.dataset import Dataset, read_dataset, write_dataset
 from ru_calc.errors import RuCalcError
 from ru_calc.fit.settings import FitSettings, differences, with_changes, with_changes_to
 from ru_calc.fit.trainer import Trainer
-from ru_calc.modelfiles import load_model
+from ru_calc.modelfiles import load_model, read
 from ru_calc.potentials import FAMILIES
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import predict_all
@@ -99,6 +99,20 @@ def test_weights_that_are_started_from_are_the_best_until_an_epoch_is_better(dat
         assert all((before.get_tensor(name) == after.get_tensor(name)).all() for name in before.keys())
     with safe_open(tmp_path / "tuned" / "last.safetensors", "np") as last, safe_open(start, "np") as before:
         assert any((before.get_tensor(name) != last.get_tensor(name)).any() for name in before.keys())
+
+
+def test_the_model_that_a_fit_starts_from_is_read_and_checked_once(data, tmp_path, monkeypatch):
+    assert run(data, "-o", tmp_path / "run", "--epochs", "1", *SMALL).exit_code == 0
+    start = (tmp_path / "run" / "best.safetensors").rename(tmp_path / "start.safetensors")
+    opened, checked = [], []
+    original = read.ModelFile.check_golden
+    monkeypatch.setattr(read, "safe_open", lambda path, form: (opened.append(path), safe_open(path, form))[1])
+    monkeypatch.setattr(
+        read.ModelFile, "check_golden", lambda file, energies: (checked.append(file.path), original(file, energies))
+    )
+    assert run(data, "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", start).exit_code == 0
+    assert opened.count(str(start)) == 1
+    assert checked.count(start) == 2, "by the network and by the engine that finds the zero of its energies"
 
 
 def test_all_settings_are_listed_with_their_values():
@@ -360,7 +374,7 @@ def test_threads_reach_torch_in_a_fit(data, tmp_path, monkeypatch, torch_threads
 def test_missing_and_foreign_data_are_refused(tmp_path):
     refused(run(tmp_path / "none.h5", "-o", tmp_path / "run"), "no data file")
     (tmp_path / "text.h5").write_text("not HDF5")
-    told = f"not a whole HDF5 file; 'ru-calc convert' makes one from files that ASE reads: ru-calc convert {tmp_path}"
+    told = f"not a complete HDF5 file; make one from files that ASE reads: ru-calc convert {tmp_path}"
     refused(run(tmp_path / "text.h5", "-o", tmp_path / "run"), told)
     assert not (tmp_path / "run").exists()
 
