@@ -1,6 +1,6 @@
 """Equations of state of several crystal structures, and the elastic constants of hcp.
 
-Run it with `python md_examples/eos_elastic.py`; it prints the numbers and saves a plot.
+Run `python md_examples/eos_elastic.py`; it prints the results and saves a plot.
 """
 
 import matplotlib
@@ -14,7 +14,7 @@ from ru_calc.properties import equation_of_state, hcp_elastic_constants, referen
 
 
 def beside(symbol, value, unit):
-    """One line: the model's value, then the teacher's, PBE's and that of experiment where there are any."""
+    """Prints a line with the values of the model, its teacher, PBE and experiment, as far as known."""
     known = [reference(symbol, level) for level in ("teacher", "PBE", "experiment")]
     columns = "".join(f"{row.value:12.1f}" if row else f"{'':12}" for row in known)
     print(f"{symbol:12}{value:10.1f}{columns}  {unit}")

@@ -1,10 +1,10 @@
-"""A ruthenium nanoparticle melts and crystallises: caloric curve, mobility, and order of the bonds.
+"""Melting and crystallisation of a ruthenium nanoparticle: caloric curve, mobility and bond order.
 
-The particle is heated beyond its melting point, which lies below that of the bulk, and cooled again.  Rates are of
-the order of 10¹³ K/s, so both transitions come late: read the plot as a hysteresis.  At the default length (160 ps, a
-minute on one core) it melts and crystallises; with a tenth of the steps it stays a glass.
+The particle is heated above its melting point, which is lower than that of the bulk, and cooled again.  At rates of
+about 10¹³ K/s both transitions are delayed, so the plot shows a hysteresis.  With the default length (160 ps, a minute
+on one core) the particle melts and crystallises; with a tenth of the steps it stays a glass.
 
-Run it with `python md_examples/nanoparticle_melting.py`; it prints the numbers and saves a plot.
+Run `python md_examples/nanoparticle_melting.py`; it prints the results and saves a plot.
 """
 
 import matplotlib
@@ -20,7 +20,7 @@ from ru_calc.structures.build import build_structure
 
 
 def ramp(atoms, calculator, start_K, end_K, steps, windows=12):
-    """Heats or cools `atoms` in place.  One row per window: T, potential energy, Lindemann index, bonds."""
+    """Heats or cools `atoms` in place.  Returns rows of T, potential energy, Lindemann index and bonds per window."""
     frames, rows = [], []
     settings = MDSettings(
         ensemble="nvt-bussi",
@@ -46,9 +46,9 @@ def ramp(atoms, calculator, start_K, end_K, steps, windows=12):
 
 
 def main(output="nanoparticle_melting.png", n_atoms=57, hottest_K=2400.0, steps=40000, calculator=None):
-    """A third of the steps heats; the rest cools fast to 1300 K, then slowly to 700 K, where order returns.
+    """Heats for a third of the steps, then cools fast to 1300 K and slowly to 700 K, where the particle crystallises.
 
-    Returns order before, at the hottest point and after cooling.
+    Returns the order before heating, at the highest temperature and after cooling.
     """
     calculator = calculator or RuSchNet()
     atoms = build_structure("sphere", n_atoms=n_atoms)
@@ -78,11 +78,12 @@ def main(output="nanoparticle_melting.png", n_atoms=57, hottest_K=2400.0, steps=
         f"Lindemann index: {heating[0, 2]:.3f} at {heating[0, 0]:.0f} K, {heating[-1, 2]:.3f} at {heating[-1, 0]:.0f} K"
     )
     print(
-        f"steepest energy on heating: {numbers['melting_K']:.0f} K  (bulk melts at {reference_value('T_melt'):.0f} K)"
+        f"steepest rise of energy: {numbers['melting_K']:.0f} K on heating (the bulk melts at "
+        f"{reference_value('T_melt'):.0f} K)"
     )
 
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    labels = ("potential energy (eV/atom)", "Lindemann index", "share of close-packed bonds")
+    labels = ("potential energy (eV/atom)", "Lindemann index", "fraction of close-packed bonds")
     for panel, column, label in zip(panels, (1, 2, 3), labels, strict=True):
         panel.plot(heating[:, 0], heating[:, column], "r.-", label="heating")
         panel.plot(cooling[:, 0], cooling[:, column], "b.-", label="cooling")
@@ -95,7 +96,7 @@ def main(output="nanoparticle_melting.png", n_atoms=57, hottest_K=2400.0, steps=
 
 
 def steepest_K(rows):
-    """Temperature at which the potential energy rises fastest with it."""
+    """Temperature at which the potential energy rises fastest."""
     order = np.argsort(rows[:, 0])
     T, energy = rows[order, 0], rows[order, 1]
     width = max(len(T) // 5, 1)

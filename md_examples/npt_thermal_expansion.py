@@ -1,6 +1,6 @@
-"""Thermal expansion of hcp ruthenium along a and c, from a flexible cell at zero pressure and several temperatures.
+"""Thermal expansion of hcp ruthenium along a and c, from runs with a flexible cell at zero pressure.
 
-Run it with `python md_examples/npt_thermal_expansion.py`; it prints the numbers and saves a plot.
+Run `python md_examples/npt_thermal_expansion.py`; it prints the results and saves a plot.
 """
 
 import matplotlib
@@ -15,7 +15,7 @@ from ru_calc.properties import reference_value, relaxed_hcp
 
 
 def lattice_parameters(hcp, temperature_K, steps, repeats, calculator):
-    """Mean a and c in Å at a temperature, without the first third of the run."""
+    """Mean a and c in Å at a temperature, averaged over the last two thirds of the run."""
     atoms = hcp.atoms() * repeats
     settings = MDSettings(
         ensemble="npt-cell",
@@ -51,8 +51,8 @@ def main(
         c.append(mean_c)
         print(f"{temperature_K:6.0f} K: a = {mean_a:.4f} Å, c = {mean_c:.4f} Å")
 
-    # Mean slopes from rest to the highest temperature, over the values at rest.  Nuclei are classical here, so the
-    # expansion starts at 0 K at once, and the slope at 300 K is not smaller than that at 1000 K as it is in nature.
+    # Mean slope from 0 K to the highest temperature, relative to the values at rest.  Classical nuclei expand from 0 K
+    # on, so the slope at 300 K is not smaller than at 1000 K, as it is in experiment.
     numbers = {"a_A": a, "c_A": c}
     for axis, values, rest in (("a", a, hcp.a_A), ("c", c, hcp.c_A)):
         T = np.array([0.0, *temperatures_K])
@@ -60,7 +60,7 @@ def main(
         numbers[f"alpha_{axis}_per_K"] = float((T * strain).sum() / (T**2).sum())
         print(
             f"alpha_{axis} = {numbers[f'alpha_{axis}_per_K'] * 1e6:5.2f} · 10⁻⁶/K   "
-            f"(experiment at 293 K: {reference_value(f'alpha_{axis}') * 1e6:.2f}; larger when hot)"
+            f"(experiment at 293 K: {reference_value(f'alpha_{axis}') * 1e6:.2f}, rising with T)"
         )
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")

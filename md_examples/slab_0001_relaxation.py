@@ -1,6 +1,6 @@
-"""The (0001) surface: its energy, how the top layers move inwards, and what is left of that at 456 K.
+"""The (0001) surface: its energy and the relaxation of its interlayer spacings, at rest and at 456 K.
 
-Run it with `python md_examples/slab_0001_relaxation.py`; it prints the numbers and saves a plot.
+Run `python md_examples/slab_0001_relaxation.py`; it prints the results and saves a plot.
 """
 
 import matplotlib
@@ -17,7 +17,7 @@ MEASURED_AT_K = 456.0
 
 
 def hot_spacings_percent(surface, calculator, steps, repeats):
-    """Change of d12, d23, … in % at the temperature of the experiment, against the layers in the middle."""
+    """Changes of d12, d23, … in % at the temperature of the experiment, relative to the middle of the slab."""
     atoms = surface.atoms.repeat((*repeats, 1))
     layer = np.tile(np.arange(surface.layers), len(atoms) // surface.layers)
     heights = []
@@ -71,7 +71,7 @@ def main(output="slab_0001_relaxation.png", layers=10, repeats=(3, 3), steps=300
     panel.plot(np.arange(1, len(hot) + 1), hot, "s-", label=f"MD at {MEASURED_AT_K:.0f} K")
     panel.errorbar([1], [measured.value], yerr=0.9, fmt="k*", capsize=3, label="experiment, 456 K")
     panel.axhline(0, color="grey", linewidth=0.8)
-    panel.set(xlabel="layer spacing, from the surface", ylabel="change against the bulk (%)", title="Ru(0001)")
+    panel.set(xlabel="interlayer spacing, from the surface", ylabel="change relative to bulk (%)", title="Ru(0001)")
     panel.legend()
     figure.savefig(output, dpi=130)
     plt.close(figure)

@@ -1,9 +1,9 @@
-"""Does the potential conserve energy, and does it survive heat?  NVE drift and hot NVT runs, as a table.
+"""Stability of the potential: energy drift in NVE, and NVT runs up to high temperatures.
 
     python md_examples/stability.py                      # 64 atoms, short
     python md_examples/stability.py --ps 20 --atoms 64 --atoms 500 --nvt-ps 5
 
-Drift is the slope of the conserved quantity against time, by least squares over the run, in eV/atom/ps.
+The drift is the least-squares slope of the conserved quantity against time, in eV/atom/ps.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ CELLS = {64: (4, 4, 2), 144: (6, 4, 3), 500: (10, 5, 5)}
 
 
 def hcp(n_atoms: int):
-    """A supercell of hcp with about as many atoms (exactly, for the sizes in CELLS: two atoms per cell)."""
+    """A supercell of hcp with about `n_atoms` atoms; exact for the sizes in CELLS."""
     cell = bulk("Ru", "hcp", a=2.726, c=4.289)
     side = max(1, round((n_atoms / 2) ** (1 / 3)))
     return cell * CELLS.get(n_atoms, (side, side, side))
 
 
 def run(n_atoms: int, ensemble: str, temperature_K: float, time_ps: float, calculator) -> dict[str, object]:
-    """One run at 2 fs: what became of it."""
+    """One run with steps of 2 fs, as a row of the table."""
     steps = round(time_ps * 500)
-    # From the perfect lattice half of the heat goes into the potential energy: NVE starts twice as hot.
+    # Starting from the perfect lattice, half of the kinetic energy becomes potential energy: NVE starts twice as hot.
     start_K = 2 * temperature_K if ensemble == "nve" else temperature_K
     settings = MDSettings(ensemble, temperature_K=start_K, timestep_fs=2.0, steps=steps, log_every=max(1, steps // 200))
     atoms = hcp(n_atoms)
@@ -89,7 +89,9 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--atoms", type=int, action="append", help="may be repeated; 64, 144 and 500 are exact")
+    parser.add_argument(
+        "--atoms", type=int, action="append", help="number of atoms (64, 144 and 500 are exact); may be repeated"
+    )
     parser.add_argument("--ps", type=float, default=1.0, help="length of each NVE run")
     parser.add_argument("--nvt-ps", type=float, default=0.5, help="length of each NVT run")
     parser.add_argument("--model", default="default")
