@@ -63,24 +63,16 @@ def test_hydrostatic_keeps_the_shape_and_a_pressure_is_reached():
 
 
 def test_under_pressure_the_enthalpy_falls_where_the_energy_rises():
-    atoms, states = build_structure("fcc", a_A=3.75, repeat=(2, 2, 2)), []
-    settings = RelaxSettings(cell="full", pressure_GPa=20.0)
-    relax_structure(atoms, PairPotential(), settings, states.append)
+    free, atoms, states = *(build_structure("fcc", a_A=3.75, repeat=(2, 2, 2)) for _ in range(2)), []
+    relax_structure(free, PairPotential(), RelaxSettings(cell="full"))
+    relax_structure(atoms, PairPotential(), RelaxSettings(cell="full", pressure_GPa=20.0), states.append)
+    assert atoms.get_volume() < 0.995 * free.get_volume()
     first, last = states[0], states[-1]
     assert last.energy_eV > first.energy_eV and last.enthalpy_eV < first.enthalpy_eV
     work_eV = 20e9 * atoms.get_volume() * 1e-30 / 1.602176634e-19
     assert last.enthalpy_eV - last.energy_eV == pytest.approx(work_eV, rel=1e-7)  # ASE's elementary charge is older
     without = relax_structure(atoms, PairPotential(), RelaxSettings(steps=0)).last
     assert without.enthalpy_eV == without.energy_eV
-
-
-def test_a_cell_under_pressure_is_smaller_than_one_without():
-    volumes = []
-    for pressure in (None, 2.0):
-        atoms = build_structure("fcc", a_A=3.8, repeat=(2, 2, 2))
-        relax_structure(atoms, PairPotential(), RelaxSettings(cell="full", pressure_GPa=pressure))
-        volumes.append(atoms.get_volume())
-    assert volumes[1] < 0.995 * volumes[0]
 
 
 def test_too_few_steps_are_reported_as_not_converged_and_atoms_are_where_they_came_to():

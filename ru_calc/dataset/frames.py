@@ -156,7 +156,7 @@ def labels_of(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[dict
     for name, value in labels.items():
         if value.shape not in shapes[name]:
             expected = " or ".join(map(str, shapes[name]))
-            raise DataError(f"{where}its {name} has shape {value.shape}; it must be {expected}")
+            raise DataError(f"{where}the shape of its {name} is {value.shape}; it must be {expected}")
         if not np.isfinite(value).all():
             raise DataError(f"{where}non-finite values in its {name}; remove the frame or the label")
     if source in labels:

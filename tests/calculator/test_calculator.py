@@ -232,32 +232,27 @@ def test_dynamics_at_constant_volume_takes_one_evaluation_a_step_and_no_stress(c
     assert all(want == {"energy", "energies", "forces"} for want in counted.wanted)
 
 
-def test_forces_and_stress_at_each_step_take_one_evaluation_once_that_is_known(calc: RuSchNet) -> None:
+ENERGY = {"energy", "energies"}
+FORCES, STRESS = ENERGY | {"forces"}, ENERGY | {"forces", "stress"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        # Energies alone take no derivative.
+        ([["energy"]] * 3, [ENERGY] * 3),
+        # Forces and stress at each step take one evaluation once that is known.
+        ([["forces", "stress", "energy"]] * 6, [FORCES, STRESS, *[STRESS] * 5]),
+        # Stress is left out again when nobody asks for it any more.
+        ([["forces", "stress"], ["forces"], ["forces"], ["forces"]], [FORCES, STRESS, STRESS, FORCES, FORCES]),
+    ],
+)
+def test_what_is_computed_is_what_is_asked_and_was_asked_before(calc: RuSchNet, asked: list, wanted: list) -> None:
     counted = Counted(calc)
-    for atoms in moving(6):
-        atoms.calc = calc
-        atoms.get_forces(), atoms.get_stress(), atoms.get_potential_energy()
-    assert len(counted.wanted) == 7
-    assert "stress" not in counted.wanted[0]
-    assert all("stress" in want for want in counted.wanted[1:])
-
-
-def test_stress_is_left_out_again_when_nobody_asks_for_it_any_more(calc: RuSchNet) -> None:
-    counted, walk = Counted(calc), moving(4)
-    for k, atoms in enumerate(walk):
-        atoms.calc = calc
-        atoms.get_forces()
-        if k == 0:
-            atoms.get_stress()
-    assert ["stress" in want for want in counted.wanted] == [False, True, True, False, False]
-
-
-def test_energies_alone_take_no_derivative(calc: RuSchNet) -> None:
-    counted = Counted(calc)
-    for atoms in moving(3):
-        atoms.calc = calc
-        atoms.get_potential_energy()
-    assert counted.wanted == 3 * [{"energy", "energies"}]
+    for atoms, names in zip(moving(len(asked)), asked, strict=True):
+        for name in names:
+            calc.get_property(name, atoms)
+    assert counted.wanted == wanted
 
 
 def test_nothing_is_computed_twice(calc: RuSchNet) -> None:

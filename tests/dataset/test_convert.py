@@ -192,57 +192,33 @@ def test_forces_are_those_of_the_file_also_with_constraints(tmp_path):
     assert np.abs(forces[0]).max() > 0
 
 
-def bad_forces(atoms: Atoms) -> None:
-    atoms.calc.results["forces"][1, 2] = np.nan
-
-
-def bad_energy(atoms: Atoms) -> None:
-    atoms.calc.results["energy"] = np.inf
-
-
-def bad_stress(atoms: Atoms) -> None:
-    atoms.calc.results["stress"][0] = np.nan
-
-
-def bad_position(atoms: Atoms) -> None:
-    atoms.positions[1, 0] = np.nan
-
-
-def bad_element(atoms: Atoms) -> None:
-    atoms.numbers[1] = 42
-
-
-def bad_weight(atoms: Atoms) -> None:
-    atoms.info["weight"] = -1
-
-
-def bad_shape(atoms: Atoms) -> None:
-    atoms.calc.results["forces"] = atoms.calc.results["forces"][:1]
-
-
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("part", "name", "index", "value", "message"),
     [
-        (bad_forces, "non-finite values in its forces"),
-        (bad_energy, "non-finite values in its energy"),
-        (bad_stress, "non-finite values in its stress"),
-        (bad_position, "position of atom 1"),
-        (bad_element, "atom 1 is Mo"),
-        (bad_weight, "its weight is -1"),
-        (bad_shape, r"its forces has shape \(1, 3\)"),
+        ("results", "forces", (1, 2), np.nan, "non-finite values in its forces"),
+        ("results", "stress", 0, np.nan, "non-finite values in its stress"),
+        ("results", "energy", None, np.inf, "non-finite values in its energy"),
+        ("results", "forces", None, np.zeros((1, 3)), r"the shape of its forces is \(1, 3\); it must be \(2, 3\)"),
+        ("arrays", "positions", (1, 0), np.nan, "position of atom 1"),
+        ("arrays", "numbers", 1, 42, "atom 1 is Mo"),
+        ("info", "weight", None, -1, "its weight is -1"),
     ],
 )
-def test_a_bad_frame_is_refused(spoil, message):
+def test_a_bad_frame_is_refused(part, name, index, value, message):
     (atoms,) = lj_frames(1)
     clean_frame(atoms, where="a.traj, frame 4: ")
-    spoil(atoms)
+    spoilt = {"results": atoms.calc.results, "arrays": atoms.arrays, "info": atoms.info}[part]
+    if index is None:
+        spoilt[name] = value
+    else:
+        spoilt[name][index] = value
     with pytest.raises(DataError, match="a.traj, frame 4: " + message):
         clean_frame(atoms, where="a.traj, frame 4: ")
 
 
 def test_a_bad_frame_is_named_by_file_and_place(tmp_path):
     frames = lj_frames(3)
-    bad_forces(frames[2])
+    frames[2].calc.results["forces"][1, 2] = np.nan
     write(tmp_path / "good.traj", lj_frames(2))
     write(tmp_path / "bad.traj", frames)
     with pytest.raises(DataError, match=r"bad\.traj, frame 2: .* its forces"):

@@ -219,12 +219,10 @@ def test_a_split_that_does_not_fit_the_data_is_refused(dataset, tmp_path, change
 
 
 def test_a_split_that_is_none_is_refused(dataset, tmp_path):
-    (tmp_path / "split.json").write_text("[1, 2")
-    with pytest.raises(DataError, match="is not a split file"):
-        read_split(tmp_path / "split.json", dataset)
-    (tmp_path / "split.json").write_text("[1, 2]")
-    with pytest.raises(DataError, match="is not a split file"):
-        read_split(tmp_path / "split.json", dataset)
+    for text in ("[1, 2", "[1, 2]"):
+        (tmp_path / "split.json").write_text(text)
+        with pytest.raises(DataError, match="is not a split file"):
+            read_split(tmp_path / "split.json", dataset)
     with pytest.raises(DataError, match="there is no split"):
         read_split(tmp_path / "missing.json", dataset)
 

@@ -13,7 +13,7 @@ from ase.neighborlist import primitive_neighbor_list
 from checks import as_keys, check_pairs, frames, rattled
 
 from ru_calc.errors import DataError
-from ru_calc.structures import Structures
+from ru_calc.structures import Structures, cell_list
 from ru_calc.structures.neighbors import ClosePair, NeighborPairs, VerletList, closest_of, complete_cell, find_pairs
 
 
@@ -186,6 +186,13 @@ def test_completed_cells_have_orthonormal_normals_that_turn_along() -> None:
         assert np.allclose(full[free] @ full[~free].T, 0.0)
         assert np.array_equal(full[~free], cell[~free])
         assert np.allclose(full, strained, rtol=0, atol=5e-3)
+
+
+def test_a_missing_vesin_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell_list._vesin.cache_clear()
+    monkeypatch.setattr(cell_list, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs vesin 0\.6 or later: pip install"):
+        find_pairs(Structures.from_atoms(frames()["hcp"]), 5.0)
 
 
 # The Verlet list
