@@ -41,7 +41,7 @@ def command(
 
     from ru_calc.dataset import read_dataset
     from ru_calc.evaluate import assess, predict_by_model, read_split
-    from ru_calc.files import check_writable, whole_file
+    from ru_calc.files import check_writable, write_text
     from ru_calc.modelfiles.card import CardFacts, card, group_of
     from ru_calc.properties import all_properties, compare, markdown
 
@@ -60,9 +60,7 @@ def command(
     groups = assess(replace(dataset, config_type=kinds), predictions, parts).rows
     properties = markdown(compare(all_properties(calculator, phonons=True)))
     facts = CardFacts(output.stem, calculator.header, errors, groups, properties, made_by, others, notes, speeds)
-    with whole_file(output) as temporary:
-        temporary.write_text(card(facts), encoding="utf-8")
-    click.echo(f"wrote {output}")
+    click.echo(f"wrote {write_text(output, card(facts))}")
 
 
 def _speeds(path: Path) -> list[dict]:

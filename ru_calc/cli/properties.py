@@ -1,8 +1,7 @@
-"""`ru-calc properties`: what a model says of ruthenium, beside its teacher, PBE and experiment."""
+"""`ru-calc properties`: properties of ruthenium by a model, beside the labels, PBE and experiment."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, make_calculat
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
-
-    from ru_calc.properties.table import Row
 
 
 @click.command("properties")
@@ -26,13 +23,14 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
     """Lattice, elastic constants, phonons, phases, vacancy, surface and dimer of ruthenium, with reference values.
 
     Differences of the model stand in brackets: in %, or in the unit itself for %, eV and eV/atom.  A target is how
-    near the model has to come to its teacher, the model that made the labels.
+    close the model has to come to the labels.
     """
     check_predictor(chosen)
 
     from ru_calc.errors import UnphysicalError
-    from ru_calc.files import check_writable
-    from ru_calc.properties import all_properties, compare, markdown
+    from ru_calc.files import check_writable, write_json
+    from ru_calc.properties import all_properties, compare, markdown, score, summary
+    from ru_calc.properties.table import as_records, remarks, table
 
     if json_file is not None:
         check_writable(json_file)
@@ -40,11 +38,15 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
     if all(row.property.value is None for row in rows):
         raise UnphysicalError(f"no property could be measured ({rows[0].property.failure}); try another model")
     if json_file is not None:
-        _write(json_file, rows, chosen, quick)
+        about = {"predictor": chosen["calculator"] or chosen["model"] or "default", "quick": quick}
+        found = {"summary": summary(rows), "score": score(rows), "properties": as_records(rows)}
+        write_json(json_file, {**about, "calculator_args": chosen["calculator_args"], **found})
     if as_markdown:
         click.echo(markdown(rows), nl=False)
-    else:
-        _print(rows)
+        return
+    table(rows).show()
+    for line in remarks(rows):
+        click.echo(line)
 
 
 def _calculator(chosen: dict[str, Any]) -> Calculator:
@@ -55,27 +57,3 @@ def _calculator(chosen: dict[str, Any]) -> Calculator:
     defaults = {"model": "default", "device": "auto", "dtype": "float64", "engine": "auto"}
     used = {name: chosen[name] or default for name, default in defaults.items()}
     return make_calculator(**used, threads=chosen["threads"])
-
-
-def _write(path: Path, rows: list[Row], chosen: dict[str, Any], quick: bool) -> None:
-    from ru_calc.files import whole_file
-    from ru_calc.properties.table import as_records, score, summary
-
-    content = {
-        "predictor": chosen["calculator"] or chosen["model"] or "default",
-        "calculator_args": chosen["calculator_args"],
-        "quick": quick,
-        "summary": summary(rows),
-        "score": score(rows),
-        "properties": as_records(rows),
-    }
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def _print(rows: list[Row]) -> None:
-    from ru_calc.properties.table import remarks, table
-
-    table(rows).show()
-    for line in remarks(rows):
-        click.echo(line)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ru_calc.evaluate.metrics import ALL
 from ru_calc.evaluate.report import ERROR_COLUMNS
-from ru_calc.reports.tables import Cell, Record, Table, bullets, number, page, percent, tabulate, text
+from ru_calc.reports.tables import Cell, Record, Table, bullets, page, percent, tabulate, text, value
 
 PEER_COLUMNS = ("E MAE\n(meV/atom)", "F RMSE /\nrms force")
 # Relative force errors mean nothing where symmetry makes every force vanish.
@@ -121,8 +121,8 @@ def speed_table(speeds: Rows) -> Table:
     columns = {
         "model": lambda row: f"`{row['model']}`",
         "network": lambda row: _network(row["header"]["hyperparameters"]),
-        "validation F MAE (meV/Å)": lambda row: number(row["header"]["metrics"]["validation_forces_meV_per_A"]),
-        "E MAE (meV/atom)": lambda row: number(row["header"]["metrics"]["validation_energy_meV_per_atom"]),
+        "validation F MAE (meV/Å)": value("header.metrics.validation_forces_meV_per_A"),
+        "E MAE (meV/atom)": value("header.metrics.validation_energy_meV_per_atom"),
         f"µs of one core per atom ({speeds[0]['atoms']} atoms)": lambda row: f"{row['cpu_us']:.1f}",
     }
     return tabulate(speeds, columns)
@@ -139,29 +139,24 @@ MEASURABLE = {"energy_MAE_meV_per_atom": 0.0, "forces_RMSE_meV_per_A": 0.1}
 
 def beaten_by(facts: CardFacts, peer: str) -> list[str]:
     """Config types of the test split on which the peer has a smaller force or energy error."""
-    others = {row["config_type"]: row for row in facts.peers[peer]}
-    lost = []
+    others, lost = {row["config_type"]: row for row in facts.peers[peer]}, []
     for row in facts.errors:
-        other = others.get(row["config_type"])
-        if row["split"] == "test" and other is not None:
-            worse = [
-                name
-                for name in MEASURABLE
-                if other[name] is not None and row[name] > max(other[name], MEASURABLE[name])
-            ]
-            lost += [f"{row['config_type']} ({', '.join(name.split('_')[0] for name in worse)})"] if worse else []
+        other = others.get(row["config_type"], {}) if row["split"] == "test" else {}
+        worse = [
+            name.partition("_")[0]
+            for name, least in MEASURABLE.items()
+            if other.get(name) is not None and row[name] > max(other[name], least)
+        ]
+        lost += [f"{row['config_type']} ({', '.join(worse)})"] if worse else []
     return lost
-
-
-def _forces_are_off(row: Mapping[str, Any]) -> bool:
-    return row["forces_RMSE_meV_per_A"] > SMALL_FORCE_MEV_PER_A and row["forces_relative"] > FORCES_OFF
 
 
 def _warnings(facts: CardFacts) -> str:
     off = [
         f"{row['config_type']} ({percent(row['forces_relative'])})"
         for row in facts.errors
-        if row["split"] == "test" and row["config_type"] != ALL and _forces_are_off(row)
+        if row["split"] == "test" and row["config_type"] != ALL
+        if row["forces_RMSE_meV_per_A"] > SMALL_FORCE_MEV_PER_A and row["forces_relative"] > FORCES_OFF
     ]
     lines = [
         "It reproduces its labels with their faults; it is no closer to experiment than they are.",

@@ -1,4 +1,7 @@
-"""The figures: parity with residuals, learning curves, lines, named points and dots per name."""
+"""The figures: parity with residuals, learning curves, lines, named points and dots per name.
+
+A path ends in .png, .pdf or .svg; another suffix, or a file that cannot be written, raises `OutputError`.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,9 @@ def parity_plot(path: str | Path, panels: Panels, title: str = "") -> None:
     """Predicted against reference values and, below, predicted − reference; with MAE and RMSE of what is drawn.
 
     Args:
-        path: .png, .pdf or .svg.
         panels: quantity → (reference, predicted, unit), arrays of equal shape; points with a NaN are left out.
-        title: over all panels.
 
     Raises:
-        OutputError: an unknown suffix, or a file that cannot be written.
         ValueError: no panels, or arrays of unlike shape.
     """
     if not panels:
@@ -96,13 +96,8 @@ def learning_curves(path: str | Path, rows: Sequence[Mapping[str, Any]], title: 
     """Errors of the training and validation sets against the epoch, on logarithmic axes.
 
     Args:
-        path: .png, .pdf or .svg.
         rows: one per epoch, with `epoch` and `train_` or `validation_` followed by `energy_meV_per_atom`,
             `forces_meV_per_A` or `stress_GPa`; values that are absent, NaN or not positive are left out.
-        title: over all panels.
-
-    Raises:
-        OutputError: an unknown suffix, or a file that cannot be written.
     """
     with drawn(path, (4.6 * len(CURVES), 3.6), title) as figure:
         for axes, (key, label) in zip(figure.subplots(1, len(CURVES)), CURVES.items(), strict=True):
@@ -124,13 +119,10 @@ def line_plot(
     """A line per series on logarithmic axes, each named at its end, as cost against size.
 
     Args:
-        path: .png, .pdf or .svg.
         series: name → (x, y), at most six; points that are not positive are left out.
         labels: of the two axes, with their units.
-        title: over the plot.
 
     Raises:
-        OutputError: an unknown suffix, or a file that cannot be written.
         ValueError: more than six series.
     """
     if len(series) > MOST_LINES:
@@ -167,14 +159,9 @@ def labelled_points(
     """Named points over a logarithmic axis, as error against cost.
 
     Args:
-        path: .png, .pdf or .svg.
         points: name → (x, y); points of which one is not positive are left out.
         labels: of the two axes, with their units.
-        title: over the plot.
         front: points that a line joins; the others are then grey and without their names.
-
-    Raises:
-        OutputError: an unknown suffix, or a file that cannot be written.
     """
     shown = {name: point for name, point in points.items() if min(point) > 0}
     named = [name for name in shown if front is None or name in front]

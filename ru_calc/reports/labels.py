@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ru_calc.reports.style import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
 GAP = 0.065  # between names at the ends of lines, as a fraction of the panel's height
 DISTANCES_PT = (7, 14, 24, 36, 50, 66)
@@ -59,40 +61,27 @@ def name_points(axes: Axes, names: Sequence[str], points: np.ndarray, obstacles:
         points: (n, 2) of the names.
         obstacles: (m, 2) points to be left uncovered.
     """
+    from matplotlib.transforms import Bbox
+
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
-    inside = axes.get_window_extent()
-    corners = axes.transData.transform(obstacles)
-    taken = [_Box(x - 5, y - 5, x + 5, y + 5) for x, y in corners]
+    corners, taken = axes.get_window_extent().corners(), []
+    for x, y in axes.transData.transform(obstacles):
+        taken.append(Bbox([(x - 5, y - 5), (x + 5, y + 5)]))
     for name, point in zip(names, points, strict=True):
-        for place in _places():
-            text = axes.annotate(name, point, textcoords="offset points", fontsize=9, **place)
-            box = _Box(*text.get_window_extent().extents)
-            if box.within(_Box(*inside.extents)) and not any(map(box.overlaps, taken)):
+        for distance, angle in product(DISTANCES_PT, np.radians(ANGLES)):
+            text = _annotated(axes, name, point, distance * np.array([np.cos(angle), np.sin(angle)]))
+            box = text.get_window_extent()
+            inside = (corners.min(axis=0) <= box.min).all() and (box.max <= corners.max(axis=0)).all()
+            if inside and not box.count_overlaps(taken):
                 taken.append(box)
                 break
             text.remove()
 
 
-def _places() -> Iterator[dict[str, Any]]:
-    for distance in DISTANCES_PT:
-        for angle in np.radians(ANGLES):
-            x, y = distance * np.cos(angle), distance * np.sin(angle)
-            yield {
-                "xytext": (x, y),
-                "ha": "left" if x > 1 else "right" if x < -1 else "center",
-                "va": "bottom" if y > 1 else "top" if y < -1 else "center",
-                "arrowprops": {"arrowstyle": "-", "color": GREY, "lw": 0.7} if distance > 14 else None,
-            }
-
-
-class _Box(tuple[float, float, float, float]):
-    """Left, bottom, right and top in pixels."""
-
-    def __new__(cls, *sides: float) -> _Box:
-        return super().__new__(cls, sides)
-
-    def within(self, other: _Box) -> bool:
-        return self[0] >= other[0] and self[1] >= other[1] and self[2] <= other[2] and self[3] <= other[3]
-
-    def overlaps(self, other: _Box) -> bool:
-        return self[0] < other[2] and other[0] < self[2] and self[1] < other[3] and other[1] < self[3]
+def _annotated(axes: Axes, name: str, point: np.ndarray, offset_pt: np.ndarray) -> Annotation:
+    x, y = np.where(np.abs(offset_pt) < 1, 0, np.sign(offset_pt)).astype(int)
+    far = np.linalg.norm(offset_pt) > 14
+    return axes.annotate(
+        name, tuple(point), tuple(offset_pt), textcoords="offset points", fontsize=9, ha=("center", "left", "right")[x],
+        va=("center", "bottom", "top")[y], arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.7} if far else None,
+    )  # fmt: skip

@@ -87,18 +87,24 @@ def tabulate(records: Iterable[Record], columns: Mapping[str, Cell], title: str 
 
 
 def text(key: str) -> Cell:
-    """A column of words or counts: the value as it is, "–" where there is none."""
-    return lambda record: NONE if record.get(key) is None else str(record[key])
+    """A column of words or counts as they are, "–" for none; a dot in the key leads into a nested record."""
+    return lambda record: NONE if (found := _find(record, key)) is None else str(found)
 
 
 def value(key: str, scale: float = 1.0) -> Cell:
-    """A column of numbers, see `number`."""
-    return lambda record: NONE if record.get(key) is None else number(scale * record[key])
+    """A column of numbers, see `number` and `text`."""
+    return lambda record: NONE if (found := _find(record, key)) is None else number(scale * found)
 
 
 def share(key: str) -> Cell:
-    """A column in percent, see `percent`."""
-    return lambda record: percent(record.get(key))
+    """A column in percent, see `percent` and `text`."""
+    return lambda record: percent(_find(record, key))
+
+
+def _find(record: Record, key: str) -> Any:
+    for part in key.split("."):
+        record = (record or {}).get(part)  # type: ignore[assignment]
+    return record
 
 
 def number(value: float | None, digits: int = 3) -> str:

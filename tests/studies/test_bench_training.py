@@ -339,7 +339,7 @@ def test_json_holds_the_numbers_of_the_table_and_no_path(settings, tmp_path):
     assert found["turns"][0]["cpu_us"] == pytest.approx([5e4, 3e5, 1e5]) and found["epoch"] == epoch
     assert str(tmp_path) not in json.dumps(found) and found["settings"]["data"] == "some.h5"
     assert remarks(found)[0].startswith("P, 1 cores, no kernel") and remarks(found)[1] == "- a note"
-    assert "12.0 s of CPU, an unknown amount of memory" in epoch_note(entries(settings)[0], epoch)[0]
+    assert "12.0 s of CPU, an unknown amount of memory" in epoch_note(entries(settings)[0], **epoch)
 
 
 def bench_of_training(*arguments):

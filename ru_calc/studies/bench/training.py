@@ -130,7 +130,9 @@ def run_training_bench(settings: TrainingSettings, advance: Advance = lambda tex
         results = [Result.of(trainee, 1, work.atoms / count, count, turns[trainee]) for trainee in trainees]
     epoch = whole_epoch(field[0], settings, work, advance) if settings.epoch else None
     changes = ", ".join(f"{name} = {value}" for name, value in settings.changes.items())
-    notes = [f"all rows with {changes}"] * bool(changes) + notes + epoch_note(field[0], epoch)
+    notes = [f"all rows with {changes}"] * bool(changes) + notes
+    if epoch is not None:
+        notes.append(epoch_note(field[0], **epoch))
     counts = {**vars(work), "batches": count}
     return TrainingBench(settings, results, TABLES, notes, {**machine, "load_after": load()}, counts, epoch)
 
@@ -159,15 +161,13 @@ def whole_epoch(entry: Entry, settings: TrainingSettings, work: Workload, advanc
         return {"cpu_s": worker.timed("epoch").cpu_s, "peak_bytes": worker.peak_bytes() or None}
 
 
-def epoch_note(entry: Entry, epoch: dict[str, Any] | None) -> list[str]:
-    """A line on the whole epoch, if there was one."""
-    if epoch is None:
-        return []
-    peak = "an unknown amount" if epoch["peak_bytes"] is None else f"{epoch['peak_bytes'] / GIB:.2f} GiB"
-    return [
-        f"a whole epoch of {entry.network}, {entry.path}, with validation, in a new process: {epoch['cpu_s']:.1f} s of "
-        f"CPU, {peak} of memory at its peak"
-    ]
+def epoch_note(entry: Entry, cpu_s: float, peak_bytes: float | None) -> str:
+    """A line on the whole epoch."""
+    peak = "an unknown amount" if peak_bytes is None else f"{peak_bytes / GIB:.2f} GiB"
+    return (
+        f"a whole epoch of {entry.network}, {entry.path}, with validation, in a new process: {cpu_s:.1f} s of CPU, "
+        f"{peak} of memory at its peak"
+    )
 
 
 def peer_note() -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -30,7 +30,7 @@ class Worker:
         # Spawned: a forked child would start with the memory of its parent.
         self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         with _environment({"OMP_NUM_THREADS": "1", **(environment or {})}):
-            started = self._pool.submit(_Inside.prepare, make, arguments)
+            started = self._pool.submit(_prepare, make, arguments)
         try:
             started.result()
         except BaseException:
@@ -39,7 +39,7 @@ class Worker:
 
     def timed(self, method: str) -> Times:
         """Times of one call, taken in the process."""
-        return self._pool.submit(_Inside.timed, method).result()
+        return self._pool.submit(_timed, method).result()
 
     def peak_bytes(self) -> float:
         """The largest memory of the process so far, data and libraries included; 0 where the system does not tell."""
@@ -50,19 +50,16 @@ class Worker:
         self._pool.shutdown()
 
 
-class _Inside:
-    """What runs in the process."""
+_made: list[Any] = []  # the object, in the process
 
-    made: ClassVar[Any] = None
 
-    @staticmethod
-    def prepare(make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        torch.set_num_threads(1)
-        _Inside.made = make(*arguments)
+def _prepare(make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    _made.append(make(*arguments))
 
-    @staticmethod
-    def timed(method: str) -> Times:
-        return timed(getattr(_Inside.made, method))
+
+def _timed(method: str) -> Times:
+    return timed(getattr(_made[0], method))
 
 
 @contextmanager

@@ -17,20 +17,15 @@ from ru_calc.reports.tables import (
     Record,
     Table,
     bullets,
-    number,
     page,
     percent,
     share,
     tabulate,
     text,
     value,
-)  # fmt: skip
+)
 
 UNITS = {"energy": ("eV/atom", 1e-3), "forces": ("eV/Å", 1e-3), "stress": ("GPa", 1.0)}  # and their print units
-TYPE_COLUMNS = {
-    "E MAE (meV/atom)": value("energy_MAE_meV_per_atom"), "E RMSE": value("energy_RMSE_meV_per_atom"),
-    "F RMSE (of rms force)": share("forces_relative"),
-}  # fmt: skip
 ELASTIC = ("C11", "C12", "C13", "C33", "C44")
 TEACHER = "nequix-omat-1"  # in the level of theory of the shipped labels
 CLEARLY = 0.95  # an error counts as smaller below this fraction of the other: one seed tells no more
@@ -104,12 +99,9 @@ def practice_table(results: Results) -> Table:
     """Size, cost, stability and elastic constants, one row per family."""
     settings, (words, level), speeds = results["settings"], _standard(results), results["speeds"]
     columns: dict[str, Cell] = {
-        "family": text("family"),
-        "parameters": lambda row: str(row["size"]["parameters"]),
-        "file (MB)": lambda row: number(row["size"]["file_MB"]),
-        "epochs": lambda row: str(row["fit"]["epochs"]),
-        "fit (CPU min)": lambda row: number(row["fit"]["cpu_min"]),
-    }
+        "family": text("family"), "parameters": text("size.parameters"), "file (MB)": value("size.file_MB"),
+        "epochs": text("fit.epochs"), "fit (CPU min)": value("fit.cpu_min"),
+    }  # fmt: skip
     for n in sorted({row["atoms"] for row in speeds}):
         columns[f"µs per atom ({n} atoms)"] = partial(_speed_cell, speeds, n)
     columns |= {
@@ -174,13 +166,10 @@ def type_table(families: Mapping[str, Any]) -> Table:
         for row in found["errors"]:
             if row["split"] == "test":
                 by_kind.setdefault(row["config_type"], {**row})[family] = row
-        for heading, cell in TYPE_COLUMNS.items():
-            columns[f"{family}: {heading}"] = partial(_cell_of, family, cell)
+        columns[f"{family}: E MAE (meV/atom)"] = value(f"{family}.energy_MAE_meV_per_atom")
+        columns[f"{family}: E RMSE"] = value(f"{family}.energy_RMSE_meV_per_atom")
+        columns[f"{family}: F RMSE (of rms force)"] = share(f"{family}.forces_relative")
     return tabulate(by_kind.values(), columns)
-
-
-def _cell_of(family: str, cell: Cell, row: Record) -> str:
-    return cell(row[family])
 
 
 def test_row(found: Mapping[str, Any]) -> Mapping[str, Any]:
