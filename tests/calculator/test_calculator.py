@@ -57,6 +57,13 @@ def calc(model_file: str) -> RuSchNet:
     return RuSchNet(model_file, device="cpu", dtype="float64")
 
 
+def served(name: str, calc: Calculator) -> Atoms:
+    """A copy of one of the frames, with the calculator."""
+    atoms = FRAMES[name].copy()
+    atoms.calc = calc
+    return atoms
+
+
 class Counted:
     """Stands before a predictor and writes down what was wanted of it."""
 
@@ -137,8 +144,7 @@ def test_a_cuda_device_agrees_with_the_cpu(model_file: str, dtype: str) -> None:
 
 
 def test_forces_and_stress_agree_with_ases_finite_differences(calc: RuSchNet) -> None:
-    atoms = FRAMES["two atoms"].copy()
-    atoms.calc = calc
+    atoms = served("two atoms", calc)
     assert np.abs(atoms.get_forces() - calculate_numerical_forces(atoms, eps=1e-4)).max() < 1e-5
     assert np.abs(atoms.get_stress() - calculate_numerical_stress(atoms, eps=1e-5)).max() < 1e-6
 
@@ -157,8 +163,7 @@ def test_atoms_far_away_or_unwrapped_are_exact(calc: RuSchNet) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_results_are_float64_under_standard_names(model_file: str, dtype: str) -> None:
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = RuSchNet(model_file, "cpu", dtype)
+    atoms = served("hcp", RuSchNet(model_file, "cpu", dtype))
     atoms.get_stress()
     assert set(atoms.calc.results) == set(RuSchNet.implemented_properties) <= set(all_outputs)
     shapes = {"energies": (16,), "forces": (16, 3), "stress": (6,)}
@@ -172,8 +177,7 @@ def test_results_are_float64_under_standard_names(model_file: str, dtype: str) -
 
 
 def test_results_handed_out_are_copies(calc: RuSchNet) -> None:
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = calc
+    atoms = served("hcp", calc)
     atoms.get_forces()[:] = 0.0
     assert np.abs(atoms.get_forces()).max() > 0
 
@@ -268,8 +272,7 @@ def test_nothing_is_computed_twice(calc: RuSchNet) -> None:
 
 
 def test_relaxing_positions_and_cell_lowers_forces_and_stress(calc: RuSchNet) -> None:
-    atoms = FRAMES["two atoms"].copy()
-    atoms.calc = calc
+    atoms = served("two atoms", calc)
     start = atoms.get_potential_energy()
     BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=0.02, steps=12)
     assert atoms.get_potential_energy() < start
@@ -320,8 +323,7 @@ def test_its_dictionary_is_short_and_makes_an_equal_calculator(calc: RuSchNet) -
 
 
 def test_its_results_can_be_written_and_read(calc: RuSchNet, tmp_path: Path) -> None:
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = calc
+    atoms = served("hcp", calc)
     atoms.get_stress()
     for name in ("a.traj", "a.extxyz", "a.db"):
         atoms.write(tmp_path / name)
@@ -409,8 +411,7 @@ def test_the_header_tells_where_the_model_comes_from(calc: RuSchNet) -> None:
 
 @pytest.mark.parametrize("name", WITHOUT_VOLUME)
 def test_stress_without_a_volume_is_refused_and_forces_stay(calc: RuSchNet, name: str) -> None:
-    atoms = FRAMES[name].copy()
-    atoms.calc = calc
+    atoms = served(name, calc)
     forces = atoms.get_forces()
     with pytest.raises(PropertyNotImplementedError, match="stress needs a volume"):
         atoms.get_stress()
@@ -425,15 +426,13 @@ def test_stress_without_a_volume_is_refused_and_forces_stay(calc: RuSchNet, name
 
 def test_asking_for_the_stress_of_bulk_does_not_spoil_a_cluster_after_it(calc: RuSchNet) -> None:
     results_of(calc, FRAMES["hcp"])
-    atoms = FRAMES["cluster"].copy()
-    atoms.calc = calc
+    atoms = served("cluster", calc)
     atoms.get_forces()
     assert "stress" not in calc.results
 
 
 def test_properties_that_do_not_exist_are_refused(calc: RuSchNet) -> None:
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = calc
+    atoms = served("hcp", calc)
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_magnetic_moment()
 
@@ -565,8 +564,7 @@ def test_damaged_model_files_are_refused(model_file: str, tmp_path: Path) -> Non
     for name, content in {"cut": whole[:-100], "text": b"not a model", "empty": b""}.items():
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(content)
-        atoms = FRAMES["dimer"].copy()
-        atoms.calc = RuSchNet(path)
+        atoms = served("dimer", RuSchNet(path))
         with pytest.raises(CalculatorSetupError, match=name):
             atoms.get_forces()
 
@@ -575,8 +573,7 @@ def test_a_changed_weight_is_noticed_at_the_first_calculation(tmp_path: Path) ->
     save_model(tmp_path / "m.safetensors", small_potential(), {})
     rewritten(tmp_path / "m.safetensors", lambda _, weights: weights["energy.0.weight"].mul_(1.01))
     for engine in ("auto", "reference"):
-        atoms = FRAMES["dimer"].copy()
-        atoms.calc = RuSchNet(tmp_path / "m.safetensors", "cpu", engine=engine)
+        atoms = served("dimer", RuSchNet(tmp_path / "m.safetensors", "cpu", engine=engine))
         with pytest.raises(CalculatorSetupError, match="golden energies differ"):
             atoms.get_forces()
 
@@ -584,8 +581,7 @@ def test_a_changed_weight_is_noticed_at_the_first_calculation(tmp_path: Path) ->
 def test_a_compiled_engine_that_cannot_serve_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "direct.safetensors"
     save_model(path, small_potential("paper"), {})
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = RuSchNet(path, "cpu", engine="compiled", non_conservative=True)
+    atoms = served("hcp", RuSchNet(path, "cpu", engine="compiled", non_conservative=True))
     with pytest.raises(CalculatorSetupError, match="it only evaluates the family schnet"):
         atoms.get_forces()
 
@@ -593,8 +589,7 @@ def test_a_compiled_engine_that_cannot_serve_is_refused_with_the_reason(tmp_path
 def test_a_model_that_is_not_conservative_is_refused_unless_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "direct.safetensors"
     save_model(path, small_potential("paper"), {})
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = RuSchNet(path, "cpu")
+    atoms = served("hcp", RuSchNet(path, "cpu"))
     with pytest.raises(CalculatorSetupError, match=r"not the derivatives of its energy.*non_conservative=True"):
         atoms.get_forces()
     atoms.calc = RuSchNet(path, "cpu", non_conservative=True)
@@ -608,8 +603,7 @@ def test_a_model_that_is_not_conservative_is_served_under_its_name(
 ) -> None:
     save_model(tmp_path / "paper.safetensors", small_potential("paper"), {})
     monkeypatch.setattr("ru_calc.modelfiles.read.shipped", lambda pattern: sorted(tmp_path.glob(pattern)))
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = RuSchNet("paper", "cpu")
+    atoms = served("hcp", RuSchNet("paper", "cpu"))
     assert np.isfinite(atoms.get_forces()).all()
 
 
@@ -674,8 +668,7 @@ print(found.package, "ru_calc.calculator.calculator" in sys.modules, found.imple
 
 @pytest.mark.parametrize("name", model_names())
 def test_every_shipped_model_serves_in_ase(name: str) -> None:
-    atoms = FRAMES["hcp"].copy()
-    atoms.calc = RuCalculator(name, "cpu")
+    atoms = served("hcp", RuCalculator(name, "cpu"))
     assert np.isfinite(atoms.get_forces()).all() and np.isfinite(atoms.get_stress()).all()
     assert atoms.calc.engine == (
         "compiled" if atoms.calc.header["family"] == "schnet" and kernels.fastest() else "reference"
