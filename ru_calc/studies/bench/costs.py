@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from ru_calc.modelfiles.open import obstacle
@@ -54,8 +53,8 @@ def force_calls(
     race = Race(contestants, threads=1, repeats=repeats, budget_s=BUDGET_S)
     rows = []
     for n_atoms in atoms:
-        for result in race.run(system(n_atoms)):
-            name, engine = owners[result.contestant]
-            cost = {"cpu_us": median(result.cpu_us), "spread_us": [min(result.cpu_us), max(result.cpu_us)]}
-            rows.append({"model": name, "engine": engine, "atoms": result.n_atoms, **cost})
+        for row in race.run(system(n_atoms)):
+            name, engine = owners[row["contestant"]]
+            cost = {"cpu_us": row["cpu_us"], "spread_us": [row["cpu_us_min"], row["cpu_us_max"]]}
+            rows.append({"model": name, "engine": engine, "atoms": row["atoms"], **cost})
     return rows

@@ -10,55 +10,39 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ase import Atoms
 
 from ru_calc.devices import Times, timed
-from ru_calc.studies.bench.contestants import Contestant, Facts, StepFacts
+from ru_calc.studies.bench.contestants import Contestant
 
 LEAST_S = 0.2  # CPU time of one turn, at least, so that the clock and the caches do not count
 MOST_CALLS = 2000
 MEMORY_SHARE = 0.7  # of what is free
 PREPARATION = 5.0  # times the budget of a call
 ADVANCE = Callable[[str], None]
+Row = dict[str, Any]
 Name = TypeVar("Name")
 
 
-@dataclass(frozen=True)
-class Result:
-    """One contestant on one system.
+def row_of(contestant: Contestant, threads: int, n_atoms: float, calls: int, turns: Sequence[Times]) -> Row:
+    """One contestant on one system, from the times of its turns, each of so many calls.
 
-    Attributes:
-        contestant, per: its name, and what a call is.
-        threads, n_atoms: CPU threads, and atoms of a call.
-        calls: in each turn.
-        cpu_us, wall_us: of each turn, µs per atom and call.
-        system_us: the part of the CPU time that the operating system took.
-        facts: see `Facts` and `StepFacts`.
+    Returns:
+        contestant, per, threads, atoms, calls, repeats, cpu_us (median), cpu_us_min, cpu_us_max, wall_us (all per atom
+        and call), system_share (of the CPU time, that of the operating system), the
+        contestant's facts, and `turns` with cpu_us, system_us and wall_us of each.
     """
-
-    contestant: str
-    per: str
-    threads: int
-    n_atoms: float
-    calls: int
-    cpu_us: tuple[float, ...]
-    wall_us: tuple[float, ...]
-    system_us: tuple[float, ...]
-    facts: Facts | StepFacts
-
-    @classmethod
-    def of(cls, contestant: Contestant, threads: int, n_atoms: float, calls: int, turns: Sequence[Times]) -> Result:
-        """From the times of the turns, each of so many calls."""
-        scale = 1e6 / (calls * n_atoms)
-        cpu, wall, system = (
-            tuple(scale * getattr(turn, name) for turn in turns) for name in ("cpu_s", "wall_s", "system_s")
-        )
-        return cls(
-            contestant.name, contestant.per, threads, n_atoms, calls, cpu, wall, system,
-            contestant.facts(),
-        )  # fmt: skip
+    scale = 1e6 / (calls * n_atoms)
+    each = {f"{kind}_us": [scale * getattr(turn, f"{kind}_s") for turn in turns] for kind in ("cpu", "system", "wall")}
+    cpu_us, total = each["cpu_us"], sum(each["cpu_us"])
+    return {
+        "contestant": contestant.name, "per": contestant.per, "threads": threads, "atoms": n_atoms, "calls": calls,
+        "repeats": len(turns), "cpu_us": median(cpu_us), "cpu_us_min": min(cpu_us), "cpu_us_max": max(cpu_us),
+        "wall_us": median(each["wall_us"]),
+        "system_share": min(1.0, sum(each["system_us"]) / total) if total else 0.0, **contestant.facts(), "turns": each,
+    }  # fmt: skip
 
 
 def take_turns(
@@ -107,8 +91,8 @@ class Race:
         self._in = list(contestants)
         self._paces: dict[str, Pace] = {}
 
-    def run(self, atoms: Atoms, advance: ADVANCE = lambda name: None) -> list[Result]:
-        """Results of all who are still in, on one system.
+    def run(self, atoms: Atoms, advance: ADVANCE = lambda name: None) -> list[Row]:
+        """Rows of all who are still in, on one system, see `row_of`.
 
         Args:
             advance: called with a name when a contestant is ready, and at each of its turns.
@@ -129,13 +113,13 @@ class Race:
             for contestant, _ in ready:
                 contestant.clear()
 
-    def _rounds(self, ready: list[tuple[Contestant, int]], n_atoms: int, advance: ADVANCE) -> list[Result]:
+    def _rounds(self, ready: list[tuple[Contestant, int]], n_atoms: int, advance: ADVANCE) -> list[Row]:
         runs = {one.name: partial(timed, partial(one.run, calls)) for one, calls in ready}
         turns = take_turns(runs, self.repeats, advance)
-        results = [Result.of(one, self.threads, n_atoms, calls, turns[one.name]) for one, calls in ready]
-        for result in results:
-            self._paces[result.contestant].call_s = median(result.cpu_us) / 1e6
-        return results
+        rows = [row_of(one, self.threads, n_atoms, calls, turns[one.name]) for one, calls in ready]
+        for row in rows:
+            self._paces[row["contestant"]].call_s = row["cpu_us"] / 1e6
+        return rows
 
     def _obstacle(self, contestant: Contestant, n_atoms: int) -> str | None:
         pace = self._paces.get(contestant.name)

@@ -5,51 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from ru_calc.reports.figures import MOST_LINES, line_plot
 from ru_calc.reports.tables import NONE, Cell, Record, Table, number, tabulate, text, value
-from ru_calc.studies.bench.race import Result
-from ru_calc.studies.bench.run import Bench
+from ru_calc.studies.bench.race import Row
+from ru_calc.studies.bench.settings import BenchSettings, TrainingSettings
 
 GIB = 2**30
 MUCH_SYSTEM, KEEP = 0.2, 2**34
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(KEEP), "MALLOC_TRIM_THRESHOLD_": str(KEEP)}
 
 
-def content(bench: Bench) -> dict[str, Any]:
-    """All numbers, and no folder: `machine`, `settings`, `baseline`, `rows`, `turns` and `notes`.
+def finished(
+    settings: BenchSettings | TrainingSettings,
+    rows: list[Row],
+    baseline: str,
+    notes: list[str],
+    machine: Record,
+    **more: Any,
+) -> dict[str, Any]:
+    """A benchmark as it is stored: `machine`, `settings`, `baseline`, `rows`, `turns`, `notes` and more; no folder.
 
-    A row: contestant, per, threads, atoms, calls, repeats, cpu_us (median), cpu_us_min, cpu_us_max, wall_us, ratio (CPU
-    time over the baseline's with the same network, size and threads), atom_steps_per_s (of CPU time), system_share (of
-    the CPU time, that of the operating system), speed_up (wall time with one thread over this), and `Facts` or
-    `StepFacts`.  Training has `workload` and `epoch` too.
+    Rows get `atom_steps_per_s` (of CPU time), `ratio` (CPU time over the baseline's with the same network, size and
+    threads) and `speed_up` (wall time with one thread over this).
     """
-    rows = [_record(row) for row in bench.results]
-    base = {_group(row): row["cpu_us"] for row in rows if row["contestant"] == bench.baseline}
+    base = {_group(row): row["cpu_us"] for row in rows if row["contestant"] == baseline}
     alone = {(row["contestant"], row["atoms"]): row["wall_us"] for row in rows if row["threads"] == 1}
+    turns = []
     for row in rows:
         base_us, alone_us = base.get(_group(row)), alone.get((row["contestant"], row["atoms"]))
+        row["atom_steps_per_s"] = 1e6 / row["cpu_us"]
         row["ratio"] = row["cpu_us"] / base_us if base_us else None
         row["speed_up"] = alone_us / row["wall_us"] if alone_us and row["threads"] > 1 else None
-    names = ("contestant", "threads", "cpu_us", "system_us", "wall_us")
-    turns = [{"atoms": row.n_atoms, **{name: getattr(row, name) for name in names}} for row in bench.results]
-    settings = {name: _without_folder(name, given) for name, given in asdict(bench.settings).items()}
-    more = {name: getattr(bench, name) for name in ("workload", "epoch") if hasattr(bench, name)}
+        turns.append({name: row[name] for name in ("contestant", "threads", "atoms")} | row.pop("turns"))
+    given = {name: _without_folder(name, value) for name, value in asdict(settings).items()}
     return {
-        "machine": bench.machine, "settings": settings, "baseline": bench.baseline, "rows": rows, "turns": turns,
-        "notes": bench.notes + memory_remarks(rows), **more,
-    }  # fmt: skip
-
-
-def _record(row: Result) -> dict[str, Any]:
-    cpu_us, cpu = median(row.cpu_us), sum(row.cpu_us)
-    return {
-        "contestant": row.contestant, "per": row.per, "threads": row.threads, "atoms": row.n_atoms,
-        "calls": row.calls, "repeats": len(row.cpu_us), "cpu_us": cpu_us, "cpu_us_min": min(row.cpu_us),
-        "cpu_us_max": max(row.cpu_us), "wall_us": median(row.wall_us), "atom_steps_per_s": 1e6 / cpu_us,
-        "system_share": min(1.0, sum(row.system_us) / cpu) if cpu else 0.0, **row.facts.record(row.n_atoms, cpu_us),
+        "machine": machine, "settings": given, "baseline": baseline, "rows": rows, "turns": turns,
+        "notes": notes + memory_remarks(rows), **more,
     }  # fmt: skip
 
 

