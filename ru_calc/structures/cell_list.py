@@ -1,7 +1,8 @@
 """Pairs within a cutoff from vesin's cell list, called through its C interface.
 
 Importing the Python package `vesin` also imports torch, only to accept its tensors; that would cost every run on the
-CPU seconds and memory.  So the C library is loaded without it, with vesin's own declarations of the interface.
+CPU seconds and memory.  So the C library is loaded without it, with vesin's own declarations of the interface: a
+private file, hence the upper bound on its version in `setup.cfg`.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def _vesin() -> tuple[ModuleType, ctypes.CDLL]:
     folder = Path((package.submodule_search_locations or [""])[0]) if package else Path()
     libraries = [path for path in folder.glob("*/*vesin.*") if path.suffix in LIBRARIES]
     declarations = spec_from_file_location("vesin_c_api", folder / "_c_api.py")
-    if not libraries or declarations is None or declarations.loader is None:
-        raise ImportError("the neighbour search needs vesin 0.6 or later: pip install 'vesin >= 0.6'")
+    if not libraries or not (folder / "_c_api.py").is_file() or declarations is None or declarations.loader is None:
+        raise ImportError("the neighbor search needs vesin 0.6: pip install 'vesin >= 0.6, < 0.7'")
     api = module_from_spec(declarations)
     declarations.loader.exec_module(api)
     library = ctypes.CDLL(str(libraries[0]))

@@ -191,7 +191,7 @@ def test_completed_cells_have_orthonormal_normals_that_turn_along() -> None:
 def test_a_missing_vesin_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     cell_list._vesin.cache_clear()
     monkeypatch.setattr(cell_list, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"needs vesin 0\.6 or later: pip install"):
+    with pytest.raises(ImportError, match=r"needs vesin 0\.6: pip install"):
         find_pairs(Structures.from_atoms(frames()["hcp"]), 5.0)
 
 
