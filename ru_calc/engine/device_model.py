@@ -19,7 +19,7 @@ Put = Callable[[np.ndarray], Tensor]
 
 
 class Source(NamedTuple):
-    """s = silu(norm(into · x + bias)), and where it goes; see model.hpp.
+    """s = silu(norm(into · x + bias)), and where it goes; see src/inference/weights.hpp.
 
     Attributes:
         into: None where the dense layer is part of a table.

@@ -1,4 +1,4 @@
-"""One evaluation on a device: the passes of src/network.hpp, atoms along the rows of matrices.
+"""One evaluation on a device: the passes of src/inference/evaluate.hpp, atoms along the rows of matrices.
 
 look         pairs within the cutoff; the ZBL core
 embedding    angular only: A, invariants, s_0 -> h, z

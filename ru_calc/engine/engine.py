@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     Attributes:
         pairs: weak reference to the list, which is large and belongs to the caller.
         frames, shifts: (m,) and (m, 3) the distinct images in it.
-        compiled: atoms in a local order, pairs by thread; see src/neighbors.hpp.
+        compiled: atoms in a local order, pairs by thread; see src/inference/plan.hpp.
     """
 
     pairs: Callable[[], NeighborPairs | None]

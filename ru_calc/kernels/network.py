@@ -1,6 +1,6 @@
-"""A whole SchNet as one autograd function on the CPU: its passes run in compiled code; see kernels/src/tape.hpp.
+"""A whole SchNet as one autograd function on the CPU, with compiled passes; see src/training/tape.hpp.
 
-One sum at a time would cost a few µs of Python each; so a batch pays for two functions.
+One function for each sum would cost a few µs of Python each time; this way a batch pays for two.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class Tape:
         self.weights = [weight.detach().contiguous().numpy() for weight in weights]
         plan, it, rows = self.plan, self.plan.invariants or InvariantPlan(0, 0, 0), self.geometry.grid.rows
         self._tape = self._module.tape(
-            self._bits, plan.channels, plan.blocks, it.radial, rows, plan.invariants is not None,
-            plan.norm_eps is not None, plan.norm_eps or 0.0, np.array(plan.readout, dtype=np.int64), it.radial,
-            it.l_max, it.triple, it.couplings, it.terms,
+            self._bits, plan.channels, plan.blocks, rows, plan.invariants is not None, plan.norm_eps is not None,
+            plan.norm_eps or 0.0, np.array(plan.readout, dtype=np.int64), it.radial, it.l_max, it.triple, it.couplings,
+            it.terms,
         )  # fmt: skip
         out = weights[0].new_empty(self.geometry.n_atoms)
         self._run("forward", out.numpy())

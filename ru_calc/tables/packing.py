@@ -67,7 +67,7 @@ class Packing:
         return float(self.settings["cutoff_A"])
 
     def arrays(self, intervals: int) -> dict[str, Any]:
-        """What the compiled `model` takes: float64 arrays and floats by name; see src/model.hpp."""
+        """What the compiled `model` takes: float64 arrays and floats by name; see src/inference/model.hpp."""
         tables = {
             name: spline_coefficients(function, self.cutoff_A, intervals) for name, function in self.functions.items()
         }

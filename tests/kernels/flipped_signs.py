@@ -14,7 +14,7 @@ from types import ModuleType
 
 ROOT = Path(__file__).parents[2]  # sources are not installed
 SOURCES = ROOT / "ru_calc" / "kernels" / "src"
-FILES = ("training.hpp", "pointwise.hpp", "products.hpp", "tape.hpp")
+FILES = ("common/splines.hpp", "common/harmonics.hpp", "training/*.hpp")
 COMPILER = shutil.which("g++")
 HEADERS = Path(sysconfig.get_paths()["include"])
 CAN_BUILD = COMPILER is not None and (HEADERS / "Python.h").is_file()
@@ -39,11 +39,12 @@ class FlippedSigns:
     def __init__(self, folder: Path) -> None:
         self.places: list[str] = []
         shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-        for name in FILES:
-            lines = (folder / name).read_text().split("\n")
-            made = [self._switched(f"{name}:{k + 1}: {line.strip()}", line) for k, line in enumerate(lines)]
-            (folder / name).write_text("\n".join(made))
-        (folder / "training.hpp").write_text(SWITCH + (folder / "training.hpp").read_text())
+        for path in sorted(path for pattern in FILES for path in folder.glob(pattern)):
+            lines = path.read_text().split("\n")
+            made = [self._switched(f"{path.name}:{k + 1}: {line.strip()}", line) for k, line in enumerate(lines)]
+            path.write_text("\n".join(made))
+        first = folder / "common" / "simd.hpp"
+        first.write_text(first.read_text() + SWITCH)
         library = folder / "_kernel_base.so"
         command = [str(COMPILER), *flags(), "-O0", "-shared", "-fPIC", "-I", HEADERS, "kernel_base.cpp", "-o", library]
         subprocess.run(command, cwd=folder, check=True)

@@ -14,6 +14,7 @@ from parity import KERNELS, STRUCTURES, engine
 
 from ru_calc import kernels
 from ru_calc.engine.engine import Engine
+from ru_calc.predictor import WANTED
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
@@ -73,10 +74,10 @@ def test_pairs_that_do_not_fit_the_atoms_are_refused(kernel: str) -> None:
     with pytest.raises(RuntimeError, match="a pair names an atom that is not there"):
         made.predict(Structures.from_atoms(STRUCTURES["dimer"]), pairs)
     cut = NeighborPairs(pairs.first[1:], pairs.second, pairs.shifts, pairs.frames)
-    with pytest.raises(RuntimeError, match="sizes of the pairs or positions do not agree"):
+    with pytest.raises(RuntimeError, match=r"second holds \d+ numbers, not \d+"):
         made.predict(structures, cut)
     made.predict(structures, pairs)
-    with pytest.raises(RuntimeError, match="sizes of the arrays do not agree with the plan"):
+    with pytest.raises(RuntimeError, match=r"positions holds \d+ numbers, not \d+"):
         made.predict(Structures.from_atoms(STRUCTURES["hcp"] + Atoms("Ru")), pairs)
 
 
@@ -91,6 +92,13 @@ def test_arrays_of_another_kind_are_refused(kernel: str) -> None:
     arrays = np.zeros((1, 3)), np.zeros((0, 3)), np.zeros(1)
     with pytest.raises(ValueError, match="incorrect name"):
         module.evaluate(32, made._model, made._workspace, made._plan.compiled, *arrays, None, None)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_first_question_to_an_engine_may_be_for_the_stress_alone(kernel: str) -> None:
+    atoms = STRUCTURES["hcp"]
+    alone, every = (engine("angular", "float64", kernel).predict([atoms], None, want) for want in (("stress",), WANTED))
+    np.testing.assert_array_equal(alone.stress, every.stress)
 
 
 def test_a_module_may_be_chosen() -> None:

@@ -1,13 +1,17 @@
 // Products of small matrices that are used once: no packing, any width, any stride of the left factor.
 #pragma once
-#include "gemm.hpp"
-#include "training.hpp"
+#include <memory>
+#include <vector>
 
-namespace ru {
+#include "../common/matrix.hpp"
+
+namespace ru::training {
 
 // Memory whose numbers are not set: most of it is written as a whole right away.
 template <class T> struct Unset : std::allocator<T> {
-    template <class U> struct rebind { using other = Unset<U>; };
+    template <class U> struct rebind {
+        using other = Unset<U>;
+    };
     template <class U> void construct(U* p) { ::new (static_cast<void*>(p)) U; }
     template <class U, class... Arguments> void construct(U* p, Arguments&&... arguments) {
         ::new (static_cast<void*>(p)) U(std::forward<Arguments>(arguments)...);
@@ -47,7 +51,8 @@ void product(int64_t m, int n, int k, const T* a, int64_t ra, int64_t ca, const 
         using V = decltype(v);
         constexpr int CH = decltype(ch)::value;
         int64_t r = 0;
-        for (; r + kRows <= m; r += kRows) product_block<T, V, kRows, CH, Add>(k, a + r * ra, ra, ca, b + c0, n, c + r * n + c0, n);
+        for (; r + kRows <= m; r += kRows)
+            product_block<T, V, kRows, CH, Add>(k, a + r * ra, ra, ca, b + c0, n, c + r * n + c0, n);
         for (; r + 2 <= m; r += 2) product_block<T, V, 2, CH, Add>(k, a + r * ra, ra, ca, b + c0, n, c + r * n + c0, n);
         for (; r < m; ++r) product_block<T, V, 1, CH, Add>(k, a + r * ra, ra, ca, b + c0, n, c + r * n + c0, n);
     });
@@ -82,4 +87,4 @@ template <class T> void add_rows(int64_t n, int width, const T* x, T* sum_) {
         for (int k = 0; k < width; ++k) sum_[k] += x[i * width + k];
 }
 
-}  // namespace ru
+}  // namespace ru::training

@@ -1,40 +1,9 @@
 // Products of a few rows with a packed matrix: the dense layers of a tile of atoms.
 #pragma once
-#include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <stdexcept>
-
+#include "buffer.hpp"
 #include "simd.hpp"
 
 namespace ru {
-
-struct Free { void operator()(void* p) const { std::free(p); } };
-
-// Aligned memory that only grows.
-template <class T> class Buffer {
-  public:
-    T* ensure(size_t n) {
-        if (n > size_) {
-            const size_t bytes = (n * sizeof(T) + 127) / 64 * 64;
-            data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
-            if (!data_) throw std::bad_alloc();
-            size_ = n;
-        }
-        return data_.get();
-    }
-    // As zeros, for memory that is also read where nothing was written.
-    T* ensure_zeros(size_t n) {
-        if (n > size_) std::fill_n(ensure(n), n, T(0));
-        return get();
-    }
-    T* get() const { return data_.get(); }
-    size_t bytes() const { return size_ * sizeof(T); }
-
-  private:
-    std::unique_ptr<T, Free> data_;
-    size_t size_ = 0;
-};
 
 #if RU_VECTOR_BYTES == 64
 constexpr int kRows = 6, kPanel = 4;
@@ -94,22 +63,27 @@ inline void panel(int m, int k, const T* a, int lda, const T* b, T* c, int ldc, 
 }
 
 // c (m × n) = or += a (m × k) · b (k × n).
-template <class T>
-inline void multiply(int m, const T* a, int lda, const Packed<T>& b, T* c, int ldc, bool accumulate) {
+template <class T> inline void multiply(int m, const T* a, const Packed<T>& b, T* c, bool accumulate) {
     constexpr int L = lanes<T>;
     const T* data = b.data.get();
     for (int start = 0; start < b.n; start += kPanel * L) {
         const int vectors = (b.n - start) / L < kPanel ? (b.n - start) / L : kPanel;
         switch (vectors) {
-            case 1: panel<T, kRows, 1>(m, b.k, a, lda, data, c + start, ldc, accumulate); break;
-            case 2: panel<T, kRows, 2>(m, b.k, a, lda, data, c + start, ldc, accumulate); break;
+            case 1: panel<T, kRows, 1>(m, b.k, a, b.k, data, c + start, b.n, accumulate); break;
+            case 2: panel<T, kRows, 2>(m, b.k, a, b.k, data, c + start, b.n, accumulate); break;
 #if RU_VECTOR_BYTES == 64
-            case 3: panel<T, kRows, 3>(m, b.k, a, lda, data, c + start, ldc, accumulate); break;
-            case 4: panel<T, kRows, 4>(m, b.k, a, lda, data, c + start, ldc, accumulate); break;
+            case 3: panel<T, kRows, 3>(m, b.k, a, b.k, data, c + start, b.n, accumulate); break;
+            case 4: panel<T, kRows, 4>(m, b.k, a, b.k, data, c + start, b.n, accumulate); break;
 #endif
         }
         data += size_t(b.k) * vectors * L;
     }
+}
+
+// y (m × n) = bias + x (m × k) · b (k × n).
+template <class T> inline void affine(int m, const T* x, const Packed<T>& b, const T* bias, T* y) {
+    for (int r = 0; r < m; ++r) std::copy(bias, bias + b.n, y + r * b.n);
+    multiply<T>(m, x, b, y, true);
 }
 
 }  // namespace ru

@@ -1,9 +1,11 @@
-// What training needs of the atoms: invariants of the density, activations and the norm, each with first and second
-// derivatives.  `second` takes the adjoint of what `reverse` gave, and gives the adjoints of what `reverse` took.
+// Invariants of the angular density, with first and second derivatives.  `second` takes the adjoint of what `reverse`
+// gave, and gives the adjoints of what `reverse` took.
 #pragma once
-#include "training.hpp"
+#include <vector>
 
-namespace ru {
+#include "../common/simd.hpp"
+
+namespace ru::training {
 
 // f[coupling] += O[a] Σ weight · B[b] B[c], the sum over a range of `terms`.
 struct TripleSum {
@@ -23,7 +25,8 @@ template <class T> struct Invariants {
 
     void add_term(int coupling, int a, Triple<T> term) {
         const int end = int(terms.size());
-        if (sums.empty() || sums.back().coupling != coupling || sums.back().a != a) sums.push_back({coupling, a, end, end});
+        if (sums.empty() || sums.back().coupling != coupling || sums.back().a != a)
+            sums.push_back({coupling, a, end, end});
         terms.push_back(term), sums.back().end = end + 1;
     }
 
@@ -54,7 +57,8 @@ template <class T> struct Invariants {
             for (const auto& s : sums) {
                 V product{};
                 for (int k = s.begin; k < s.end; ++k)
-                    product += terms[k].weight * read<T, V>(twice + terms[k].b * wide) * read<T, V>(twice + terms[k].c * wide);
+                    product +=
+                        terms[k].weight * read<T, V>(twice + terms[k].b * wide) * read<T, V>(twice + terms[k].c * wide);
                 add<V>(out + s.coupling * triple, product * read<T, V>(once + s.a * wide));
             }
         });
@@ -88,7 +92,8 @@ template <class T> struct Invariants {
                 V product{};
                 for (int k = s.begin; k < s.end; ++k) {
                     const Triple<T>& t = terms[k];
-                    const V b = read<T, V>(twice + t.b * wide), d = read<T, V>(twice + t.c * wide), weighted = t.weight * go;
+                    const V b = read<T, V>(twice + t.b * wide), d = read<T, V>(twice + t.c * wide),
+                            weighted = t.weight * go;
                     product += t.weight * b * d;
                     add<V>(twice_bar + t.b * wide, weighted * d);
                     add<V>(twice_bar + t.c * wide, weighted * b);
@@ -129,7 +134,8 @@ template <class T> struct Invariants {
                 write<T, V>(once_out + k * wide, V{}), write<T, V>(twice_out + k * wide, V{});
             for (const auto& s : sums) {
                 const V g = read<T, V>(bar + s.coupling * triple);
-                const V o = read<T, V>(once + s.a * wide), ot = read<T, V>(once_to + s.a * wide), go = g * o, got = g * ot;
+                const V o = read<T, V>(once + s.a * wide), ot = read<T, V>(once_to + s.a * wide), go = g * o,
+                        got = g * ot;
                 V product{}, change{};
                 for (int k = s.begin; k < s.end; ++k) {
                     const Triple<T>& t = terms[k];
@@ -149,97 +155,4 @@ template <class T> struct Invariants {
     template <class V> static void add(T* p, V v) { write<T, V>(p, read<T, V>(p) + v); }
 };
 
-// Value, slope and curvature of an activation at the lanes of x.
-enum class Activation { silu, asinh };
-template <class T> struct Jet { Vec<T> value, slope, bend; };
-
-template <class T> inline Jet<T> jet(Activation kind, Vec<T> x) {
-    if (kind == Activation::silu) {
-        const Vec<T> s = sigmoid<T>(x), rest = T(1) - s;
-        return {x * s, s * (T(1) + x * rest), s * rest * (T(2) + x * (T(1) - T(2) * s))};
-    }
-    const Vec<T> inverse = T(1) / (x * x + T(1)), slope = square_root<T>(inverse);
-    return {arsinh<T>(x), slope, -x * inverse * slope};
-}
-
-// Calls f(place, lanes there, x) over n numbers; lanes beyond the end are 0.
-template <class T, class F> inline void by_lanes(int64_t n, const T* x, F f) {
-    constexpr int L = lanes<T>;
-    int64_t i = 0;
-    for (; i + L <= n; i += L) f(i, L, load<T>(x + i));
-    if (i == n) return;
-    T rest[L] = {};
-    std::copy(x + i, x + n, rest);
-    f(i, int(n - i), load<T>(rest));
-}
-template <class T> inline Vec<T> some(const T* p, int count) {
-    if (count == lanes<T>) return load<T>(p);
-    T rest[lanes<T>] = {};
-    std::copy(p, p + count, rest);
-    return load<T>(rest);
-}
-template <class T> inline void put(T* p, int count, Vec<T> v) {
-    if (count == lanes<T>) return store<T>(p, v);
-    T rest[lanes<T>];
-    store<T>(rest, v);
-    std::copy(rest, rest + count, p);
-}
-
-template <class T> void activate(Activation kind, int64_t n, const T* x, T* y) {
-    by_lanes<T>(n, x, [&](int64_t i, int count, Vec<T> v) { put<T>(y + i, count, jet<T>(kind, v).value); });
-}
-// g f'(x)
-template <class T> void activate_reverse(Activation kind, int64_t n, const T* x, const T* g, T* out) {
-    by_lanes<T>(n, x, [&](int64_t i, int count, Vec<T> v) {
-        put<T>(out + i, count, some<T>(g + i, count) * jet<T>(kind, v).slope);
-    });
-}
-// c the adjoint of g f'(x): c f'(x) and c g f''(x)
-template <class T> void activate_second(Activation kind, int64_t n, const T* x, const T* g, const T* c, T* g_out, T* x_out) {
-    by_lanes<T>(n, x, [&](int64_t i, int count, Vec<T> v) {
-        const Jet<T> f = jet<T>(kind, v);
-        const Vec<T> to = some<T>(c + i, count);
-        put<T>(g_out + i, count, to * f.slope), put<T>(x_out + i, count, to * some<T>(g + i, count) * f.bend);
-    });
-}
-
-// Sums over a row of products of up to two rows.
-template <class T> inline T row_sum(int n, const T* a, const T* b = nullptr) {
-    constexpr int L = lanes<T>;
-    Vec<T> wide{};
-    int i = 0;
-    for (; i + L <= n; i += L) wide += b ? load<T>(a + i) * load<T>(b + i) : load<T>(a + i);
-    T all = sum<T>(wide);
-    for (; i < n; ++i) all += b ? a[i] * b[i] : a[i];
-    return all;
-}
-
-// y = (x − mean) · scale, scale = 1 / √(variance + eps), row by row.
-template <class T> void norm_rows(int64_t rows, int n, double eps, const T* x, T* y, T* scale) {
-    for (int64_t i = 0; i < rows; ++i, x += n, y += n) {
-        const T mean = row_sum<T>(n, x) / T(n);
-        for (int k = 0; k < n; ++k) y[k] = x[k] - mean;
-        scale[i] = T(1) / std::sqrt(row_sum<T>(n, y, y) / T(n) + T(eps));
-        for (int k = 0; k < n; ++k) y[k] *= scale[i];
-    }
-}
-// x̄ = scale (g − mean g − y mean(g y))
-template <class T> void norm_reverse(int64_t rows, int n, const T* y, const T* scale, const T* g, T* out) {
-    for (int64_t i = 0; i < rows; ++i, y += n, g += n, out += n) {
-        const T mean = row_sum<T>(n, g) / T(n), along = row_sum<T>(n, g, y) / T(n);
-        for (int k = 0; k < n; ++k) out[k] = scale[i] * (g[k] - mean - y[k] * along);
-    }
-}
-// c the adjoint of x̄: the adjoints of g and of x.
-template <class T>
-void norm_second(int64_t rows, int n, const T* y, const T* scale, const T* g, const T* c, T* g_out, T* x_out) {
-    norm_reverse<T>(rows, n, y, scale, c, g_out);
-    for (int64_t i = 0; i < rows; ++i, y += n, g += n, c += n, x_out += n) {
-        const T g_mean = row_sum<T>(n, g) / T(n), c_mean = row_sum<T>(n, c) / T(n);
-        const T a = row_sum<T>(n, g, y) / T(n), b = row_sum<T>(n, c, y) / T(n);
-        const T d = row_sum<T>(n, g, c) / T(n) - g_mean * c_mean - 3 * a * b, square = -scale[i] * scale[i];
-        for (int k = 0; k < n; ++k) x_out[k] = square * (d * y[k] + b * (g[k] - g_mean) + a * (c[k] - c_mean));
-    }
-}
-
-}  // namespace ru
+}  // namespace ru::training

@@ -1,0 +1,124 @@
+// What the passes of one evaluation work with.
+#pragma once
+#include <barrier>
+#include <mutex>
+
+#include "density.hpp"
+
+namespace ru::inference {
+
+constexpr int kTile = 48, kAngularTile = 12;  // atoms whose dense layers are computed together
+
+struct Request {
+    const double* positions;             // (n, 3), the caller's order
+    const double* images;                // (m, 3) translation of each image
+    double *energies, *forces, *virial;  // (n), (n, 3), (frames, 6); the last two may be null
+
+    bool backward() const { return forces || virial; }
+};
+
+template <class T> struct ThreadScratch {
+    Buffer<T> tile, head, slope;                                          // of dense layers and of filters
+    Buffer<T> invariants, mixed, mixed_bar, density_bar, products, sums;  // of the angular embedding
+    Buffer<double> force, virial;
+    Buffer<Candidate> candidates;
+    FilterWeights<T> weights;
+    DensityScratch<T> density;
+
+    void reserve(const Model<T>& model, const Plan& plan, bool backward) {
+        tile.ensure(kTile * model.channels), slope.ensure(kMost * lanes<T>);
+        size_t widths = model.head, longest = 1;
+        for (const auto& bias : model.head_dense_bias) widths += bias.size;
+        head.ensure(2 * kTile * widths + kTile);
+        for (size_t i = 0; i < size_t(plan.n_atoms); ++i)
+            longest = std::max(longest, size_t(plan.row[3 * i + 3] - plan.row[3 * i]));
+        candidates.ensure(longest + 1), virial.ensure(6 * size_t(plan.n_frames));
+        if (backward) force.ensure(3 * size_t(plan.n_atoms) + 3);
+        if (model.angular) reserve(model.embedding);
+    }
+    size_t bytes() const {
+        size_t total = sizeof(*this) + force.bytes() + virial.bytes() + candidates.bytes() + density.bytes();
+        for (const auto* b : {&tile, &head, &slope, &invariants, &mixed, &mixed_bar, &density_bar, &products, &sums})
+            total += b->bytes();
+        return total;
+    }
+
+  private:
+    void reserve(const Angular<T>& e) {
+        invariants.ensure(kTile * e.features + e.features + lanes<T>);  // of a tile, and of one atom
+        mixed.ensure(size_t(kAngularTile) * e.harmonics * e.mixed);
+        mixed_bar.ensure(size_t(kAngularTile) * e.harmonics * e.mixed);
+        density_bar.ensure(size_t(kAngularTile) * e.harmonics * e.radial);
+        products.ensure((e.products.size() + 1) * lanes<T>);
+        sums.ensure((e.groups.size() + 1) * std::max(e.triple, 1));
+        density.reserve(e);
+    }
+};
+
+// What is kept between calls, so that no call pays for memory.  One call at a time.
+template <class T> struct Workspace {
+    std::mutex busy;
+    Buffer<double> positions, energy;
+    Geometry<T> geometry;
+    std::vector<Buffer<T>> hidden, incoming;  // by source, by block
+    Buffer<T> last_incoming_bar, head, density;
+    std::vector<std::unique_ptr<ThreadScratch<T>>> scratch;
+
+    void reserve(const Model<T>& model, const Plan& plan, const Request& request) {
+        const size_t n = plan.n_atoms;
+        positions.ensure(3 * n + 3), energy.ensure(n + 1), head.ensure(n * model.head + 1);
+        geometry.reserve(plan.neighbors.size(), n);
+        hidden.resize(model.sources.size()), incoming.resize(model.blocks);
+        for (auto& b : hidden) b.ensure(n * model.channels + 1);
+        for (int b = model.first_gathered(); b < model.blocks; ++b) incoming[b].ensure(n * model.channels + 1);
+        if (request.backward()) last_incoming_bar.ensure(n * model.channels + 1);
+        if (model.angular) density.ensure(n * model.embedding.harmonics * model.embedding.radial + 1);
+        while (int(scratch.size()) < plan.threads) scratch.push_back(std::make_unique<ThreadScratch<T>>());
+        for (int t = 0; t < plan.threads; ++t) scratch[t]->reserve(model, plan, request.backward());
+    }
+    size_t bytes() const {
+        size_t total = positions.bytes() + energy.bytes() + geometry.bytes();
+        for (const auto* b : {&last_incoming_bar, &head, &density}) total += b->bytes();
+        for (const auto* each : {&hidden, &incoming})
+            for (const auto& b : *each) total += b.bytes();
+        for (const auto& s : scratch) total += s->bytes();
+        return total;
+    }
+};
+
+// One thread at one evaluation; atoms begin … end − 1 are its own.
+template <class T> struct Worker {
+    const Model<T>& model;
+    const Plan& plan;
+    const Request& request;
+    Workspace<T>& work;
+    ThreadScratch<T>& scratch;
+    std::barrier<>& barrier;
+    int thread, begin, end;
+
+    // To be called before a pass that reads what other threads wrote.
+    void meet() const {
+        if (plan.threads > 1) barrier.arrive_and_wait();
+    }
+    // Calls f(first atom, how many) for tiles of a range of atoms.
+    template <class F> void tiles(F f) const {
+        for (int i = begin; i < end; i += kTile) f(i, std::min(kTile, end - i));
+    }
+
+    // Messages to an atom, then what enters the activation, then the adjoints of both.
+    T* hidden(int source, int i) const { return work.hidden[source].get() + size_t(i) * model.channels; }
+    // h, what a block gathers from an atom.
+    T* incoming(int block, int i) const { return work.incoming[block].get() + size_t(i) * model.channels; }
+    // h̄ takes the memory of h of the block after it, which nobody reads any more.
+    T* incoming_bar(int block, int i) const {
+        const auto& memory = block == model.blocks - 1 ? work.last_incoming_bar : work.incoming[block + 1];
+        return memory.get() + size_t(i) * model.channels;
+    }
+    // z, what the energy pathway starts from, then its adjoint.
+    T* head(int i) const { return work.head.get() + size_t(i) * model.head; }
+    T* density(int i) const {
+        return work.density.get() + size_t(i) * model.embedding.harmonics * model.embedding.radial;
+    }
+};
+
+}  // namespace ru::inference
