@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ru_calc import kernels
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, require
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs
@@ -21,32 +21,86 @@ from ru_calc.tables.packing import Packing
 # Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite
 # differences of forces need in float64.  Finer tables are slower, since fewer of their rows stay in the cache.
 BOUNDS = {"float32": (1e-6, 2e-5), "float64": (2e-12, 2e-10)}
-BITS = {"float32": 32, "float64": 64}
 MOST_IMAGES = 10_000_000
 
 
 class Plan(NamedTuple):
-    """What one neighbour list amounts to, for the compiled passes.
+    """What one neighbour list amounts to, for the passes.
 
-    Attributes:
-        pairs: weak reference to the list, which is large and belongs to the caller.
-        frames, shifts: (m,) and (m, 3) the distinct images in it.
-        compiled: atoms in a local order, pairs by thread; see src/inference/plan.hpp.
+        Attributes:
+            pairs: weak reference to the list, which is large and belongs to the caller.
+            frames, shifts: (m,) and (m, 3) the distinct images in it.
+            prepared: on the CPU atoms in a local order, pairs by thread, see src/inference/plan.hpp; on a device rows of pairs.
     """
 
     pairs: Callable[[], NeighborPairs | None]
     frames: np.ndarray
     shifts: np.ndarray
-    compiled: Any
+    prepared: Any
 
 
-class Engine:
+class TableEngine:
+    """What the engines on the CPU and on a device share: tables, plans of neighbour lists, sums over frames.
+
+    The plan of a neighbour list is reused as long as the same `NeighborPairs` object is passed, so that a Verlet list
+    costs nothing while it is valid.
+    """
+
+    _model: Any
+
+    def __init__(
+        self, settings: Mapping[str, Any], weights: Mapping[str, np.ndarray], dtype: str, intervals: int | None
+    ) -> None:
+        if dtype not in BOUNDS:
+            raise SettingsError(f"dtype is {dtype!r}; choose one of {', '.join(BOUNDS)}")
+        packing = Packing(settings, weights)
+        self.dtype, self.cutoff_A = dtype, packing.cutoff_A
+        self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
+        self._plan: Plan | None = None
+        self._load(packing.arrays(self.intervals))
+        # A lone atom has exactly the energy of an isolated atom, in this precision.
+        self._set_zero(0.0)
+        alone = self.predict([Atoms("Ru")], None, ("energies",))
+        self._set_zero(float(settings["atom_energy_eV"]) - float(alone.energies[0]))
+
+    # Each engine loads the arrays of `Packing`, sets what is added to the energy of each atom, and prepares a list with
+    # the index of each pair's image.  It evaluates with translations (m, 3) in Å: energies (n,) and, if wanted, forces
+    # (n, 3) and virials (f, 6).
+    _load: Callable[[dict[str, Any]], None]
+    _set_zero: Callable[[float], None]
+    _prepare: Callable[[Structures, NeighborPairs, np.ndarray, int], Any]
+    _evaluate: Callable[[Any, Structures, np.ndarray, bool, bool], tuple[Any, Any, Any]]
+
+    def predict(
+        self,
+        structures: Structures | Sequence[Atoms],
+        pairs: NeighborPairs | None = None,
+        want: Collection[str] = WANTED,
+    ) -> Prediction:
+        """See `Predictor.predict`."""
+        structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
+        plan = self._plan  # another Python thread may replace it meanwhile
+        if plan is None or plan.pairs() is not pairs:
+            frames, shifts, index = distinct_images(pairs)
+            prepared = self._prepare(structures, pairs, index, len(frames))
+            plan = self._plan = Plan(weakref.ref(pairs), frames, shifts.astype(float), prepared)
+        images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
+        energies, forces, virial = self._evaluate(plan.prepared, structures, images, "forces" in want, "stress" in want)
+        energy = np.bincount(structures.frame_of_atom, energies, len(structures))
+        return Prediction(
+            energy=energy.astype(float) if "energy" in want else None,  # of no atoms it would be integers
+            energies=energies if "energies" in want else None,
+            forces=forces if "forces" in want else None,
+            stress=None if virial is None else virial / structures.volumes[:, None],
+        )
+
+
+class Engine(TableEngine):
     """Predictions at a few µs per atom; equal to `Reference` within the rounding of `dtype`.
 
-    The plan of a neighbour list (atoms in a local order, pairs by thread) is reused as long as the same `NeighborPairs`
-    object is passed, so that a Verlet list costs nothing while it is valid.  For the same atoms and number of threads
-    results are identical to the last bit, no matter when the list was made.  More than 8000 atoms in random order are
-    sorted in space first, and their results then depend on when that was done.
+    For the same atoms and number of threads results are identical to the last bit, no matter when the neighbour list
+    was made.  More than 8000 atoms in random order are sorted in space first, and their results then depend on when
+    that was done.
 
     Args:
         settings: hyper-parameters of a SchNet.
@@ -70,79 +124,48 @@ class Engine:
         intervals: int | None = None,
         kernel: ModuleType | None = None,
     ) -> None:
-        if dtype not in BITS:
-            raise SettingsError(f"dtype is {dtype!r}; choose one of {', '.join(BITS)}")
-        if threads < 1:
-            raise SettingsError(f"threads is {threads}; it must be 1 or more")
+        require(threads >= 1, "threads", threads, "1 or more")
         kernel = kernel or kernels.fastest()
         if kernel is None:
             raise SettingsError(
                 "the compiled engine is missing, because it could not be built at installation; install a C++20 "
                 "compiler and reinstall ru-calc, or use the reference path"
             )
-        self._kernel = kernel
-        packing = Packing(settings, weights)
-        self.dtype, self.threads, self._bits = dtype, int(threads), BITS[dtype]
-        self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
-        self._cutoff_A, self._directed = packing.cutoff_A, packing.angular
-        self._model = self._kernel.model(packing.arrays(self.intervals), self._bits)
+        self._kernel, self.threads = kernel, int(threads)
+        super().__init__(settings, weights, dtype, intervals)
+
+    def _load(self, arrays: dict[str, Any]) -> None:
+        self._bits, self._directed = 8 * np.dtype(self.dtype).itemsize, bool(arrays["angular"])
+        self._model = self._kernel.model(arrays, self._bits)
         self._workspace = self._kernel.workspace(self._bits)
-        self._plan: Plan | None = None
-        self._set_zero(float(settings["atom_energy_eV"]))
 
-    @property
-    def cutoff_A(self) -> float:
-        """Interaction range in Å."""
-        return self._cutoff_A
+    def _set_zero(self, energy_eV: float) -> None:
+        self._kernel.set_zero(self._bits, self._model, energy_eV)
 
-    def predict(
-        self,
-        structures: Structures | Sequence[Atoms],
-        pairs: NeighborPairs | None = None,
-        want: Collection[str] = WANTED,
-    ) -> Prediction:
-        """See `Predictor.predict`."""
-        structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
-        plan = self._plan  # another Python thread may replace it meanwhile
-        if plan is None or plan.pairs() is not pairs:
-            plan = self._plan = self._make_plan(structures, pairs)
-        images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
-        energies = np.empty(structures.n_atoms)
-        forces = np.empty((structures.n_atoms, 3)) if "forces" in want else None
-        virial = np.empty((len(structures), 6)) if "stress" in want else None
-        positions = np.ascontiguousarray(structures.positions)
-        self._kernel.evaluate(
-            self._bits, self._model, self._workspace, plan.compiled, positions, images, energies, forces, virial
-        )
-        energy = np.bincount(structures.frame_of_atom, energies, len(structures))
-        return Prediction(
-            energy=energy.astype(float) if "energy" in want else None,  # of no atoms it would be integers
-            energies=energies if "energies" in want else None,
-            forces=forces,
-            stress=None if virial is None else virial / structures.volumes[:, None],
-        )
-
-    def memory_bytes(self) -> dict[str, int]:
-        """Bytes held after the last evaluation: the `workspace` of the passes and the `neighbors` of the plan."""
-        assert self._plan is not None  # since the lone atom of `_set_zero`
-        workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan.compiled)
-        return {"workspace": workspace, "neighbors": plan}
-
-    def _make_plan(self, structures: Structures, pairs: NeighborPairs) -> Plan:
-        frames, shifts, index = distinct_images(pairs)
-        compiled = self._kernel.plan(
-            np.ascontiguousarray(pairs.first), np.ascontiguousarray(pairs.second), index,
+    def _prepare(self, structures: Structures, pairs: NeighborPairs, image: np.ndarray, images: int) -> Any:
+        return self._kernel.plan(
+            np.ascontiguousarray(pairs.first), np.ascontiguousarray(pairs.second), image,
             np.ascontiguousarray(structures.positions), structures.frame_of_atom, len(structures), self.threads,
             self._directed, self.cutoff_A,
         )  # fmt: skip
-        return Plan(weakref.ref(pairs), frames, shifts.astype(float), compiled)
 
-    def _set_zero(self, atom_energy_eV: float) -> None:
-        """Shifts energies so that a lone atom has exactly that of an isolated atom, in this precision."""
-        self._kernel.set_zero(self._bits, self._model, 0.0)
-        alone = Structures.from_atoms(Atoms("Ru"))
-        network = float(self.predict(alone, None, ("energies",)).energies[0])
-        self._kernel.set_zero(self._bits, self._model, atom_energy_eV - network)
+    def _evaluate(
+        self, prepared: Any, structures: Structures, images: np.ndarray, forces: bool, virial: bool
+    ) -> tuple[Any, Any, Any]:
+        positions = np.ascontiguousarray(structures.positions)
+        found = (
+            np.empty(structures.n_atoms),
+            np.empty((structures.n_atoms, 3)) if forces else None,
+            np.empty((len(structures), 6)) if virial else None,
+        )
+        self._kernel.evaluate(self._bits, self._model, self._workspace, prepared, positions, images, *found)
+        return found
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes held after the last evaluation: the `workspace` of the passes and the `neighbors` of the plan."""
+        assert self._plan is not None  # since the lone atom of the constructor
+        workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan.prepared)
+        return {"workspace": workspace, "neighbors": plan}
 
 
 def distinct_images(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

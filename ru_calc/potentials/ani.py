@@ -18,6 +18,7 @@ Differs from the paper in:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ru_calc.potentials.layers import dense
 from ru_calc.potentials.symmetry import SymmetryPotential, SymmetrySettings
@@ -31,24 +32,15 @@ class ANISettings(SymmetrySettings):
         hidden: widths of the network's hidden layers.
     """
 
+    least: ClassVar[dict[str, int]] = {"hidden": 1}
     hidden: tuple[int, ...] = (128, 96, 64)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        self.check_least(hidden=1)
 
 
 class ANI(SymmetryPotential):
-    """Dense layers on symmetry functions; see the top of the file.
-
-    Args:
-        settings: hyper-parameters.
-    """
+    """Dense layers on symmetry functions; see the top of the file."""
 
     family = "ani"
 
-    def __init__(self, settings: ANISettings | None = None) -> None:
-        settings = settings or ANISettings()
+    def __init__(self, settings: ANISettings) -> None:
         super().__init__(settings)
         self.energy = dense(self.symmetry.width, *settings.hidden, 1)

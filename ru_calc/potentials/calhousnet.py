@@ -18,6 +18,7 @@ Differs from the paper in:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ru_calc.potentials.layers import dense
 from ru_calc.potentials.power import PowerPotential, PowerSettings
@@ -31,24 +32,15 @@ class CalHousNetSettings(PowerSettings):
         hidden: widths of the hidden layers.
     """
 
+    least: ClassVar[dict[str, int]] = {"hidden": 1}
     hidden: tuple[int, ...] = (64, 32)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        super().__post_init__()
-        self.check_least(hidden=1)
 
 
 class CalHousNet(PowerPotential):
-    """The perceptron; see the top of the file.
-
-    Args:
-        settings: hyper-parameters.
-    """
+    """The perceptron; see the top of the file."""
 
     family = "calhousnet"
 
-    def __init__(self, settings: CalHousNetSettings | None = None) -> None:
-        settings = settings or CalHousNetSettings()
+    def __init__(self, settings: CalHousNetSettings) -> None:
         super().__init__(settings)
         self.energy = dense(self.power.width, *settings.hidden, 1)

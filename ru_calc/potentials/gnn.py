@@ -24,6 +24,7 @@ Differs from the paper in:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +43,10 @@ class GNNSettings(PowerSettings):
         readout: hidden widths of the energy pathway.
     """
 
+    least: ClassVar[dict[str, int]] = {"channels": 1, "blocks": 0, "readout": 1}
     channels: int = 64
     blocks: int = 2
     readout: tuple[int, ...] = (256, 128)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "readout", tuple(self.readout))
-        super().__post_init__()
-        self.check_least(channels=1, blocks=0, readout=1)
 
 
 @dataclass(frozen=True)
@@ -98,16 +95,11 @@ class GraphConvolution(nn.Module):
 
 
 class GNN(PowerPotential):
-    """The graph network; see the top of the file.
-
-    Args:
-        settings: hyper-parameters.
-    """
+    """The graph network; see the top of the file."""
 
     family = "gnn"
 
-    def __init__(self, settings: GNNSettings | None = None) -> None:
-        settings = settings or GNNSettings()
+    def __init__(self, settings: GNNSettings) -> None:
         super().__init__(settings)
         self.embedding = nn.Sequential(nn.Linear(self.power.width, settings.channels), nn.SiLU())
         self.blocks = nn.ModuleList(GraphConvolution(settings) for _ in range(settings.blocks))

@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ru_calc.errors import SettingsError
+from ru_calc.errors import require
 from ru_calc.potentials.symmetry import SymmetryPotential, SymmetrySettings
 
 DEGREE = 3
@@ -43,16 +44,14 @@ class KANSettings(SymmetrySettings):
         grid_range: see there; in units of the inputs' spread.
     """
 
+    least: ClassVar[dict[str, int]] = {"hidden": 1, "intervals": 1}
     hidden: tuple[int, ...] = (32,)
     intervals: int = 8
     grid_range: float = 3.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        self.check_least(hidden=1, intervals=1)
-        if not self.grid_range > 0:
-            raise SettingsError(f"grid_range is {self.grid_range}; it must be positive")
+        require(self.grid_range > 0, "grid_range", self.grid_range, "positive")
 
 
 def spline_basis(x: Tensor, knots: Tensor, degree: int = DEGREE) -> Tensor:
@@ -104,16 +103,11 @@ class KANLayer(nn.Module):
 
 
 class KAN(SymmetryPotential):
-    """Layers of splines on symmetry functions; see the top of the file.
-
-    Args:
-        settings: hyper-parameters.
-    """
+    """Layers of splines on symmetry functions; see the top of the file."""
 
     family = "kan"
 
-    def __init__(self, settings: KANSettings | None = None) -> None:
-        settings = settings or KANSettings()
+    def __init__(self, settings: KANSettings) -> None:
         super().__init__(settings)
         layers = (
             KANLayer(*widths, settings.intervals, settings.grid_range)

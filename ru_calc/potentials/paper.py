@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
-from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import Potential
+from ru_calc.errors import SettingsError, require
+from ru_calc.potentials.base import Potential, tuples
 from ru_calc.potentials.layers import GaussianBasis
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.tables.smooth import envelope
@@ -52,11 +52,10 @@ class PaperSettings:
     force_components: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pathway", tuple(self.pathway))
+        tuples(self)
         if len(self.pathway) != 2:
             raise SettingsError(f"pathway is {self.pathway}; it must hold two widths")
-        if not 1 <= self.force_components <= 3:
-            raise SettingsError(f"force_components is {self.force_components}; it must be 1, 2 or 3")
+        require(1 <= self.force_components <= 3, "force_components", self.force_components, "1, 2 or 3")
 
 
 class PaperBlock(nn.Module):
@@ -101,9 +100,9 @@ class PaperSchNet(Potential):
     force_mean: Tensor
     force_basis: Tensor
 
-    def __init__(self, settings: PaperSettings | None = None) -> None:
+    def __init__(self, settings: PaperSettings) -> None:
         super().__init__()
-        self.settings = settings = settings or PaperSettings()
+        self.settings = settings
         self.radial_basis = GaussianBasis(settings.n_radial, 1.0, settings.cutoff_A)
         self.embedding = nn.Sequential(
             nn.BatchNorm1d(settings.n_radial),

@@ -25,6 +25,7 @@ Differs from the paper in:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,12 +47,9 @@ class PowerSettings(AnchoredSettings):
         l_max: highest degree of the spherical harmonics.
     """
 
+    least: ClassVar[dict[str, int]] = {"n_radial": 2, "l_max": 0}
     n_radial: int = 12
     l_max: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_least(n_radial=2, l_max=0)
 
 
 class PowerSpectrum(nn.Module):

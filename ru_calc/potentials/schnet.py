@@ -27,11 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ru_calc.errors import SettingsError
+from ru_calc.errors import require
 from ru_calc.kernels.geometry import PairGeometry
 from ru_calc.kernels.network import NetworkPlan, network_energies
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
@@ -64,6 +65,10 @@ class SchNetSettings(AnchoredSettings):
             every pair.
     """
 
+    least: ClassVar[dict[str, int]] = {
+        "channels": 2, "n_radial": 2, "filter_hidden": 2, "angular_radial": 2, "l_max": 1, "blocks": 0, "triple": 0,
+        "readout": 1, "spline_intervals": 0,
+    }  # fmt: skip
     cutoff_A: float = 5.5
     switch_A: float = 1.4
     channels: int = 64
@@ -80,17 +85,9 @@ class SchNetSettings(AnchoredSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "readout", tuple(self.readout))
-        self.check_least(
-            channels=2, n_radial=2, filter_hidden=2, angular_radial=2, l_max=1, blocks=0, triple=0, readout=1,
-            spline_intervals=0,
-        )  # fmt: skip
-        if self.l_max > MOST_DEGREE:
-            raise SettingsError(f"l_max is {self.l_max}; it must be at most {MOST_DEGREE}")
-        if 0 < self.spline_intervals < LEAST_INTERVALS:
-            raise SettingsError(
-                f"spline_intervals is {self.spline_intervals}; it must be 0 (no tables) or at least {LEAST_INTERVALS}"
-            )
+        require(self.l_max <= MOST_DEGREE, "l_max", self.l_max, f"at most {MOST_DEGREE}")
+        tables = not 0 < self.spline_intervals < LEAST_INTERVALS
+        require(tables, "spline_intervals", self.spline_intervals, f"0 (no tables) or at least {LEAST_INTERVALS}")
 
 
 class AngularEmbedding(nn.Module):
@@ -143,16 +140,11 @@ class InteractionBlock(nn.Module):
 
 
 class SchNet(AnchoredPotential):
-    """The potential of this package; see the top of the file.
-
-    Args:
-        settings: hyper-parameters.
-    """
+    """The potential of this package; see the top of the file."""
 
     family = "schnet"
 
-    def __init__(self, settings: SchNetSettings | None = None) -> None:
-        settings = settings or SchNetSettings()
+    def __init__(self, settings: SchNetSettings) -> None:
         super().__init__(settings)
         grid = RadialGrid(settings.cutoff_A, settings.switch_A, settings.spline_intervals)
         self.radial = RadialFunctions(settings.n_radial, settings.core_inner_A, grid)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class SymmetrySettings(AnchoredSettings):
         zeta: ζ.
     """
 
+    least: ClassVar[dict[str, int]] = {"radial_shells": 1, "angular_shells": 1, "angles": 1, "zeta": 1}
     radial_shells: int = 24
     radial_start_A: float = 1.4
     radial_eta: float = 20.0
@@ -66,7 +68,6 @@ class SymmetrySettings(AnchoredSettings):
                 f"angular_cutoff_A is {self.angular_cutoff_A}; it must lie between switch_A ({self.switch_A}) and "
                 f"cutoff_A ({self.cutoff_A})"
             )
-        self.check_least(radial_shells=1, angular_shells=1, angles=1, zeta=1)
 
 
 @dataclass(frozen=True)

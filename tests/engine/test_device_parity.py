@@ -84,7 +84,7 @@ def test_many_pieces_give_what_one_piece_gives(name: str, monkeypatch: pytest.Mo
         made, structures = device_engine(name), Structures.from_atoms(batch)
         pairs = find_pairs(structures, made.cutoff_A)
         found.append(made.predict(structures, pairs))
-        assert (len(made._plan.pieces) == 1) == (slots == 1 << 20)
+        assert (len(made._plan.prepared) == 1) == (slots == 1 << 20)
     assert_near(*found)
 
 
@@ -130,7 +130,7 @@ def test_one_entry_of_a_table_is_noticed(name: str, table: str, monkeypatch: pyt
             arrays[table][len(arrays[table]) // 2, 1] += 1e-3
             return arrays
 
-    monkeypatch.setattr("ru_calc.engine.device.Packing", Broken)
+    monkeypatch.setattr("ru_calc.engine.engine.Packing", Broken)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_batch(device_engine(name).predict, name, "float64 tables")
 

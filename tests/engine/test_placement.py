@@ -161,7 +161,7 @@ def leave_couplings(engine: DeviceEngine) -> None:
 
 
 def leave_mirror(engine: DeviceEngine) -> None:
-    engine._plan.pieces[0] = engine._plan.pieces[0]._replace(mirror=engine._plan.pieces[0].mirror.cpu())
+    engine._plan.prepared[0] = engine._plan.prepared[0]._replace(mirror=engine._plan.prepared[0].mirror.cpu())
 
 
 @pytest.mark.parametrize("leave", [leave_filter, leave_bias, leave_couplings, leave_mirror])

@@ -245,7 +245,7 @@ def test_golden_predictions_are_checked_once_a_file(model_file: Path, monkeypatc
 def test_golden_predictions_are_checked_on_a_cuda_device(
     model_file: Path, cuda: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = lambda self, structures, *_: Prediction(energy=np.zeros(len(structures)))  # noqa: E731
+    wrong = lambda self, structures, *_: Prediction(*np.zeros((2, len(structures))))  # noqa: E731
     monkeypatch.setattr(DeviceEngine, "predict", wrong)
     with pytest.raises(ModelError, match="golden energies differ"):
         open_model(model_file, device="cuda")

@@ -100,7 +100,7 @@ def test_unknown_family_and_hyperparameter_are_refused():
 
 
 def test_paper_network_has_the_papers_parts():
-    network = PaperSchNet()
+    network = PaperSchNet(PaperSettings())
     kinds = [type(m).__name__ for m in network.modules()]
     assert kinds.count("PaperBlock") == 3 and kinds.count("BatchNorm1d") == 6 and kinds.count("Dropout") == 4
     assert network.force_pathway[-1].out_features == 2 and network.energy_pathway[-1].out_features == 1
