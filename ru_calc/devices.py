@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,15 @@ from ru_calc.errors import SettingsError
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 ENGINES = ("auto", "compiled", "reference")
 DTYPES = ("float32", "float64")
+CHOICES = {"dtype": DTYPES, "engine": ENGINES}
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")
+
+
+def chosen(name: str, value: str, choices: Iterable[str]) -> str:
+    """The value of a setting, if it is one of `choices`; else raises a `SettingsError` that names them."""
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+    return value
 
 
 def resolve_device(device: str) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,8 +20,8 @@ from ase.calculators.calculator import (
 )
 
 from ru_calc.calculator.speed import NeighborStatistics, Throughput, dynamics
-from ru_calc.devices import DTYPES, ENGINES, resolve_device, timed
-from ru_calc.errors import DataError, ModelError, RuCalcError
+from ru_calc.devices import CHOICES, chosen, resolve_device, timed
+from ru_calc.errors import DataError, ModelError, RuCalcError, require
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, VerletList, closest_of
 
@@ -104,7 +103,7 @@ class RuCalculator(Calculator):
         unknown = sorted(kwargs.keys() - self.default_parameters.keys())
         if unknown:
             raise InputError(f"unknown parameter {unknown[0]!r}; choose from {', '.join(self.default_parameters)}")
-        checked = {key: CHECKS[key](value) for key, value in kwargs.items()}
+        checked = {key: _checked(key, value) for key, value in kwargs.items()}
         if "model" in checked:
             self._check_family(checked["model"])
         changed = super().set(**checked)
@@ -119,38 +118,31 @@ class RuCalculator(Calculator):
 
     def __repr__(self) -> str:
         """Model, device in use, dtype, and other arguments that differ from their default."""
-        shown = ("model", "device", "dtype")
-        used = {name: value for name, value in self.parameters.items() if name in shown} | {"device": self._device()}
-        used |= {name: value for name, value in super().todict().items() if name not in shown}
+        shown = {"model", "device", "dtype", *super().todict()}
+        used = {name: value for name, value in self.parameters.items() if name in shown}
+        if used["device"] == "auto":
+            used["device"] = resolve_device("auto")
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in used.items())})"
-
-    def _device(self) -> str:
-        asked = self.parameters["device"]
-        return resolve_device(asked) if asked == "auto" else asked
 
     @property
     def predictor(self) -> Predictor:
         """The predictor behind the calculator, for many frames at once."""
-        self._load()
-        return self._predictor
+        return self._load()._predictor
 
     @property
     def header(self) -> dict[str, Any]:
         """Header of the model file: data, seed, metrics, level of theory."""
-        self._load()
-        return self._header
+        return self._load()._header
 
     @property
     def cutoff_A(self) -> float:
         """Range of the interaction in Å."""
-        self._load()
-        return self._predictor.cutoff_A
+        return self._load()._predictor.cutoff_A
 
     @property
     def engine(self) -> str:
         """The engine in use, `compiled` or `reference`."""
-        self._load()
-        return self._engine
+        return self._load()._engine
 
     @property
     def neighbor_statistics(self) -> NeighborStatistics:
@@ -247,21 +239,23 @@ class RuCalculator(Calculator):
         self._header = {}
         self._asked = self._expected = frozenset()
 
-    def _load(self) -> None:
+    def _load(self) -> RuCalculator:
         if self._predictor is not None:
-            return
-        from ru_calc.modelfiles import open_model
+            return self
+        from ru_calc.modelfiles import model_names, open_model
 
-        name, chosen = self.parameters["model"], self.parameters
+        asked = self.parameters
+        name = asked["model"]
         with _setup_errors():
-            opened = open_model(name, chosen["dtype"], chosen["device"], chosen["threads"], chosen["engine"])
-        if not (opened.header["conservative"] or chosen["non_conservative"] or _is_shipped(name)):
+            opened = open_model(name, asked["dtype"], asked["device"], asked["threads"], asked["engine"])
+        if not (opened.header["conservative"] or asked["non_conservative"] or name in model_names()):
             raise CalculatorSetupError(
                 f"the forces of model {name} are not the derivatives of its energy, so dynamics would not conserve "
                 "energy; choose another model, or pass non_conservative=True"
             )
         self._predictor, self._header, self._engine = opened.predictor, opened.header, opened.engine
-        self._neighbors = VerletList(self._predictor.cutoff_A, chosen["skin_A"])
+        self._neighbors = VerletList(self._predictor.cutoff_A, asked["skin_A"])
+        return self
 
 
 class RuSchNet(RuCalculator):
@@ -319,12 +313,6 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs,
         )
 
 
-def _is_shipped(model: str) -> bool:
-    from ru_calc.modelfiles import model_names
-
-    return model in model_names()
-
-
 @contextmanager
 def _setup_errors() -> Iterator[None]:
     """Turns errors of this package into ASE's `CalculatorSetupError`."""
@@ -334,45 +322,24 @@ def _setup_errors() -> Iterator[None]:
         raise CalculatorSetupError(str(problem)) from problem
 
 
-def _checked_model(model: str | Path) -> str:
-    from ru_calc.modelfiles import model_path
+def _checked(name: str, value: Any) -> Any:
+    """The value of an argument in its plain form, if it is one that can be used."""
+    from ru_calc.modelfiles import model_names, model_path
 
     with _setup_errors():
-        path = model_path(model)
-    return str(model) if _is_shipped(str(model)) else str(path.resolve())
-
-
-def _checked_device(device: str) -> str:
-    with _setup_errors():
-        if device != "auto":  # which is resolved when the model is read
-            resolve_device(device)
-    return str(device)
-
-
-def _checked_skin(skin_A: float) -> float:
-    if not (isinstance(skin_A, (int, float, np.number)) and 0.0 <= skin_A < np.inf):
-        raise CalculatorSetupError(f"skin_A is {skin_A!r}; it must be a length in Å, 0 or more (1.0 is a good choice)")
-    return float(skin_A)
-
-
-def _checked_threads(threads: int) -> int:
-    if not (isinstance(threads, (int, np.integer)) and threads >= 1):
-        raise CalculatorSetupError(f"threads is {threads!r}; it must be a whole number, 1 or more")
-    return int(threads)
-
-
-def _checked_choice(name: str, choices: tuple[str, ...], value: str) -> str:
-    if value not in choices:
-        raise CalculatorSetupError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
-    return value
-
-
-CHECKS: dict[str, Callable[[Any], Any]] = {
-    "model": _checked_model,
-    "device": _checked_device,
-    "dtype": partial(_checked_choice, "dtype", DTYPES),
-    "skin_A": _checked_skin,
-    "threads": _checked_threads,
-    "engine": partial(_checked_choice, "engine", ENGINES),
-    "non_conservative": bool,
-}
+        if name == "model":
+            path = model_path(value)
+            return str(value) if str(value) in model_names() else str(path.resolve())
+        if name == "device":
+            return str(value if value == "auto" else resolve_device(value))  # auto is resolved when the model is read
+        if name in CHOICES:
+            return chosen(name, value, CHOICES[name])
+        if name == "skin_A":
+            fine = isinstance(value, (int, float, np.number)) and bool(0.0 <= value < np.inf)
+            require(fine, name, repr(value), "a length in Å, 0 or more (1.0 is a good choice)")
+            return float(value)
+        if name == "threads":
+            fine = isinstance(value, (int, np.integer)) and bool(value >= 1)
+            require(fine, name, repr(value), "a whole number, 1 or more")
+            return int(value)
+    return bool(value)

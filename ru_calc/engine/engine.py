@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ru_calc import kernels
+from ru_calc.devices import chosen
 from ru_calc.errors import SettingsError, require
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
@@ -51,10 +52,9 @@ class TableEngine:
     def __init__(
         self, settings: Mapping[str, Any], weights: Mapping[str, np.ndarray], dtype: str, intervals: int | None
     ) -> None:
-        if dtype not in BOUNDS:
-            raise SettingsError(f"dtype is {dtype!r}; choose one of {', '.join(BOUNDS)}")
+        self.dtype = chosen("dtype", dtype, BOUNDS)
         packing = Packing(settings, weights)
-        self.dtype, self.cutoff_A = dtype, packing.cutoff_A
+        self.cutoff_A = packing.cutoff_A
         self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
         self._plan: Plan | None = None
         self._load(packing.arrays(self.intervals))

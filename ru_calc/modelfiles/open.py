@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ru_calc import kernels
-from ru_calc.devices import DTYPES, ENGINES, resolve_device
+from ru_calc.devices import CHOICES, chosen, resolve_device
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError
 from ru_calc.modelfiles.read import ModelFile, golden_structures, read_model_file
@@ -57,9 +57,8 @@ def open_model(
         SettingsError: an unknown device, dtype, engine or number of threads, or a compiled engine that cannot evaluate
             this model here.
     """
-    for name, value, choices in (("engine", engine, ENGINES), ("dtype", dtype, DTYPES)):
-        if value not in choices:
-            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+    for name, value in (("engine", engine), ("dtype", dtype)):
+        chosen(name, value, CHOICES[name])
     where = resolve_device(device)
     file = read_model_file(model)
     reason = obstacle(file, where)

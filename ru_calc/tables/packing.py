@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ru_calc.tables.constants import NORM_EPS, ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
-from ru_calc.tables.harmonics import raising_terms, triple_couplings, triple_terms
+from ru_calc.tables.harmonics import InvariantPlan, raising_terms
 from ru_calc.tables.splines import RadialFunction, refine, spline_coefficients
 
 PAD = 16  # widths are filled up with zeros to whole vectors of every instruction set
@@ -77,6 +77,9 @@ class Packing:
     def _w(self, name: str) -> np.ndarray:
         return np.asarray(self._weights[name], dtype=np.float64)
 
+    def _layer(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        return self._w(f"{name}.weight"), self._w(f"{name}.bias")
+
     def _numbers(self) -> dict[str, Any]:
         settings = self.settings
         return {
@@ -97,33 +100,20 @@ class Packing:
         x = self._w("embedding.dense.2.bias") if self.angular else self._w("embedding.weight")[0]
         return x + sum(self._w(f"blocks.{b}.dense2.bias") for b in range(blocks))
 
-    def _outgoing_matrix(self, source: int) -> np.ndarray:
-        """D_k: how source k enters x."""
-        block = source - self.angular
-        return self._w("embedding.dense.2.weight" if block < 0 else f"blocks.{block}.dense2.weight")
-
     def _energy_pathway(self) -> dict[str, Any]:
         hidden = len(self.settings["readout"])
-        head = _filled_up(len(self._w("energy.0.weight")))
-        first = self._w("energy.0.weight") @ self._features(self.settings["blocks"]) + self._w("energy.0.bias")
+        weight, bias = self._layer("energy.0")
+        first = _padded(weight @ self._features(self.settings["blocks"]) + bias)
         made: dict[str, Any] = {
-            "head": head, "head_bias": _padded(first, head), "head_layers": max(0, hidden - 1),
-            "linear_head": hidden == 0, "energy_weight": _padded(np.ones(1), head), "energy_bias": 0.0,
+            "head": len(first), "head_bias": first, "head_layers": max(0, hidden - 1), "linear_head": hidden == 0,
         }  # fmt: skip
         for k in range(hidden - 1):
-            weight, bias = (self._w(f"energy.{2 * k + 2}.{part}") for part in ("weight", "bias"))
-            made[f"head_dense_{k}"] = _padded(weight, *map(_filled_up, weight.shape))
-            made[f"head_bias_{k}"] = _padded(bias, _filled_up(len(bias)))
-        if hidden:
-            weight = self._w(f"energy.{2 * hidden}.weight")[0]
-            made["energy_weight"] = _padded(weight, _filled_up(len(weight)))
-            made["energy_bias"] = float(self._w(f"energy.{2 * hidden}.bias")[0])
-        return made
+            made[f"head_dense_{k}"], made[f"head_bias_{k}"] = map(_padded, self._layer(f"energy.{2 * k + 2}"))
+        weight, bias = self._layer(f"energy.{2 * hidden}") if hidden else (np.ones((1, 1)), np.zeros(1))
+        return {**made, "energy_weight": _padded(weight[0]), "energy_bias": bias[0]}
 
     def _filter(self, block: int) -> RadialFunction:
-        (w1, b1), (w2, b2) = (
-            (self._w(f"blocks.{block}.filter.{k}.weight"), self._w(f"blocks.{block}.filter.{k}.bias")) for k in (0, 2)
-        )
+        (w1, b1), (w2, b2) = (self._layer(f"blocks.{block}.filter.{k}") for k in (0, 2))
 
         def filters(r: np.ndarray) -> np.ndarray:
             hidden = self._gaussians(r) @ w1.T + b1
@@ -132,53 +122,56 @@ class Packing:
         return filters
 
     def _block(self, block: int) -> dict[str, Any]:
-        source, width = block + self.angular, self.channels
+        source, width = f"source_{block + self.angular}", self.channels
         start = self._w(f"blocks.{block}.incoming.weight") @ self._features(block)
-        weight, bias = (self._w(f"blocks.{block}.dense1.{part}") for part in ("weight", "bias"))
+        weight, bias = self._layer(f"blocks.{block}.dense1")
         made = {f"start_{block}": _padded(start, width)}
         if self.settings["layer_norm"]:
             weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
-            made[f"source_{source}_scale"] = _padded(self._w(f"blocks.{block}.norm.weight"), width)
-            made[f"source_{source}_offset"] = _padded(self._w(f"blocks.{block}.norm.bias"), width)
-        made[f"source_{source}_bias"] = _padded(bias, width)
+            for name, values in zip(("scale", "offset"), self._layer(f"blocks.{block}.norm"), strict=True):
+                made[f"{source}_{name}"] = _padded(values, width)
+        made[f"{source}_bias"] = _padded(bias, width)
         filters = self._filter(block)
-        if source == 0:
+        if source == "source_0":
             folded = (weight * start).T
             self.functions[f"filter_{block}"] = lambda r: filters(r) @ folded
         else:
             self.functions[f"filter_{block}"] = filters
-            made[f"source_{source}_in"] = _padded(weight, width, width)
+            made[f"{source}_in"] = _padded(weight, width, width)
         return made
 
     def _outgoing(self, source: int) -> dict[str, Any]:
-        out, width = self._outgoing_matrix(source), self.channels
-        made = {f"source_{source}_to_head": _padded(self._w("energy.0.weight") @ out, self._fixed["head"], width)}
-        for block in range(source + 1 - self.angular, self.settings["blocks"]):
-            into = self._w(f"blocks.{block}.incoming.weight") @ out
-            made[f"source_{source}_to_{block}"] = _padded(into, width, width)
+        """Where source k goes by the matrix D_k, by which it enters x."""
+        block, width = source - self.angular, self.channels
+        out = self._w("embedding.dense.2.weight" if block < 0 else f"blocks.{block}.dense2.weight")
+        made = {
+            f"source_{source}_to_head": _padded(self._w("energy.0.weight") @ out, self._fixed["head"], self.channels)
+        }
+        for later in range(block + 1, self.settings["blocks"]):
+            into = self._w(f"blocks.{later}.incoming.weight") @ out
+            made[f"source_{source}_to_{later}"] = _padded(into, width, width)
         return made
 
     def _embedding(self) -> dict[str, Any]:
         settings = self.settings
-        n, triple, l_max = settings["angular_radial"], settings["triple"], settings["l_max"]
-        wide, triple_wide = _filled_up(n), _filled_up(triple)
+        plan = InvariantPlan(settings["angular_radial"], settings["l_max"], settings["triple"])
+        n, triple = plan.radial, plan.triple
         self.functions["angular_table"] = lambda r: self._gaussians(r) @ self._w("embedding.radial.weight").T
+        wide, triple_wide = _filled_up(n), _filled_up(triple)
         mixings = [_padded(self._w("embedding.mix").T, wide, wide)]
         if triple:
             mixings += [_padded(self._w(f"embedding.mix_{k}").T, triple_wide, wide) for k in ("once", "twice")]
-        couplings = triple_couplings(l_max) if triple else ()
-        first, bias = (self._w(f"embedding.dense.0.{part}") for part in ("weight", "bias"))
-        parts = [first[:, : n * (2 * l_max + 3)].reshape(len(first), -1, n)]
-        parts.append(first[:, parts[0][0].size :].reshape(len(first), len(couplings), triple))
+        first, bias = self._layer("embedding.dense.0")
+        parts = [first[:, : n * (2 * plan.l_max + 3)].reshape(len(first), -1, n)]
+        parts.append(first[:, parts[0][0].size :].reshape(len(first), plan.couplings, triple))
         widened = [
             _padded(part, self.channels, part.shape[1], _filled_up(part.shape[2])).reshape(self.channels, -1)
             for part in parts
         ]
         return {
-            "angular_radial": wide, "l_max": l_max, "triple": triple_wide, "couplings": len(couplings),
-            "mix": np.concatenate(mixings), "triple_terms": triple_terms(l_max) if triple else np.zeros((0, 5)),
-            "raising_terms": raising_terms(l_max), "source_0_in": np.concatenate(widened, axis=1),
-            "source_0_bias": _padded(bias, self.channels),
+            "angular_radial": wide, "l_max": plan.l_max, "triple": triple_wide, "couplings": plan.couplings,
+            "mix": np.concatenate(mixings), "triple_terms": plan.terms, "raising_terms": raising_terms(plan.l_max),
+            "source_0_in": np.concatenate(widened, axis=1), "source_0_bias": _padded(bias, self.channels),
         }  # fmt: skip
 
 
@@ -187,7 +180,8 @@ def _filled_up(width: int) -> int:
 
 
 def _padded(array: np.ndarray, *shape: int) -> np.ndarray:
-    wide = np.zeros(shape)
+    """The array, filled up with zeros to a shape, or each axis to whole vectors."""
+    wide = np.zeros(shape or [*map(_filled_up, array.shape)])
     wide[tuple(slice(n) for n in array.shape)] = array
     return wide
 
