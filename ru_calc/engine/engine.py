@@ -28,10 +28,10 @@ MOST_IMAGES = 10_000_000
 class Plan(NamedTuple):
     """What one neighbour list amounts to, for the passes.
 
-        Attributes:
-            pairs: weak reference to the list, which is large and belongs to the caller.
-            frames, shifts: (m,) and (m, 3) the distinct images in it.
-            prepared: on the CPU atoms in a local order, pairs by thread, see src/inference/plan.hpp; on a device rows of pairs.
+    Attributes:
+        pairs: weak reference to the list, which is large and belongs to the caller.
+        frames, shifts: (m,) and (m, 3) the distinct images in it.
+        prepared: on the CPU atoms in a local order, pairs by thread, see src/inference/plan.hpp; on a device rows.
     """
 
     pairs: Callable[[], NeighborPairs | None]
