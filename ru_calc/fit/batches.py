@@ -1,4 +1,4 @@
-"""Training frames as tensors, with their pairs found once, cut into shuffled batches."""
+"""Training frames as tensors, with pairs found once, and their division into shuffled batches."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class PackedFrames:
 
     Args:
         dataset: the frames.
-        cutoff_A: range of the pairs.
+        cutoff_A: of the pairs.
         dtype, device: of the tensors.
-        cache: of the pairs; None takes the user's.
+        cache: for the pairs; None is the user's.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PackedFrames:
         pairs = (cache or PairCache()).pairs(structures, cutoff_A)
         self.dataset, self.dtype, self.device = dataset, dtype, torch.device(device)
         self.counts, self.offsets = structures.counts, structures.offsets
-        # A frame without a volume has no stress label; any finite number keeps its gradient finite.
+        # A frame without a volume has no stress label; any finite volume keeps its gradient finite.
         self.volumes = np.nan_to_num(structures.volumes, nan=1.0)
         self.pair_counts = np.bincount(pairs.frames, minlength=len(structures))
         self.pair_offsets = np.concatenate([[0], np.cumsum(self.pair_counts)])
@@ -66,7 +66,7 @@ class PackedFrames:
         return len(self.counts)
 
     def gather(self, frames: np.ndarray) -> tuple[Batch, Targets]:
-        """The frames with these indices as one batch, and their labels."""
+        """One batch of the frames with these indices, and their labels."""
         counts, pair_counts = self.counts[frames], self.pair_counts[frames]
         atoms = self._index(_ranges(self.offsets[frames], counts))
         pairs = _ranges(self.pair_offsets[frames], pair_counts)
@@ -92,7 +92,7 @@ class PackedFrames:
         return batch, targets
 
     def batches(self, settings: FitSettings, epoch: int | None = None) -> list[np.ndarray]:
-        """Frame indices of each batch; shuffled by (seed, epoch), or in order where `epoch` is None."""
+        """Frame indices of each batch, shuffled by seed and epoch, or in order if `epoch` is None."""
         order = np.arange(len(self))
         sizes = np.stack([np.ones_like(self.counts), self.counts, self.pair_counts], axis=1)
         bounds = [settings.batch_frames, settings.batch_atoms, settings.batch_pairs]
@@ -101,7 +101,7 @@ class PackedFrames:
         rng = np.random.default_rng([settings.seed, epoch])
         batches = pack(rng.permutation(order), sizes, bounds, settings.open_batches)
         if settings.open_batches > 1:
-            # Those that are closed at the end are less full, and hold what fits badly.
+            # The batches closed last are less full, and hold the frames that fit badly.
             batches = [batches[k] for k in rng.permutation(len(batches))]
         return batches
 
@@ -113,29 +113,29 @@ class PackedFrames:
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """start, start + 1, … of each range, one after another."""
+    """The ranges start, start + 1, …, joined."""
     ends = np.cumsum(counts)
     return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
 
 
 @dataclass
 class _Open:
-    """A batch that is being filled: its frames, and what is left of each bound."""
+    """A batch being filled: its frames, and the room left within each bound."""
 
     room: list[float]
     frames: list[int] = field(default_factory=list)
 
 
 def pack(order: np.ndarray, sizes: np.ndarray, bounds: Sequence[int], open_batches: int = 1) -> list[np.ndarray]:
-    """Every frame once, in batches within the bounds; one that is beyond them by itself comes alone.
+    """Packs every frame once into batches within the bounds; a frame that exceeds them gets a batch of its own.
 
-    Each frame goes to the first open batch that has room for it; where none has, the fullest is closed.
+    Each frame goes to the first open batch with room for it; if there is none, the fullest batch is closed.
 
     Args:
-        order: indices of frames, as they come.
-        sizes: (f, b) what a frame takes of each bound; the last that is bounded says which is the fullest.
-        bounds: (b,) 0 means none.
-        open_batches: how many are open at once; with 1 the frames stay in order.
+        order: frame indices in the order of packing.
+        sizes: (f, b) size of each frame by each measure; the last bounded measure decides which batch is the fullest.
+        bounds: (b,) of a batch; 0 means none.
+        open_batches: number of batches filled side by side; 1 keeps the frames in order.
     """
     limits = [float(bound or np.inf) for bound in bounds]
     judge = max(k for k, limit in enumerate(limits) if limit < np.inf)

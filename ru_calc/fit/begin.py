@@ -1,14 +1,14 @@
-"""The potential that a fit begins with: fresh weights, or those of a model, brought to the labels."""
+"""The potential that a fit starts from: random weights, or those of a model with its zero of energy shifted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.report import open_fitted
+from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import TABLES
 from ru_calc.modelfiles import load_model
@@ -16,21 +16,20 @@ from ru_calc.potentials import Potential, build_potential
 from ru_calc.predictor import predict_all
 from ru_calc.structures.neighbors import find_pairs
 
-SAME_ZERO_EV = 0.05  # per atom: differences of models below this are errors, not another zero
+SAME_ZERO_EV = 0.05  # per atom; a smaller median difference is an error of the model, not another zero
 COHESIVE_ENERGY_EV = 6.68  # PBE: Angsten et al., New J. Phys. 16, 015018 (2014)
-Say = Callable[[str], None]
 
 
 def first_potential(
-    settings: FitSettings, dataset: Dataset, train_set: Dataset, init_from: str | None, say: Say
+    settings: FitSettings, dataset: Dataset, train_set: Dataset, init_from: str | None, say: Log
 ) -> Potential:
-    """A potential before its first step.
+    """The potential before the first step.
 
     Args:
         dataset: all frames, for the energy of an isolated atom.
-        train_set: those that are fitted, for what a family takes from them.
-        init_from: name or file of a model whose weights are the start; None starts from fresh ones.
-        say: takes a line on where the zero of energies comes from, if it has to be chosen.
+        train_set: frames to fit, from which a family may take means and scales.
+        init_from: name or file of the model to start from; None means random weights.
+        say: prints how the zero of energy was chosen, if it had to be.
     """
     if init_from is not None:
         start = _with_tables(load_model(init_from).potential, settings)
@@ -44,14 +43,14 @@ def first_potential(
 
 
 def _with_tables(start: Potential, settings: FitSettings) -> Potential:
-    """The same weights, read from tables as fine as the settings say."""
+    """The same weights, with the tables of the settings."""
     own = start.hyperparameters()
     wanted = own | {name: settings.model[name] for name in TABLES if name in own and name in settings.model}
     return start if wanted == own else _rebuilt(start, wanted)
 
 
-def _with_zero_of(settings: FitSettings, train_set: Dataset, start: Potential, model: str, say: Say) -> Potential:
-    """The same weights, with the energy of an atom that was asked for, or moved to where the labels count from."""
+def _with_zero_of(settings: FitSettings, train_set: Dataset, start: Potential, model: str, say: Log) -> Potential:
+    """The same weights, with the atomic energy of the settings, or shifted to the zero of the labels."""
     own, labelled = start.hyperparameters(), np.flatnonzero(train_set.has("energy"))
     asked = settings.model.get("atom_energy_eV", 0.0)
     if "atom_energy_eV" in own and asked not in (0.0, own["atom_energy_eV"]):
@@ -63,7 +62,7 @@ def _with_zero_of(settings: FitSettings, train_set: Dataset, start: Potential, m
     shift = float(np.median((part.energy - predicted) / part.structures.counts))
     if abs(shift) < SAME_ZERO_EV:
         return start
-    say(f"energies of {model} are moved by {shift:.4f} eV/atom: in the median they then agree with the training labels")
+    say(f"energies of {model} are shifted by {shift:.4f} eV/atom, their median difference from the training labels")
     return _rebuilt(start, {**own, "atom_energy_eV": own["atom_energy_eV"] + shift})
 
 
@@ -73,15 +72,15 @@ def _rebuilt(start: Potential, hyperparameters: dict[str, Any]) -> Potential:
     return made
 
 
-def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> float:
+def atom_energy(dataset: Dataset, say: Log = print, reach_A: float = 7.0) -> float:
     """Energy in eV of an isolated atom.
 
-    The lowest of all frames of one atom without neighbours (its ground state, where there are several); without such a
-    frame the lowest energy per atom + 6.68 eV; without energies 0.
+    The lowest energy of the frames of one atom without neighbours; without such frames, the lowest energy per atom
+    + 6.68 eV; without energies, 0.
     """
     s = dataset.structures
     if not dataset.has("energy").any():
-        say("no frame has an energy: total energies of the model count from an arbitrary zero")
+        say("no frame has an energy: the zero of the model's energies is arbitrary")
         return 0.0
     single = [int(k) for k in np.flatnonzero((s.counts == 1) & dataset.has("energy"))]
     alone = [k for k in single if not len(find_pairs(s.frame(k), reach_A))]
@@ -91,5 +90,5 @@ def atom_energy(dataset: Dataset, say: Say = print, reach_A: float = 7.0) -> flo
             say(f"isolated atom: {dataset.energy[chosen]:.4f} eV, the lowest of {len(alone)} frames")
         return float(dataset.energy[chosen])
     lowest = float(np.nanmin(dataset.energy / s.counts))
-    say(f"no frame holds an isolated atom: its energy is set to {lowest:.4f} + {COHESIVE_ENERGY_EV} eV")
+    say(f"no frame is an isolated atom: its energy is set to {lowest:.4f} + {COHESIVE_ENERGY_EV} eV")
     return lowest + COHESIVE_ENERGY_EV

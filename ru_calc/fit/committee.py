@@ -1,7 +1,7 @@
-"""A committee: several fits that differ in their seeds alone, and how well their spread tells their error.
+"""A committee: fits that differ only in their seeds, and how well their spread predicts their error.
 
-The folder holds `settings.json` and `split.json` of all, `member_1`, `member_2`, … (run folders), `committee.json` and
-`committee.md`.  Member k starts and shuffles by seed + k − 1; the split is that of the first.
+The folder holds `settings.json`, `split.json`, a run folder for each member (`member_1`, `member_2`, …),
+`committee.json` and `committee.md`.  Member k has the seed `seed` + k − 1; all have the split of the first.
 """
 
 from __future__ import annotations
@@ -20,38 +20,40 @@ from ru_calc.errors import SettingsError
 from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.files import whole_file, write_json
 from ru_calc.fit.report import open_fitted
-from ru_calc.fit.run import FitInput, Say, begin_fit, finish_fit, finished, split_of
+from ru_calc.fit.run import FitInput, begin_fit, finish_fit, finished, split_of
+from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, LEAST_MEMBERS, check_start
 from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
-from ru_calc.reports.tables import Table, number
+from ru_calc.reports.tables import page, tabulate, text, value
 
 COLUMNS = {
-    "energy_MAE_meV_per_atom": "E MAE (meV/atom)", "energy_RMSE_meV_per_atom": "E RMSE",
-    "forces_MAE_meV_per_A": "F MAE (meV/Å)", "forces_RMSE_meV_per_A": "F RMSE", "stress_MAE_GPa": "σ MAE (GPa)",
+    "": text("folder"), "seed": text("seed"), "E MAE (meV/atom)": value("energy_MAE_meV_per_atom"),
+    "E RMSE": value("energy_RMSE_meV_per_atom"), "F MAE (meV/Å)": value("forces_MAE_meV_per_A"),
+    "F RMSE": value("forces_RMSE_meV_per_A"), "σ MAE (GPa)": value("stress_MAE_GPa"),
 }  # fmt: skip
 SPREAD = {
-    "spread_rms_meV_per_A": "spread, rms (meV/Å)", "error_rms_meV_per_A": "error, rms (meV/Å)",
-    "ratio": "error / spread", "correlation": "correlation", "rank_correlation": "of ranks",
+    "spread, rms (meV/Å)": value("spread_rms_meV_per_A"), "error, rms (meV/Å)": value("error_rms_meV_per_A"),
+    "error / spread": value("ratio"), "correlation": value("correlation"), "of ranks": value("rank_correlation"),
 }  # fmt: skip
 
 
 def run_committee(
-    job: FitInput, members: int, resume: bool = False, say: Say = print, bar: Any = None
+    job: FitInput, members: int, resume: bool = False, say: Log = print, bar: Any = None
 ) -> dict[str, Any]:
-    """Fits the members one after the other, or goes on with a committee that was cut short, and judges them.
+    """Fits the members one after the other, or resumes a committee, and evaluates it.
 
     Args:
         job: of the first member, with the folder of the committee.
-        members: how many, at least 2.
-        resume: go on in `job.folder`; members that are whole are not fitted again.
+        members: their number, at least 2.
+        resume: resume in `job.folder`; finished members are kept.
         say, bar: see `run_fit`.
 
     Returns:
-        `part` (`test`, or `validation` where there are no test frames), `members` (`folder`, `seed` and `errors` of
-        each on every part, as in `metrics.json`), `mean` (errors of the mean prediction on `part`) and `spread` (see
-        `spread_of_forces`), as in `committee.json`.
+        The contents of `committee.json`: `part` (`test`, or `validation` without test frames), `members` (`folder`,
+        `seed` and `errors` of each on every part, as in `metrics.json`), `mean` (errors of the mean prediction on
+        `part`) and `spread` (see `spread_of_forces`).
 
     Raises:
         SettingsError, OutputError: see `check_committee`.
@@ -70,11 +72,10 @@ def run_committee(
     files = [job.folder / one["folder"] / BEST for one in found]
     result = {"part": part, "members": found, **judged(files, job.dataset.select(split[part]))}
     write_json(job.folder / "committee.json", result)
-    text = report(result)
     with whole_file(job.folder / "committee.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    say(text.rstrip())
-    return dict(json.loads((job.folder / "committee.json").read_text()))  # plain values, as they stand there
+        temporary.write_text(report(result), encoding="utf-8")
+    say(report(result).rstrip())
+    return dict(json.loads((job.folder / "committee.json").read_text()))  # with None for NaN
 
 
 def check_committee(
@@ -85,11 +86,10 @@ def check_committee(
     resume: bool = False,
     data: str | None = None,
 ) -> None:
-    """Refuses a committee that cannot start, or cannot go on, in `folder`; changes nothing.
+    """Refuses a committee that cannot start, or cannot be resumed, in `folder`; changes nothing.
 
     Raises:
-        SettingsError: too few members; or the folder holds another fit or committee, or none to resume; or the one to
-            resume has another size; else see `check_start`.
+        SettingsError: there are too few members, or a member's folder holds another fit; else see `check_start`.
         OutputError: the folder cannot be made or written.
     """
     if members < LEAST_MEMBERS:
@@ -104,7 +104,7 @@ def check_committee(
 
 
 def current_member(folder: Path, members: int) -> Path:
-    """Run folder of the first member that is not whole, or of the last."""
+    """Run folder of the first unfinished member, or of the last."""
     folders = [member_folder(folder, k) for k in range(1, members + 1)]
     return next((one for one in folders if not finished(one)), folders[-1])
 
@@ -115,12 +115,12 @@ def member_folder(folder: Path, k: int) -> Path:
 
 
 def settings_of(settings: FitSettings, k: int) -> FitSettings:
-    """Settings of member `k`, counted from 1: a seed of its own, and the split of all."""
+    """Settings of member `k`, counted from 1: its own seed and the common split."""
     return replace(settings, seed=settings.seed + k - 1, split_seed=settings.seed_of_split)
 
 
 def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
-    """`mean`: errors of the mean prediction of models on a set; `spread`: see `spread_of_forces`."""
+    """`mean`: errors of the models' mean prediction on a set; `spread`: see `spread_of_forces`."""
     found = [predict_all(open_fitted(file).predictor, dataset.structures, QUANTITIES) for file in files]
     mean = Comparison(dataset, *(np.mean([getattr(one, name) for one in found], axis=0) for name in QUANTITIES))
     spread = spread_of_forces(np.array([one.forces for one in found]), dataset.forces)
@@ -128,19 +128,18 @@ def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
 
 
 def spread_of_forces(forces: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """How the members' spread compares with the error of their mean, atom by atom.
+    """Compares the members' spread with the error of their mean, atom by atom.
 
-    With m members, spread s_i² = Σ_k |F_ki − F̄_i|² / 3 (m − 1) and error e_i² = |F̄_i − F_i|² / 3: what one component
-    has on average.
+    With m members, spread s_i² = Σ_k |F_ki − F̄_i|² / 3 (m − 1) and error e_i² = |F̄_i − F_i|² / 3, both per component.
 
     Args:
         forces: (m, n, 3) of the members, eV/Å.
         labels: (n, 3) eV/Å, NaN where missing.
 
     Returns:
-        `atoms` compared; `spread_rms_meV_per_A` and `error_rms_meV_per_A` over them; `ratio` of the error to the
-        spread (above 1 the members agree better than they are right); `correlation` of s_i and e_i, and
-        `rank_correlation` of their ranks.  NaN where there is nothing to compare.
+        `atoms` compared; `spread_rms_meV_per_A` and `error_rms_meV_per_A` over them; `ratio` of error to spread (above
+        1 the spread underestimates the error); `correlation` of s_i and e_i, and `rank_correlation` of their ranks.
+        NaN where there is nothing to compare.
     """
     mean = forces.mean(axis=0)
     spread = np.sqrt(((forces - mean) ** 2).sum(axis=(0, 2)) / (3 * (len(forces) - 1)))
@@ -166,29 +165,15 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def report(result: Mapping[str, Any]) -> str:
-    """`committee.md`: errors of the members and of their mean, and what their spread is worth."""
-    part, spread = result["part"], result["spread"]
-    rows = [[one["folder"], str(one["seed"]), *_cells(one["errors"][part])] for one in result["members"]]
-    rows.append(["mean of all", "", *_cells(result["mean"])])
-    members = len(result["members"])
-    return "\n".join(
-        [
-            f"# A committee of {members}",
-            "",
-            f"Errors on the {part} frames ({result['mean']['frames']}):",
-            "",
-            Table(["", "seed", *COLUMNS.values()], rows).markdown(),
-            "",
-            f"Spread of the forces (standard deviation of the {members} members) beside the error of their mean, per",
-            f"component, over {spread['atoms']} atoms of these frames.  Error / spread is what to multiply the spread",
-            "by to get the error that it stands for; the correlations say, atom by atom, how well a large spread marks",
-            "a large error.",
-            "",
-            Table([*SPREAD.values()], [[number(spread[name]) for name in SPREAD]]).markdown(),
-            "",
-        ]
+    """`committee.md`: errors of the members and of their mean, and how well the spread predicts the error."""
+    members, part, spread = result["members"], result["part"], result["spread"]
+    rows = [{**one, **one["errors"][part]} for one in members] + [{"folder": "mean of all", **result["mean"]}]
+    return page(
+        f"# A committee of {len(members)}",
+        f"Errors on the {part} frames ({result['mean']['frames']}):",
+        tabulate(rows, COLUMNS).markdown(),
+        f"Spread of the forces (standard deviation of the {len(members)} members) and error of their mean, per "
+        f"component, over {spread['atoms']} atoms of these frames. Multiply the spread by error / spread to estimate "
+        "the error; the correlations tell how reliably atoms with a large spread have a large error.",
+        tabulate([spread], SPREAD).markdown(),
     )
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    return [number(row.get(name)) for name in COLUMNS]

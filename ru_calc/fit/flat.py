@@ -1,4 +1,4 @@
-"""Many weights as one vector: an optimiser then takes a few steps of arithmetic instead of hundreds."""
+"""Many weights as one vector: an optimiser then needs a few operations instead of hundreds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 def flatten(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """(m,) all numbers of the parameters, which become views of it, as their gradients become views of its gradient.
+    """Joins parameters into one vector (m,); they and their gradients become views of it and of its gradient.
 
-    Whoever clears gradients must fill them with zeros, not drop them.
+    Gradients must then be cleared by filling them with zeros, not by dropping them.
     """
     flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
     flat.grad = torch.zeros_like(flat)

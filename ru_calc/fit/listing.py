@@ -1,4 +1,4 @@
-"""All settings and hyper-parameters in words, as `ru-calc fit --list-settings` shows them."""
+"""All settings and hyper-parameters with their meaning, for `ru-calc fit --list-settings`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = 100
 
 
 def listing() -> str:
-    """What each setting of a fit means and its value in the preset `md`, then the hyper-parameters of every family."""
+    """The settings of a fit, their meaning and values in the preset `md`, then the hyper-parameters of every family."""
     parts = [_part("settings, as --set NAME=VALUE", FitSettings)]
     parts.append(_part("hyper-parameters of all families but paper, as --set model.NAME=VALUE", AnchoredSettings, ""))
     parts += [_part(f"of family {name}", settings) for name, (_, settings) in FAMILIES.items()]

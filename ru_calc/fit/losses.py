@@ -1,12 +1,12 @@
-"""What a fit minimises: energies per atom, forces and stress, each error measured on its own scale.
+"""The loss: errors of energy per atom, forces and stress, each on its own scale.
 
 `relative`: Huber loss (δ is `huber_delta`, q `forces_share` of the settings) of
 
     ΔE / (6 meV + 5 % of |E − E_min|) per atom,   ΔF / (80 meV/Å + q |F|),   Δσ / (0.5 GPa + 5 % of max |σ|)
 
-so that frames near equilibrium count although the set spans several decades; E_min is the lowest energy per atom of
-the training frames.  `standardised`: squared errors over the variance of the training labels, as the starting paper
-has it.  Missing labels are left out.
+so that frames near equilibrium count although labels span several decades; E_min is the lowest energy per atom of the
+training frames.  `standardised`: squared errors over the variance of the training labels, as in the starting paper.
+Missing labels are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRESS_SCALE_GPA, STRESS_SHARE = 0.5, 0.05
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Of the training labels: lowest and standard deviation of the energy per atom (eV), rms force, rms stress."""
+    """Of the training labels: minimum and standard deviation of the energy per atom (eV), rms force, rms stress."""
 
     energy_min_eV: float
     energy_std_eV: float
@@ -41,7 +41,7 @@ class LabelStatistics:
 
     @classmethod
     def of(cls, dataset: Dataset) -> LabelStatistics:
-        """Statistics of all labels that are present (1 where there is none)."""
+        """Statistics of all labels present; scales are 1 where there are none."""
         per_atom = (dataset.energy / dataset.structures.counts)[dataset.has("energy")]
 
         def rms(values: np.ndarray) -> float:
@@ -59,7 +59,7 @@ class LabelStatistics:
 def loss_terms(
     settings: FitSettings, prediction: Prediction, targets: Targets, statistics: LabelStatistics
 ) -> dict[str, Tensor]:
-    """Mean loss of `energy`, `forces` and `stress` over a batch; a term that was not predicted is left out."""
+    """Mean loss of `energy`, `forces` and `stress` over a batch; terms that were not predicted are left out."""
     terms, relative = {}, settings.loss == "relative"
     delta = settings.huber_delta if relative else math.inf
     energy_error = ((prediction.energy - targets.energy) / targets.counts).to(targets.weight.dtype)
@@ -87,15 +87,15 @@ def loss_terms(
 
 
 def _measure(delta: float, error: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    # By the labels, not the errors: a prediction that is not finite must show.
+    # Masked by the labels, not by the errors: a prediction that is not finite must show.
     return MeanMeasure.apply(delta, error, torch.isfinite(label), weight)
 
 
 class MeanMeasure(Function):
-    """Weighted mean of Huber's measure (δ = `delta`), or for δ = ∞ of squares, over the entries that are labelled.
+    """Weighted mean over the labelled entries of the Huber loss (δ = `delta`), or of squares for δ = ∞.
 
-    From errors (m, c), whether each is labelled (m, c), and weights (m,).  What is not labelled has no gradient; what
-    is, but has an error that is not finite, makes the mean not finite.
+    Takes errors (m, c), whether each is labelled (m, c), and weights (m,).  Entries without label have no gradient; a
+    labelled entry whose error is not finite makes the mean not finite.
     """
 
     @staticmethod

@@ -1,14 +1,14 @@
-"""Neighbour lists kept on disk, so that frames which come back need no search.
+"""Neighbour lists kept on disk, so that the pairs of the same frames are searched for only once.
 
-The folder is `$RU_CALC_CACHE`, else `$XDG_CACHE_HOME/ru-calc`, else `~/.cache/ru-calc`.  One safetensors file per
-structures, cutoff and version of the format holds, each in the smallest integers that do:
+The folder is `$RU_CALC_CACHE`, else `$XDG_CACHE_HOME/ru-calc`, else `~/.cache/ru-calc`.  One safetensors file for
+each set of structures, cutoff and version of the format holds, in the smallest sufficient integers:
 
-    neighbors (n_atoms,): of how many pairs each atom is the first
+    neighbors (n_atoms,): number of pairs of which each atom is the first
     second (n_pairs,): within its frame
     shifts (n_pairs, 3)
 
-As pairs are sorted by frame and first atom, this is all of a `NeighborPairs`.  The header has `key`, what the pairs
-are of, and `crc32` of the arrays.  A file that is not what it should be is never used.
+Pairs are sorted by frame and first atom, so this is a complete `NeighborPairs`.  The header has `key`, which
+identifies structures and cutoff, and `crc32` of the arrays.  A file that fails these checks is not used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
 VERSION = 1
-LEAST_ATOMS = 1000  # of fewer, the search takes no longer than some 20 ms
+LEAST_ATOMS = 1000  # the search for fewer takes at most some 20 ms
 MOST_BYTES = 2 * 10**9
 PREFIX = "pairs-"
 INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
@@ -40,10 +40,10 @@ class PairCache:
     """Finds pairs, once for the same structures and cutoff.
 
     Args:
-        folder: where they are kept; None takes the user's.
-        say: where one line goes, at most, if they cannot be read or kept.
-        least_atoms: structures with fewer are not kept.
-        most_bytes: of all files; those that were not used for the longest time go.
+        folder: of the cache; None is the user's.
+        say: prints a line, at most one, if pairs cannot be read or kept.
+        least_atoms: pairs of fewer atoms are not kept.
+        most_bytes: of all files together; the least recently used are removed.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PairCache:
         self._say, self._said = say, False
 
     def pairs(self, structures: Structures, cutoff_A: float) -> NeighborPairs:
-        """What `find_pairs` gives, to the last bit.
+        """The pairs of `find_pairs`, bit for bit.
 
         Raises:
             DataError: see `find_pairs`.
@@ -83,10 +83,10 @@ class PairCache:
                 return None
             found = _read_pairs(path, key, structures)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
-            self._complain(f"{path} holds no neighbour lists of these frames ({problem}); they are found anew")
+            self._complain(f"{path} holds no neighbour lists of these frames ({problem}); searching again")
             return None
         with suppress(OSError):
-            os.utime(path)  # when it was used last
+            os.utime(path)  # the time of the last use
         return found
 
     def _keep(self, path: Path, key: str, structures: Structures, pairs: NeighborPairs) -> None:
@@ -100,7 +100,7 @@ class PairCache:
                 save_file(arrays, str(temporary), metadata={"key": key, "crc32": str(_checksum(arrays))})
             _clear(path.parent, self.most_bytes)
         except (OSError, OutputError, SafetensorError) as problem:
-            self._complain(f"neighbour lists are not kept ({problem}); they are found anew at every start")
+            self._complain(f"neighbour lists are not kept ({problem}): every fit of these frames searches again")
 
     def _complain(self, line: str) -> None:
         if not self._said:
@@ -109,21 +109,21 @@ class PairCache:
 
 
 def cache_folder() -> Path:
-    """The user's folder; see the top of the file.
+    """The user's folder, see above.
 
     Raises:
-        RuntimeError: nothing names one, and there is no home either.
+        RuntimeError: no variable names one, and there is no home folder.
     """
     own = os.environ.get("RU_CALC_CACHE")
     if own:
         return Path(own).expanduser()
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # A relative path there is to be ignored, says the XDG specification.
+    # The XDG specification asks to ignore a relative path.
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "ru-calc"
 
 
 def cache_key(structures: Structures, cutoff_A: float) -> str:
-    """Version of the format, cutoff, and SHA-256 of everything that pairs depend on."""
+    """Version of the format, cutoff, and SHA-256 of all arrays that the pairs depend on."""
     digest = hashlib.sha256()
     for array in (structures.counts, structures.pbc, structures.cells, structures.positions):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -148,7 +148,7 @@ def _read_pairs(path: Path, key: str, structures: Structures) -> NeighborPairs:
     with safe_open(str(path), "np") as file:
         header = file.metadata() or {}
         if header.get("key") != key:
-            raise ValueError("it was made of others")
+            raise ValueError("they are of other frames")
         arrays = {name: file.get_tensor(name) for name in ("neighbors", "second", "shifts")}
     if header.get("crc32") != str(_checksum(arrays)):
         raise ValueError("it is damaged")
@@ -169,10 +169,10 @@ def _checksum(arrays: dict[str, np.ndarray]) -> int:
 
 
 def _clear(folder: Path, most_bytes: int) -> None:
-    """Removes the files that were not used for the longest time, until the others fit; touches none that is foreign."""
+    """Removes the least recently used files of the cache until the others fit; leaves foreign files alone."""
     files = []
     for path in folder.iterdir():
-        # With a dot in front: left behind by a process that was killed.
+        # A dot in front: left behind by a process that was killed.
         if path.name.lstrip(".").startswith(PREFIX):
             with suppress(FileNotFoundError):  # another process clears as well
                 facts = path.stat()

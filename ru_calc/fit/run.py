@@ -1,7 +1,7 @@
-"""A fit from a data set to a run folder: what `ru-calc fit` does.
+"""A fit from a data set to a run folder, as `ru-calc fit` makes it.
 
-The folder holds `settings.json` (everything resolved), `split.json`, `log.csv`, `best.safetensors` and
-`last.safetensors` (models), `state.safetensors` (to resume), `learning_curves.png`, `parity.png`, `metrics.json`.
+The folder holds `settings.json` (all settings), `split.json`, `log.csv`, `best.safetensors` and `last.safetensors`
+(models), `state.safetensors` (the checkpoint), `learning_curves.png`, `parity.png` and `metrics.json`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.files import whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
-from ru_calc.fit.begin import Say, first_potential
+from ru_calc.fit.begin import first_potential
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
+from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start
 from ru_calc.fit.trainer import Trainer
@@ -33,15 +34,15 @@ from ru_calc.reports.figures import learning_curves
 
 @dataclass(frozen=True)
 class FitInput:
-    """What to fit, and where from.
+    """A fit to make.
 
     Attributes:
         dataset: labelled frames.
         folder: the run folder.
-        settings: how.
+        settings: of the fit.
         device: `cpu`, `cuda` or `cuda:N`.
-        init_from: name or file of a model whose weights are the start.
-        licence: of the resulting weights, for the model file.
+        init_from: name or file of the model to start from; None means random weights.
+        licence: of the weights, for the model file.
         plain: see `Trainer`.
     """
 
@@ -54,19 +55,19 @@ class FitInput:
     plain: bool = False
 
 
-def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = None) -> dict[str, Any]:
-    """Fits, or goes on with a fit that was cut short.
+def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = None) -> dict[str, Any]:
+    """Fits a potential, or resumes a fit that was interrupted.
 
     Args:
-        resume: go on in `job.folder`; the result is that of an unbroken run.
-        say: where lines go.
-        bar: progress bar with `update(n)`, `reset(total)`; None shows none.
+        resume: resume the fit in `job.folder`; the result is that of an uninterrupted one.
+        say: prints a line.
+        bar: progress bar with `update(n)` and `reset(total)`; None shows none.
 
     Returns:
         The final errors, as in `metrics.json`.
 
     Raises:
-        DataError: the data lack a label that the loss needs, or a split is empty.
+        DataError: the data lack a label that the loss needs, or a part of the split is empty.
         SettingsError, OutputError: see `check_start`.
     """
     settings, dataset = job.settings, job.dataset
@@ -74,12 +75,12 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     split = split_of(job)
     torch.manual_seed(settings.seed)
     trainer = start_trainer(job, split, say)
-    if not resume:  # not before, so that what cannot start leaves no folder behind
+    if not resume:  # only now, so that a fit that cannot start leaves no folder behind
         begin_fit(job, split)
     state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
-        say(f"resumed after epoch {trainer.progress.epoch}" + (": all was done" if trainer.finished else ""))
+        say(f"resumed after epoch {trainer.progress.epoch}" + (": already finished" if trainer.finished else ""))
     elif job.init_from is not None:
         _take_start(trainer, job, say)
     _train(trainer, job, say, bar)
@@ -90,11 +91,11 @@ def run_fit(job: FitInput, resume: bool = False, say: Say = print, bar: Any = No
     return metrics
 
 
-def finish_fit(job: FitInput, note: str, say: Say = print, bar: Any = None) -> dict[str, Any]:
-    """A fit to its end, wherever it stands: not begun, cut short or finished; see `run_fit`.
+def finish_fit(job: FitInput, note: str, say: Log = print, bar: Any = None) -> dict[str, Any]:
+    """Starts, resumes or just reads the fit in `job.folder`; returns its final errors, see `run_fit`.
 
     Args:
-        note: line that is said before a fit is begun or resumed; every line is headed by the name of the folder.
+        note: printed before a fit that is not finished; the name of the folder precedes every line.
     """
 
     def say_of_it(line: str) -> None:
@@ -113,18 +114,18 @@ def finished(folder: Path) -> bool:
     return (folder / METRICS).is_file()
 
 
-def _say_result(trainer: Trainer, job: FitInput, say: Say) -> None:
+def _say_result(trainer: Trainer, job: FitInput, say: Log) -> None:
     best, done = trainer.progress.best_epoch, trainer.progress.epoch
     if job.init_from is not None and not best:
-        say(f"warning: no epoch was better than {job.init_from}, which the fit started from; the errors are its own")
-    say(f"the model of epoch {best} of {done} is the best, and is written to {job.folder / BEST}")
+        say(f"warning: no epoch was better than {job.init_from}, from which the fit started: the errors are its own")
+    say(f"the best model, of epoch {best} of {done}, is in {job.folder / BEST}")
 
 
 def split_of(job: FitInput) -> dict[str, np.ndarray]:
     """Indices of the frames of each part.
 
     Raises:
-        DataError: the data lack a label that the loss needs, or there are no training or validation frames.
+        DataError: the data lack a label that the loss needs, or there are no training or no validation frames.
     """
     settings, dataset = job.settings, job.dataset
     dataset.require(settings.labels)
@@ -138,20 +139,20 @@ def split_of(job: FitInput) -> dict[str, np.ndarray]:
     return split
 
 
-def _take_start(trainer: Trainer, job: FitInput, say: Say) -> None:
-    """The weights to start from are the best until an epoch has better ones."""
+def _take_start(trainer: Trainer, job: FitInput, say: Log) -> None:
+    """Keeps the weights to start from as the best until an epoch is better."""
     loss, errors = trainer.validate()
     trainer.progress.best_loss = loss
     save_model(job.folder / BEST, trainer.averaged, _header(job, {"epoch": 0, **errors}))
     say(f"start: {_errors('validation', errors)}  loss {loss:.4f}")
 
 
-def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
+def _train(trainer: Trainer, job: FitInput, say: Log, bar: Any) -> None:
     n_batches = len(trainer.train.batches(job.settings, 0))
     if not trainer.finished:
         say(
-            "mean absolute errors, of the training frames while the weights move, and of the validation frames by the "
-            "averaged weights after the epoch; * is the best loss so far"
+            "mean absolute errors: of training frames during the epoch, of validation frames with the averaged weights "
+            "after it; * marks the best loss so far"
         )
     say(
         f"{job.settings.epochs} epochs of {n_batches} batches: {len(trainer.train)} training and "
@@ -168,14 +169,14 @@ def _train(trainer: Trainer, job: FitInput, say: Say, bar: Any) -> None:
         if improved:
             save_model(job.folder / BEST, trainer.averaged, facts)
         _write_log(job.folder, trainer.progress.rows)
-        # Last: a kill before this line repeats the epoch, and writes the same files again.
+        # Last: a fit killed before this line repeats the epoch, and writes the same files again.
         trainer.save_state(job.folder / STATE)
         say(epoch_line(row, job.settings.epochs, improved))
     if trainer.progress.epoch < job.settings.epochs:
-        say(f"stopped early: no better validation loss since epoch {trainer.progress.best_epoch}")
+        say(f"stopped early: the validation loss has not improved since epoch {trainer.progress.best_epoch}")
 
 
-def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trainer:
+def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Log) -> Trainer:
     """A trainer before its first epoch.
 
     Args:
@@ -195,12 +196,12 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Say) -> Trai
     if batches < settings.accumulate:
         raise SettingsError(
             f"accumulate is {settings.accumulate}, but all epochs together have {batches} batches, so the weights "
-            f"would never move; use --set accumulate={max(batches // 10, 1)} or less, or more epochs"
+            f"would never change; use --set accumulate={max(batches // 10, 1)} or less, or more epochs"
         )
     if not trainer.compiled and not job.plain and settings.model.get("spline_intervals"):
         say(
-            "the compiled passes are not there (no C++20 compiler at installation): plain torch fits the same "
-            "network, some four times slower"
+            "the compiled passes are missing (no C++20 compiler at installation): plain torch fits the same network "
+            "some four times slower"
         )
     return trainer
 
@@ -230,7 +231,6 @@ def _header(job: FitInput, row: dict[str, float]) -> dict[str, Any]:
 
 def epoch_line(row: dict[str, float], epochs: int, improved: bool) -> str:
     """One epoch in a line: mean absolute errors of training and validation."""
-
     mark = " *" if improved else ""
     return (
         f"epoch {row['epoch']:4.0f}/{epochs}  {_errors('train', row)}  {_errors('validation', row)}  "

@@ -17,6 +17,7 @@ from ru_calc.errors import SettingsError
 from ru_calc.files import check_folder, make_folder, whole_file
 
 Made = TypeVar("Made")
+Log = Callable[[str], None]  # takes the lines that a run prints
 CHECKSUM = "checksum"
 
 

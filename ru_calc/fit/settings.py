@@ -1,4 +1,4 @@
-"""All that determines a fit, with the presets `md` (default) and `paper`."""
+"""The settings that determine a fit, with the presets `md` (default) and `paper`."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from ru_calc.potentials import FAMILIES, build_potential
 
 BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
 WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
-# What was done before a setting existed: stored settings that lack it mean this.
+# What stored settings mean that are older than one of these.
 EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08}
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Everything that a fit's result depends on.
+    """All settings that the result of a fit depends on.
 
     Attributes:
-        family, model: the network and its hyper-parameters where they differ from its defaults.
+        family, model: the network, and its hyper-parameters that differ from the defaults.
         epochs: passes over the training frames.
-        batch_frames, batch_atoms, batch_pairs: a batch is full at whichever is reached first; 0 means no such bound.
-        open_batches: how many are filled side by side; 1 ends a batch at the first frame that does not fit.
+        batch_frames, batch_atoms, batch_pairs: bounds of a batch, whichever is reached first; 0 means none.
+        open_batches: batches filled side by side; 1 closes a batch at the first frame that does not fit.
         accumulate: batches per optimiser step.
         rate_embedding, rate_blocks, rate_readout: AdamW's learning rate for each part of the network.
-        weight_decay: of AdamW, on everything.
-        warmup: share of all steps over which the rate rises linearly; then it falls as a cosine.
-        final_rate: rate at the end, as a share of the highest.
-        clip_norm: bound on the norm of the gradient.
-        ema: decay per step of the averaged weights that are validated and shipped; 0 uses the weights themselves.
+        weight_decay: of AdamW, on all weights.
+        warmup: fraction of all steps with linearly rising learning rate; then it falls as a cosine.
+        final_rate: learning rate at the end, as a fraction of the highest.
+        clip_norm: upper bound of the gradient's norm.
+        ema: decay per step of the averaged weights, which are validated and stored; 0 stores the weights themselves.
         loss: `relative` or `standardised`, see `losses.py`.
-        huber_delta, forces_share: of the relative loss: beyond how many scales an error counts linearly, and how much
-            of the force itself is added to the scale of its error.
-        energy_weight, forces_weight, stress_weight: (start, end) of each term, or one number for both; a label of
-            weight 0 is not needed.
-        ramp: (from, to) share of the epochs over which the weights go from start to end.
+        huber_delta: of the relative loss: errors count linearly beyond this many scales.
+        forces_share: of the relative loss: fraction of the force that is added to the scale of its error.
+        energy_weight, forces_weight, stress_weight: (start, end) weight of each term, or one number for both; a label
+            of weight 0 is not needed.
+        ramp: (from, to) fraction of the epochs over which the weights go from start to end.
         patience: epochs without a better validation loss after which the fit stops.
-        split, seed: fractions of training, validation and test frames; seed of everything random.
-        split_seed: seed of the split, where it is not `seed`; −1 takes that.
+        split: fractions of training, validation and test frames.
+        seed: of everything random.
+        split_seed: seed of the split; −1 means `seed`.
         dtype: `float32` or `float64`.
     """
 
@@ -106,9 +107,11 @@ class FitSettings:
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise SettingsError(f"ema is {self.ema} and warmup {self.warmup}; both must be at least 0 and below 1")
         if not 0 <= self.final_rate <= 1:
-            raise SettingsError(f"final_rate is {self.final_rate}; it is a share of the highest rate, from 0 to 1")
+            raise SettingsError(
+                f"final_rate is {self.final_rate}; it must be a fraction of the highest rate, from 0 to 1"
+            )
         if not 0 <= self.ramp[0] <= self.ramp[1]:
-            raise SettingsError(f"ramp is {list(self.ramp)}; it must hold two shares of the epochs, the smaller first")
+            raise SettingsError(f"ramp is {list(self.ramp)}; it must be two fractions of the epochs, the smaller first")
         for name in WEIGHTS:
             if not min(getattr(self, name)) >= 0:
                 raise SettingsError(f"{name} is {list(getattr(self, name))}; neither may be negative")
@@ -117,7 +120,7 @@ class FitSettings:
 
     @property
     def seed_of_split(self) -> int:
-        """What the frames are split by."""
+        """Seed of the split."""
         return self.seed if self.split_seed < 0 else self.split_seed
 
     @property
@@ -126,7 +129,7 @@ class FitSettings:
         return [name for name in ("energy", "forces", "stress") if any(getattr(self, f"{name}_weight"))]
 
     def weights(self, progress: float) -> dict[str, float]:
-        """Weight of each term after a share `progress` of the epochs."""
+        """Weight of each term after a fraction `progress` of the epochs."""
         start, stop = self.ramp
         x = min(max((progress - start) / max(stop - start, 1e-9), 0.0), 1.0)
         return {
@@ -147,8 +150,7 @@ PRESETS = {"md": FitSettings(), "paper": PAPER}
 def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     """A preset with changes by name; `model.NAME` is a hyper-parameter of the network.
 
-    Bounds of a batch replace the preset's: where one is given, those that are not are 0.  A weight of the loss may be
-    one number, which is its value at start and end.
+    If one bound of a batch is given, the others become 0.  A weight of the loss may be one number for start and end.
 
     Raises:
         SettingsError: an unknown preset or name, or a value of the wrong type or out of range.
@@ -185,11 +187,11 @@ def _choices(name: str, known: Collection[str]) -> str:
 
 
 def with_changes_to(earlier: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> FitSettings:
-    """Settings of an earlier fit, as stored, with changes; see `with_changes`.
+    """Stored settings of a fit with changes; see `with_changes`.
 
     Args:
-        preset: its name; None keeps it.  No other setting follows.
-        changes: another `family` brings its own hyper-parameters.
+        preset: its name only, without its other settings; None keeps it.
+        changes: by name; another `family` brings its own hyper-parameters.
     """
     before = _flat(earlier)
     kept = before.pop("preset", FitSettings.preset)

@@ -1,4 +1,4 @@
-"""A training state: all that the next epoch depends on, in one file."""
+"""The training state: everything that the next epoch depends on, in one file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ru_calc.fit.settings import FitSettings
 
 @dataclass
 class Progress:
-    """Where a fit stands after an epoch."""
+    """How far a fit is: epochs done, the best of them, and a row of the log for each."""
 
     epoch: int = 0
     best_loss: float = math.inf
@@ -31,10 +31,19 @@ class Progress:
         """All epochs are done, or the validation loss has not improved for `patience` epochs."""
         return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
 
+    def add(self, row: dict[str, float]) -> bool:
+        """Counts an epoch with these entries of the log; True if its `validation_loss` is the best so far."""
+        self.epoch += 1
+        self.rows.append({"epoch": self.epoch, **row})
+        improved = row["validation_loss"] < self.best_loss
+        if improved:
+            self.best_loss, self.best_epoch = row["validation_loss"], self.epoch
+        return improved
+
 
 @dataclass(frozen=True)
 class State:
-    """What a file holds: `progress`, and tensors by name."""
+    """The contents of a state file: `progress`, and tensors by name."""
 
     path: Path
     progress: Progress
@@ -46,10 +55,10 @@ class State:
         return {name.removeprefix(head): value for name, value in self.tensors.items() if name.startswith(head)}
 
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
-        """Moments and gradients of an optimiser's parameters.
+        """Sets the moments and gradients of an optimiser's parameters.
 
         Raises:
-            RuCalcError: they are those of other parameters.
+            RuCalcError: the state is of other parameters.
         """
         parameters = trained(optimizer)
         for name, value in self.weights("optimizer").items():
@@ -62,7 +71,7 @@ class State:
             parameter = parameters[int(name)]
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            parameter.grad.copy_(value)  # it may be what the gradients of others are views of
+            parameter.grad.copy_(value)  # in place: other gradients may be views of it
 
 
 def trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -80,7 +89,7 @@ def write_state(
     """
     tensors = {f"{part}.{name}": value for part, of_part in weights.items() for name, value in of_part.items()}
     for k, parameter in enumerate(trained(optimizer)):
-        # A pathway whose term has no weight yet has neither moments nor gradient.
+        # A pathway whose loss still has weight 0 has neither moments nor a gradient.
         moments = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{k}.{name}": value for name, value in moments.items()}
         if parameter.grad is not None:
@@ -91,10 +100,10 @@ def write_state(
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> State:
-    """What `write_state` wrote.
+    """The state that `write_state` wrote.
 
     Raises:
-        RuCalcError: the file is missing or not whole.
+        RuCalcError: the file is missing or damaged.
     """
     try:
         with safe_open(str(path), "pt") as file:

@@ -1,4 +1,4 @@
-"""Running errors of an epoch, in the units in which they are read."""
+"""Running errors of an epoch, in the units of its log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ru_calc.predictor import Prediction
 
 @dataclass
 class ErrorSums:
-    """Sums of absolute errors over the labels that are present."""
+    """Sums of absolute errors over the labels present."""
 
     totals: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, prediction: Prediction, targets: Targets) -> None:
-        """Takes in one batch."""
+        """Adds one batch."""
         self._add("energy", prediction.energy / targets.counts, targets.energy / targets.counts)
         if prediction.forces is not None:
             self._add("forces", prediction.forces, targets.forces)
@@ -32,7 +32,7 @@ class ErrorSums:
         sums[1] += error.numel()
 
     def errors(self, prefix: str = "") -> dict[str, float]:
-        """Mean absolute errors as `<prefix>energy_meV_per_atom`, … (only what was seen)."""
+        """Mean absolute errors as `<prefix>energy_meV_per_atom`, … (only those with labels)."""
         return {
             f"{prefix}{name}_{SCALES[name].unit}": SCALES[name].factor * total / count
             for name, (total, count) in self.totals.items()

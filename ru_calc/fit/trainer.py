@@ -1,4 +1,4 @@
-"""The optimisation: epochs of batches, averaged weights, validation, and a state from which it goes on exactly."""
+"""The training loop: epochs of batches, averaged weights, validation, and a state from which it resumes exactly."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Trainer:
 
     Args:
         potential: the module, in the dtype and on the device of the frames.
-        settings: how.
-        train, validation: frames to fit and to judge by.
+        settings: of the fit.
+        train, validation: frames to fit and to validate on.
         statistics: of the training labels.
-        plain: differentiate plain torch twice instead of using compiled passes; the same to rounding.
+        plain: differentiate plain torch twice instead of using the compiled passes; equal to rounding.
     """
 
     def __init__(
@@ -57,15 +57,14 @@ class Trainer:
         self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
         groups = part_rates(potential, settings)
         averages = [group["params"] for group in part_rates(self.averaged, settings)]
-        if potential.conservative:  # otherwise there are weights without a gradient, which must stay alone
+        if potential.conservative:  # other potentials have weights without a gradient, which must stay apart
             for group in groups:
                 group["params"] = [flatten(group["params"])]
             averages = [[flatten(members)] for members in averages]
         self.averaged.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+        self.optimizer = optimizer_of(groups, settings)
         self._buffers = list(zip(self.averaged.buffers(), potential.buffers(), strict=True))
         self._averages = [member.detach() for members in averages for member in members]
-        self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
     def finished(self) -> bool:
@@ -73,9 +72,9 @@ class Trainer:
         return self.progress.finished(self.settings)
 
     def run_epoch(self, report: Report = lambda batches: None) -> bool:
-        """One pass over the training frames, then the validation set; True where the latter is the best so far."""
+        """One pass over the training frames, then validation; True if the validation loss is the best so far."""
         start, cpu, epoch = time.perf_counter(), time.process_time(), self.progress.epoch
-        torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
+        seed_epoch(self.settings, epoch)
         weights = self.settings.weights(epoch / self.settings.epochs)
         batches = self.train.batches(self.settings, epoch)
         sums = ErrorSums()
@@ -86,13 +85,8 @@ class Trainer:
                 self.step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
                 report(1)
             loss, errors = self.validate()
-        improved = loss < self.progress.best_loss
-        self.progress.epoch = epoch + 1
-        if improved:
-            self.progress.best_loss, self.progress.best_epoch = loss, epoch + 1
-        self.progress.rows.append(
+        return self.progress.add(
             {
-                "epoch": epoch + 1,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": time.perf_counter() - start,
                 "cpu_seconds": time.process_time() - cpu,
@@ -102,18 +96,17 @@ class Trainer:
                 **{f"{name}_weight": value for name, value in weights.items()},
             }
         )
-        return improved
 
     def step(
         self, frames: Any, weights: dict[str, float], sums: ErrorSums, progress: float, last_of_step: bool
     ) -> None:
-        """Adds the gradient of one batch, and moves the weights if it is the last of its step.
+        """Adds the gradient of one batch, and updates the weights if it is the last of its step.
 
         Args:
             frames: indices in the training set.
             weights: of the terms of the loss.
-            sums: takes in the errors.
-            progress: share of all epochs that is done, for the learning rate.
+            sums: to which the errors are added.
+            progress: fraction of all epochs that is done, for the learning rate.
         """
         batch, targets = self.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
@@ -129,8 +122,8 @@ class Trainer:
             self._update(progress)
 
     def _update(self, progress: float) -> None:
-        move(self.optimizer, self.peak_rates, progress, self.settings)
-        # Early averages forget quickly, or they would still hold the random start.
+        move(self.optimizer, progress, self.settings)
+        # Early averages have a short memory, or the random first weights would stay in them.
         steps = float(max(moments["step"] for moments in self.optimizer.state.values()))
         self._average(min(self.settings.ema, steps / (steps + 10)))
 
@@ -143,7 +136,7 @@ class Trainer:
                 average.copy_(value)
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Loss of the averaged weights on the validation set, with the final weights of its terms, and errors."""
+        """Loss, with the final weights of its terms, and errors of the averaged weights on the validation set."""
         weights, totals, frames_done = self.settings.weights(1.0), 0.0, 0
         if not self.settings.ema:
             self._average(0.0)
@@ -162,20 +155,20 @@ class Trainer:
         epoch = self.progress.epoch
         kept = f"the {epoch} epochs before are kept" if epoch else "no epoch is kept"
         return RuCalcError(
-            f"the loss is {loss:.4g} in epoch {epoch + 1}{where}: the fit has diverged, and {kept}; fit anew in "
+            f"the loss is {loss:.4g} in epoch {epoch + 1}{where}: the fit has diverged, and {kept}; start anew in "
             f"another folder with a lower learning rate (--rate){or_else}"
         )
 
     def save_state(self, path: Path) -> None:
-        """All that the next epoch depends on, in one file."""
+        """Writes everything that the next epoch depends on to one file."""
         weights = {"model": self.potential.state_dict(), "average": self.averaged.state_dict()}
         write_state(path, self.progress, weights, self.optimizer)
 
     def load_state(self, path: Path) -> None:
-        """Goes back to what `save_state` wrote.
+        """Restores the state that `save_state` wrote.
 
         Raises:
-            RuCalcError: the file is missing or not whole, or of another network.
+            RuCalcError: the file is missing, damaged, or of another network.
         """
         state = read_state(path, self.train.device)
         self.progress = state.progress
@@ -186,7 +179,7 @@ class Trainer:
 
 @contextmanager
 def young_garbage() -> Iterator[None]:
-    """Only what is made meanwhile is searched for garbage, not all of torch again after every few batches."""
+    """Limits garbage collection to objects made meanwhile; all of torch would be searched every few batches."""
     gc.freeze()
     try:
         yield
@@ -194,27 +187,31 @@ def young_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def move(
-    optimizer: torch.optim.Optimizer,
-    peak_rates: Sequence[float],
-    progress: float,
-    settings: FitSettings,
-) -> None:
-    """One step of the optimiser: rates by the schedule, gradients clipped, and cleared afterwards.
+def seed_epoch(settings: FitSettings, epoch: int) -> None:
+    """Makes what is random in an epoch (dropout) depend on the seed and the epoch alone."""
+    torch.manual_seed(settings.seed * 1_000_003 + epoch)
+
+
+def optimizer_of(groups: list[dict[str, Any]], settings: FitSettings) -> torch.optim.AdamW:
+    """AdamW over the parameter groups of `part_rates`."""
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def move(optimizer: torch.optim.Optimizer, progress: float, settings: FitSettings) -> None:
+    """One step of the optimiser with scheduled rates and clipped gradients, which are set to zero afterwards.
 
     Args:
-        peak_rates: highest rate of each parameter group.
-        progress: share of all epochs that is done.
+        progress: fraction of all epochs that is done.
     """
-    for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
-        group["lr"] = peak * rate_factor(progress, settings)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * rate_factor(progress, settings)
     clip(trained(optimizer), settings.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)  # they may be views of one vector
 
 
 def clip(parameters: Sequence[nn.Parameter], most: float) -> None:
-    """Shortens the gradients so that their norm, taken together, is at most `most`."""
+    """Scales the gradients down so that their joint norm is at most `most`."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
@@ -223,7 +220,7 @@ def clip(parameters: Sequence[nn.Parameter], most: float) -> None:
 
 
 def rate_factor(progress: float, settings: FitSettings) -> float:
-    """Share of the highest learning rate: linear warm-up, then a cosine to `final_rate`."""
+    """Learning rate as a fraction of its peak: linear warm-up, then a cosine to `final_rate`."""
     if progress < settings.warmup:
         return max(progress / settings.warmup, 1e-3)
     x = (progress - settings.warmup) / (1 - settings.warmup)
@@ -231,7 +228,7 @@ def rate_factor(progress: float, settings: FitSettings) -> float:
 
 
 def part_rates(network: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
-    """AdamW's parameter groups, one for each rate that embedding, interaction blocks or what reads out have."""
+    """Parameter groups for AdamW: one for each learning rate of embedding, interaction blocks and readout."""
     parts: dict[str, list[nn.Parameter]] = {"embedding": [], "blocks": [], "readout": []}
     for name, parameter in network.named_parameters():
         head = name.split(".")[0]
@@ -240,11 +237,11 @@ def part_rates(network: nn.Module, settings: FitSettings) -> list[dict[str, Any]
     groups: dict[float, list[nn.Parameter]] = {}
     for part, members in parts.items():
         groups.setdefault(rates[part], []).extend(members)
-    return [{"params": members, "lr": rate} for rate, members in groups.items() if members]
+    return [{"params": members, "lr": rate, "peak_lr": rate} for rate, members in groups.items() if members]
 
 
 def predictions(potential: Potential, frames: PackedFrames, settings: FitSettings, compiled: bool = False) -> Any:
-    """(batch, targets, prediction) over a set in order, in evaluation mode; `compiled`: see `differentiate`."""
+    """Yields (batch, targets, prediction) over a set in order, in evaluation mode; `compiled`: see `differentiate`."""
     potential.eval()
     for indices in frames.batches(settings):
         batch, targets = frames.gather(indices)

@@ -1,4 +1,4 @@
-"""Values of settings by name: whether each is of the type of its field."""
+"""Checks that the values of settings have the types of their fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ru_calc.errors import SettingsError
 
-# Of one value, and of several in a list.
+# Words for one value, and for several in a list.
 WORDS = {
     int: ("a whole number", "whole numbers"), float: ("a number", "numbers"), bool: ("true or false", ""),
     str: ("a name", ""),
@@ -18,15 +18,15 @@ WORDS = {
 
 
 def check_types(settings: type, values: Mapping[str, Any], prefix: str = "") -> None:
-    """Refuses a value that is not of the type of its field.
+    """Refuses values of a wrong type.
 
     Args:
-        settings: a dataclass of which every field has a default.
-        values: by name of a field; lists do for tuples, whole numbers for any.
-        prefix: put before the names in the message.
+        settings: a dataclass whose fields all have defaults.
+        values: by name of a field; lists pass for tuples, whole numbers for floats.
+        prefix: of the names in the message.
 
     Raises:
-        SettingsError: naming the field, the value and what it must be.
+        SettingsError: naming the field, its value and the rule.
     """
     kinds = get_type_hints(settings)
     for name, value in values.items():

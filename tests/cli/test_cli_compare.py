@@ -39,7 +39,7 @@ def test_the_paper_protocol_prints_table_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--families", "nonesuch"], "cannot be compared; choose of schnet, ani"),
+        (["--families", "nonesuch"], "cannot be compared; choose from schnet, ani"),
         (["--families", "ani,ani"], "name each once"),
         (["--families", "nonesuch", "--protocol", "paper"], "no row 'nonesuch'"),
         (["--budget-min", "0"], "budget-min"),

@@ -90,9 +90,9 @@ def test_weights_that_are_started_from_are_the_best_until_an_epoch_is_better(dat
     write_dataset(labelled, tmp_path / "own.h5")
     ruined = run(tmp_path / "own.h5", "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", start, "--rate", "0.5")
     assert ruined.exit_code == 0 and re.search(r"start: validation +0\.0 meV/atom +0\.0 meV/Å", ruined.output)
-    assert f"warning: no epoch was better than {start}, which the fit started from" in ruined.output
+    assert f"warning: no epoch was better than {start}, from which the fit started" in ruined.output
     last = ruined.output.rstrip().splitlines()[-1]
-    assert last == f"the model of epoch 0 of 1 is the best, and is written to {tmp_path}/tuned/best.safetensors"
+    assert last == f"the best model, of epoch 0 of 1, is in {tmp_path}/tuned/best.safetensors"
     settings = json.loads((tmp_path / "tuned" / "settings.json").read_text())["settings"]
     assert {settings[f"rate_{part}"] for part in ("embedding", "blocks", "readout")} == {0.5}
     with safe_open(start, "np") as before, safe_open(tmp_path / "tuned" / "best.safetensors", "np") as after:

@@ -71,11 +71,11 @@ def test_the_built_in_trials_can_be_fitted_one_by_one(data: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--only", "nonesuch"], "there is no trial 'nonesuch'; choose of base"),
+        (["--only", "nonesuch"], "there is no trial 'nonesuch'; choose from base"),
         (["--epochs", "0"], "epochs"),
         (["--set", "nonesuch=1"], "there is no setting 'nonesuch'"),
         (["--set", "nonesuch"], "is not NAME=VALUE"),
-        (["--set", "family=ani"], "the built-in trials are of family schnet"),
+        (["--set", "family=ani"], "the built-in trials are for family schnet"),
         (["--trials", "nonesuch.json"], "cannot be read"),
         (["--resume"], "no sweep to resume"),
     ],

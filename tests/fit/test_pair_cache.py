@@ -163,7 +163,7 @@ def test_the_file_of_other_frames_under_this_name_is_not_used(structures, tmp_pa
     os.replace(theirs, mine)
     said = []
     assert same(small(tmp_path, say=said.append).pairs(structures, CUTOFF_A), find_pairs(structures, CUTOFF_A))
-    assert len(searches) == 3 and "made of others" in said[0]
+    assert len(searches) == 3 and "they are of other frames" in said[0]
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing_and_is_said_once(structures, tmp_path, searches):

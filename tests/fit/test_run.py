@@ -188,7 +188,7 @@ def test_a_fit_without_compiled_passes_says_so_unless_none_were_wanted(dataset, 
     monkeypatch.setattr(kernels, "fastest", lambda: None)
     lines = []
     run_fit(replace(job(dataset, tmp_path / "run", epochs=1), plain=plain), say=lines.append)
-    assert sum("the compiled passes are not there" in line for line in lines) == says
+    assert sum("the compiled passes are missing" in line for line in lines) == says
 
 
 def test_a_fit_stops_when_validation_gets_no_better(dataset, tmp_path):
@@ -225,8 +225,8 @@ def test_rate_rises_linearly_then_falls_as_a_cosine():
         ({"split": [0.5, 0.2, 0.2]}, "add up to 1"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
         ({"seed": -4}, "seed is -4; it must be at least 0"),
-        ({"final_rate": -1.0}, "final_rate is -1.0; it is a share"),
-        ({"final_rate": 1.5}, "final_rate is 1.5; it is a share"),
+        ({"final_rate": -1.0}, "final_rate is -1.0; it must be a fraction"),
+        ({"final_rate": 1.5}, "final_rate is 1.5; it must be a fraction"),
         ({"ramp": [0.9, 0.2]}, "the smaller first"),
         ({"energy_weight": [-1.0, 1.0]}, "neither may be negative"),
         ({"energy_weight": 0, "forces_weight": 0, "stress_weight": 0}, "are all 0; one of them must be positive"),
@@ -296,7 +296,7 @@ def test_labels_that_count_from_another_zero_move_the_energy_of_an_atom_not_the_
         tuned = load_model(tmp_path / f"tuned_{moved}" / "best.safetensors").potential
         found = tuned.settings.atom_energy_eV - own.settings.atom_energy_eV
         assert found == pytest.approx(shift if moved else 0.0, abs=1e-6)
-        assert any("moved by -2500.0000 eV/atom" in line for line in lines) == moved
+        assert any("shifted by -2500.0000 eV/atom" in line for line in lines) == moved
         for name, value in own.state_dict().items():
             torch.testing.assert_close(tuned.state_dict()[name], value, rtol=0, atol=1e-5)
 
@@ -315,7 +315,7 @@ def test_the_energy_of_an_atom_that_is_asked_for_comes_before_that_of_the_start(
 def test_a_loss_beyond_reason_is_a_fit_that_diverged(dataset, tmp_path):
     wild = {f"rate_{part}": 1e4 for part in ("embedding", "blocks", "readout")}
     with pytest.raises(
-        RuCalcError, match=r"in epoch 1.*has diverged, and no epoch is kept; fit anew in another folder"
+        RuCalcError, match=r"in epoch 1.*has diverged, and no epoch is kept; start anew in another folder"
     ):
         run_fit(job(dataset, tmp_path / "run", clip_norm=1e9, **wild), say=quiet)
 
@@ -337,8 +337,8 @@ def test_a_finished_fit_that_is_resumed_says_so(dataset, tmp_path):
     run_fit(job(dataset, tmp_path / "run", epochs=1), say=quiet)
     lines = []
     run_fit(job(dataset, tmp_path / "run", epochs=1), resume=True, say=lines.append)
-    assert "resumed after epoch 1: all was done" in lines
-    assert lines[-1] == f"the model of epoch 1 of 1 is the best, and is written to {tmp_path}/run/best.safetensors"
+    assert "resumed after epoch 1: already finished" in lines
+    assert lines[-1] == f"the best model, of epoch 1 of 1, is in {tmp_path}/run/best.safetensors"
 
 
 def test_isolated_atom_sets_the_zero_of_energy(dataset):
@@ -356,4 +356,4 @@ def test_isolated_atom_sets_the_zero_of_energy(dataset):
     assert atom_energy(Dataset.from_atoms([lone, ground, *lj_frames(2)]), said.append) == -3.0
     assert said[-1] == "isolated atom: -3.0000 eV, the lowest of 2 frames"
     blind = replace(dataset, energy=np.full_like(dataset.energy, np.nan))
-    assert atom_energy(blind, said.append) == 0.0 and "arbitrary zero" in said[-1]
+    assert atom_energy(blind, said.append) == 0.0 and "zero of the model's energies is arbitrary" in said[-1]

@@ -84,17 +84,17 @@ def test_built_in_trials_follow_what_all_share() -> None:
     assert "channels-96" not in trials and "channels-32" in trials and trials["seed"] == {"seed": 4}
     assert trials["batch-half"]["batch_frames"] == 2 and trials["batch-half"]["batch_atoms"] == 0
     assert trials["rates-double"]["rate_blocks"] == 1.0
-    with pytest.raises(SettingsError, match="of family schnet, not ani; give --trials"):
+    with pytest.raises(SettingsError, match="for family schnet, not ani; give --trials"):
         built_in({"family": "ani"})
 
 
 @pytest.mark.parametrize(
     ("trials", "words"),
     [
-        ({"a/b": {}}, "names a folder"),
-        ({"..": {}}, "names a folder"),
-        ({"long": {"epochs": 9}}, "trial long: epochs is the same in all trials"),
-        ({"cut": {"split": [0.5, 0.5, 0.0]}}, "trial cut: split is the same"),
+        ({"a/b": {}}, "it names a folder"),
+        ({"..": {}}, "it names a folder"),
+        ({"long": {"epochs": 9}}, "trial long: epochs is common to all trials"),
+        ({"cut": {"split": [0.5, 0.5, 0.0]}}, "trial cut: split is common"),
         ({"odd": {"model.nonesuch": 1}}, "trial odd: family 'schnet' has no hyper-parameter 'nonesuch'"),
         ({"odd": {"model.channels": "many"}}, "trial odd: model.channels is 'many'"),
         ({"fine": {}, "odd": {"ema": 2.0}}, "trial odd: ema is 2.0"),
@@ -110,7 +110,7 @@ def test_a_wrong_trial_is_refused_by_name(tmp_path: Path, trials: Trials, words:
     ("text", "words"),
     [
         ("{", "cannot be read"), ("{}", "must hold trials by name"), ('["base"]', "must hold trials by name"),
-        ('{"base": 3}', "must hold trials by name"), ('{"a": {}, "a": {"ema": 0.9}}', "stands twice among a, a"),
+        ('{"base": 3}', "must hold trials by name"), ('{"a": {}, "a": {"ema": 0.9}}', "occurs twice in a, a"),
     ],
 )  # fmt: skip
 def test_a_file_without_trials_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -246,7 +246,7 @@ def test_another_sweep_in_the_folder_is_refused(whole: tuple[Path, dict], tmp_pa
     plan = plan_sweep(folder, {}, resume=True)
     with pytest.raises(SettingsError, match=r"changed settings: data: .* → "):
         sweep.run_sweep(Dataset.from_atoms(lj_frames(24, seed=1)), folder, plan, say=quiet)
-    with pytest.raises(SettingsError, match="there is no trial 'nonesuch'; choose of base, seed"):
+    with pytest.raises(SettingsError, match="there is no trial 'nonesuch'; choose from base, seed"):
         sweep.run_sweep(frames(), folder, plan, ("nonesuch",), say=quiet)
     (tmp_path / "plan.json").write_text('{"trials": 3}')
     with pytest.raises(SettingsError, match="damaged"):

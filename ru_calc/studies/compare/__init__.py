@@ -1,5 +1,5 @@
-"""Families of potentials side by side: what `ru-calc compare` does, in two protocols.
+"""Families of potentials side by side, as `ru-calc compare` shows them, in two protocols.
 
-`md`: every family as a potential that dynamics can use, fitted to the same frames for the same time, and measured in
-what decides in practice.  `paper`: the pipeline of the paper that this package starts from, for its Table 1.
+`md`: every family as a potential for dynamics, fitted to the same frames for the same time, and tested for accuracy,
+speed and stability.  `paper`: the pipeline of the paper that this package started from, for its Table 1.
 """

@@ -9,7 +9,8 @@ from typing import Any
 from ru_calc.dataset import Dataset
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.pace import epoch_cpu_s
-from ru_calc.fit.run import FitInput, Say, finish_fit
+from ru_calc.fit.run import FitInput, finish_fit
+from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.modelfiles.read import BEST
 from ru_calc.studies.compare.settings import MDProtocol
@@ -17,10 +18,10 @@ from ru_calc.studies.compare.start import LICENCE
 
 
 def plan_fit(family: str, dataset: Dataset, folder: Path, protocol: MDProtocol) -> dict[str, Any]:
-    """Epochs of the fit: chosen once, by the time that an epoch takes, so that a resumed fit keeps them.
+    """Number of epochs of a fit: chosen once from the time of an epoch, so that a resumed fit keeps it.
 
     Returns:
-        `epochs`, and `epoch_cpu_s` (None where the protocol says how many), as in `fits/FAMILY.plan.json`.
+        The contents of `fits/FAMILY.plan.json`: `epochs`, and `epoch_cpu_s` (None if the protocol gives `epochs`).
     """
     path = folder / "fits" / f"{family}.plan.json"
     if path.is_file():
@@ -40,13 +41,13 @@ def fit_family(
     folder: Path,
     protocol: MDProtocol,
     licence: str = LICENCE,
-    say: Say = print,
+    say: Log = print,
     bar: Any = None,
 ) -> Path:
-    """The fitted model's file; a fit that was cut short goes on, and one that is whole is not made again.
+    """Fits a family, or finishes or just finds its fit; returns the file of the model.
 
     Args:
-        folder: of the comparison; the fit goes to `fits/FAMILY` in it.
+        folder: of the comparison; the run folder is `fits/FAMILY` in it.
         licence: of the weights, for the model file.
     """
     run = folder / "fits" / family

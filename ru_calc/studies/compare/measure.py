@@ -1,4 +1,4 @@
-"""What decides between fitted potentials: errors, speed, stability, elastic constants."""
+"""Measurements of fitted potentials: errors, speed, stability, properties."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ QUICK_SYMBOLS = ("fcc-hcp",)
 
 
 def errors(model: Path, dataset: Dataset, split: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Rows of `ru_calc.evaluate.metrics.error_table`, for each part of the split and each config type."""
+    """Rows of `ru_calc.evaluate.metrics.error_table` for each part of the split and each config type."""
     predictor = RuCalculator(model, "cpu", "float64").predictor
     return assess(dataset, predict_by_model(predictor, dataset), dict(split)).rows
 
 
 def conservation(model: Path, protocol: MDProtocol) -> dict[str, Any]:
-    """A run at constant energy, float32: its drift in eV per atom and ps, or why it stopped."""
-    # From the perfect lattice half of the heat goes into the potential energy.
+    """NVE dynamics in float32: its drift in eV per atom and ps, or why it stopped."""
+    # Half of the kinetic energy of a perfect lattice turns into potential energy.
     return _run(model, protocol, "nve", 2 * protocol.nve_K, protocol.nve_ps)
 
 
 def survival(model: Path, protocol: MDProtocol) -> dict[str, Any]:
-    """A hot run with a Langevin thermostat, float32: whether it reached its end, or why it stopped."""
+    """Hot Langevin dynamics in float32: whether it reached its end, or why it stopped."""
     return _run(model, protocol, "nvt-langevin", protocol.hot_K, protocol.hot_ps)
 
 
@@ -60,17 +60,17 @@ def _run(model: Path, protocol: MDProtocol, ensemble: str, temperature_K: float,
 
 
 def properties(model: Path, protocol: MDProtocol) -> dict[str, float | None]:
-    """Lattice, elastic constants, phonons at Γ, phases and vacancy by symbol; None where it could not be measured."""
+    """Lattice, elastic constants, phonons at Γ, phases and vacancy by symbol; None where a measurement failed."""
     calculator = RuCalculator(model, "cpu", "float64")
     found = all_properties(calculator, quick=True, only=QUICK_SYMBOLS if protocol.quick else SYMBOLS)
     return {prop.symbol: prop.value for prop in found}
 
 
 def speeds(models: Mapping[str, Path], protocol: MDProtocol) -> list[dict[str, Any]]:
-    """CPU time of force calls, all families taking turns in one run, one thread.
+    """CPU time of force calls on one thread, all families taking turns in one run.
 
     Returns:
-        Rows `family`, `engine` (`reference` of every family, `compiled` where there is one), `atoms`, `cpu_us` (median
+        Rows `family`, `engine` (`reference` for every family, `compiled` where it serves), `atoms`, `cpu_us` (median
         per atom and call) and `spread_us` (lowest, highest).
     """
     rows = force_calls(models, protocol.speed_atoms, repeats=1 if protocol.quick else 5)

@@ -1,7 +1,7 @@
-"""The `md` protocol from data to tables; every step that is whole is kept, so that a killed run goes on.
+"""The `md` protocol from data to tables; finished steps are kept, so that a killed comparison can be resumed.
 
-The folder holds `protocol.json`, `fits/FAMILY/` (a fit each), `FAMILY.json` (its measurements), `speed.json`, and at
-the end `table.md`, `results.json`, `figure.png`.
+The folder holds `protocol.json`, for each family a run folder `fits/FAMILY/` and measurements `FAMILY.json`, and at the
+end `table.md`, `results.json` and `figure.png`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.files import write_json
 from ru_calc.fit.report import fit_cost
-from ru_calc.fit.run import Say
+from ru_calc.fit.runs import Log
 from ru_calc.studies.bench.costs import size
 from ru_calc.studies.compare import measure
 from ru_calc.studies.compare.fits import fit_family, plan_fit
@@ -26,7 +26,7 @@ from ru_calc.studies.compare.start import begin, check_start, stored
 
 
 def quick_part(dataset: Dataset, seed: int) -> Dataset:
-    """Some small frames, always the same."""
+    """A random few of the small frames, the same for the same seed."""
     small = np.flatnonzero(dataset.structures.counts <= QUICK_FRAME_ATOMS)
     chosen = np.random.default_rng(seed).permutation(small)[:QUICK_FRAMES]
     return dataset.select(np.sort(chosen))
@@ -39,27 +39,27 @@ def compare_families(
     families: Sequence[str] | None = None,
     resume: bool = False,
     licence: str | None = None,
-    say: Say = print,
+    say: Log = print,
     bar: Any = None,
 ) -> dict[str, Any]:
     """Fits and measures every family, and writes the tables.
 
-    Several processes may share a folder, each with families of its own, if all but the first resume; a last one that
-    names all families then makes the tables of all.
+    Several processes may share a folder, each with its own families, if all but the first resume; a last one with all
+    families then makes the tables.
 
     Args:
         dataset: labelled frames.
-        folder: where everything goes.
-        families: which, in the order of the tables; None takes all, or those of the folder when it goes on.
-        resume: go on in `folder`.
-        licence: of the weights, for the model files; None is that of the labels, or the folder's when it goes on.
-        say, bar: as for `ru_calc.fit.run.run_fit`.
+        folder: of the comparison.
+        families: in the order of the tables; None takes all, or those of the comparison to resume.
+        resume: resume the comparison in `folder`.
+        licence: of the weights, for the model files; None is that of the labels, or of the comparison to resume.
+        say, bar: see `ru_calc.fit.run.run_fit`.
 
     Returns:
-        What `results.json` holds.
+        The contents of `results.json`.
 
     Raises:
-        SettingsError, OutputError, DataError: settings, folder or data do not allow it.
+        SettingsError, OutputError, DataError: wrong settings, folder or data.
     """
     protocol = protocol or MDProtocol()
     known = stored(folder).families if resume else ()
@@ -68,13 +68,13 @@ def compare_families(
     check_start(folder, protocol, resume, dataset.fingerprint())
     licence = begin(folder, protocol, dataset.fingerprint(), families, licence).licence
     split = split_by_group(dataset, protocol.split, protocol.seed)
-    for family in families:  # one after the other, before any fit: a busy machine slows all alike
+    for family in families:  # all before the first fit: a busy machine then slows all alike
         plan_fit(family, dataset, folder, protocol)
     models = {family: fit_family(family, dataset, folder, protocol, licence, say, bar) for family in families}
     found = {
         family: measure_family(family, model, dataset, split, folder, protocol, say) for family, model in models.items()
     }
-    say("speed of all, in turns")
+    say("speed of all models, in turns")
     speeds = measure.speeds(models, protocol)
     results = {
         "settings": protocol.record(), "data": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
@@ -91,9 +91,9 @@ def measure_family(
     split: dict[str, np.ndarray],
     folder: Path,
     protocol: MDProtocol,
-    say: Say = print,
+    say: Log = print,
 ) -> dict[str, Any]:
-    """All measurements of one fitted model; those in its file are not made again."""
+    """All measurements of one fitted model; those in its file are not repeated."""
     path = folder / f"{family}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     steps = {
@@ -109,4 +109,4 @@ def measure_family(
             say(f"{family}: {name}")
             found[name] = step()
             write_json(path, found)
-    return dict(json.loads(path.read_text()))  # the same, whether measured now or before
+    return dict(json.loads(path.read_text()))  # the same, whether measured now or earlier

@@ -1,4 +1,4 @@
-"""What the `md` protocol is asked to do."""
+"""Settings of the `md` protocol."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from typing import Any
 
 from ru_calc.dataset import check_fractions
 from ru_calc.errors import SettingsError
+from ru_calc.fit.runs import plain
 from ru_calc.potentials import FAMILIES
 
-# Of one potential per family; the paper's own network is not a potential.
+# All but the network of the paper, which is not a potential.
 COMPARED = tuple(name for name, (potential, _) in FAMILIES.items() if potential.conservative)
 
 
 @dataclass(frozen=True)
 class MDProtocol:
-    """The same for every family.
+    """Settings for all families.
 
     Attributes:
-        budget_min: CPU time of each fit in minutes; epochs are chosen so that the schedule ends when it is used up.
-        split, seed: of the frames, and of everything random.
+        budget_min: CPU time of each fit in minutes, from which the number of epochs is chosen.
+        split: fractions of training, validation and test frames.
+        seed: of everything random.
         speed_atoms: sizes of the hcp crystals whose force calls are timed.
-        md_atoms: size of the crystal of the runs that follow; time step 2 fs.
-        nve_K, nve_ps: temperature and length of the run at constant energy.
-        hot_K, hot_ps: of the run with a Langevin thermostat that is to be survived.
-        epochs: of each fit, whatever its time; None takes `budget_min`.
-        quick: everything is cut short, for a look at the whole in under a minute; its figures mean nothing.
+        md_atoms: size of the hcp crystal for dynamics; time step 2 fs.
+        nve_K, nve_ps: temperature and length of the NVE dynamics.
+        hot_K, hot_ps: of the Langevin dynamics that tests stability.
+        epochs: of each fit; None takes `budget_min`.
+        quick: a test of the whole in under a minute; its figures mean nothing.
     """
 
     budget_min: float = 30.0
@@ -49,8 +51,8 @@ class MDProtocol:
             raise SettingsError(f"the split is {self.split}; a comparison needs validation and test frames")
 
     def record(self) -> dict[str, Any]:
-        """Plain values, by which a folder knows whether it may go on."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """What must not change when the comparison is resumed, in plain values."""
+        return dict(plain(asdict(self)))
 
 
 QUICK = MDProtocol(
@@ -60,14 +62,14 @@ QUICK_FRAMES, QUICK_FRAME_ATOMS = 60, 16
 
 
 def check_families(families: tuple[str, ...]) -> tuple[str, ...]:
-    """The families that are to be compared.
+    """The families to compare.
 
     Raises:
         SettingsError: one is unknown, or named twice.
     """
     for name in families:
         if name not in COMPARED:
-            raise SettingsError(f"family {name!r} cannot be compared; choose of {', '.join(COMPARED)}")
+            raise SettingsError(f"family {name!r} cannot be compared; choose from {', '.join(COMPARED)}")
     if len(set(families)) < len(families) or not families:
         raise SettingsError(f"families are {', '.join(families) or 'none'}; name each once")
     return families

@@ -1,4 +1,4 @@
-"""Principal components of descriptors and forces, and energies per atom, all with the training set's scales."""
+"""Principal components of descriptors and forces, and energies per atom, standardised by the training set."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ru_calc.studies.paper.settings import PaperProtocol
 
 @dataclass(frozen=True)
 class PrincipalAxes:
-    """x → (x − mean) · axes / spreads: uncorrelated, of mean 0 and variance 1 over the rows that it was made from.
+    """x → (x − mean) · axes / spreads: uncorrelated, with mean 0 and variance 1 over the rows used to find the axes.
 
     Attributes:
         mean: (d,).
-        axes: (k, d) unit vectors in the order of their variance, the largest entry of each positive.
+        axes: (k, d) unit vectors by decreasing variance, the largest entry of each positive.
         spreads: (k,) standard deviations along them.
-        shares: (d,) of the variance, of all axes.
+        shares: (d,) fraction of the variance along each of all axes.
     """
 
     mean: np.ndarray
@@ -29,13 +29,13 @@ class PrincipalAxes:
 
     @classmethod
     def of(cls, values: np.ndarray, variance: float, least: int = 1) -> PrincipalAxes:
-        """The first axes that together carry the share `variance`, and `least` of them in any case.
+        """The first axes that together keep the fraction `variance`, but at least `least`.
 
         Args:
             values: (m, d), m > 1.
 
         Raises:
-            DataError: there are fewer than two rows, or they are all alike.
+            DataError: there are fewer than two rows, or all are equal.
         """
         values = np.asarray(values, dtype=float)
         covariance = np.atleast_2d(np.cov(values.T)) if len(values) > 1 else np.zeros((1, 1))

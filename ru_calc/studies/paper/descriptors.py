@@ -1,4 +1,4 @@
-"""SOAP vectors of every atom, by DScribe, kept in a file between runs."""
+"""SOAP vectors of every atom by DScribe, cached in a file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ru_calc.units import RUTHENIUM
 
 
 def require_dscribe() -> None:
-    """Refuses early what needs DScribe.
+    """Refuses to start without DScribe.
 
     Raises:
         SettingsError: it is not installed.
     """
     if find_spec("dscribe") is None:
-        raise SettingsError("the paper protocol takes its descriptors from DScribe: pip install 'ru-calc[compare]'")
+        raise SettingsError("the paper protocol needs DScribe for its descriptors: pip install 'ru-calc[compare]'")
 
 
 def soap_vectors(structures: Structures, settings: SoapSettings) -> np.ndarray:
@@ -54,7 +54,7 @@ def soap_vectors(structures: Structures, settings: SoapSettings) -> np.ndarray:
 
 
 def cached_soap_vectors(dataset: Dataset, settings: SoapSettings, path: Path) -> np.ndarray:
-    """`soap_vectors` from `path`, or computed and written there where that is of other frames, settings, or damaged."""
+    """`soap_vectors` from `path`; computed and written if it is missing, damaged, or of other frames or settings."""
     key = json.dumps({"data": dataset.fingerprint(), **asdict(settings)})
     try:
         with np.load(path, allow_pickle=False) as stored:

@@ -1,9 +1,9 @@
 """The five networks of the paper's Table 1, from principal components to energy and force components of each atom.
 
-They are no potentials: forces are outputs beside the energy, not its derivatives, and rough functions of rough inputs.
-Every one maps (n_atoms, inputs), and where it has a graph the pairs, to (n_atoms, 1 + force components).
+They are not potentials: forces are outputs beside the energy, not its derivatives.  Each network maps (n_atoms, inputs)
+and, if it has a graph, pairs to (n_atoms, 1 + force components).
 
-Not given in the paper, and chosen here:
+Not stated in the paper, and chosen here:
 - KAN: two hidden layers of 16, with the splines of `ru_calc.potentials.kan` on 8 intervals of −3 … 3;
 - ANI: the network of one atom of J. S. Smith, O. Isayev, A. E. Roitberg, Chem. Sci. 8, 3192 (2017): 128, 128 and 64
   Gaussian units, exp(−x²);
@@ -37,7 +37,7 @@ class Gaussian(nn.Module):
 
 
 class PerAtom(nn.Module):
-    """A network of the atom's own inputs alone."""
+    """A network of each atom's own inputs only."""
 
     uses_graph = False
 
@@ -51,7 +51,7 @@ class PerAtom(nn.Module):
 
 
 class GraphConvolutions(nn.Module):
-    """Graph convolutions, the largest value in each neighbourhood, dense layers."""
+    """Graph convolutions, max pooling over each neighbourhood, dense layers."""
 
     uses_graph = True
 
@@ -72,7 +72,7 @@ class GraphConvolutions(nn.Module):
 
 
 class SchNet(nn.Module):
-    """The network of section 2.8 on principal components; its parts have the names by which rates are dealt out."""
+    """The network of section 2.8 on principal components; its parts are named as `part_rates` expects."""
 
     uses_graph = True
 
@@ -101,7 +101,7 @@ Network = PerAtom | GraphConvolutions | SchNet
 
 
 def build_network(family: str, inputs: int, outputs: int, cutoff_A: float) -> Network:
-    """The network of a row of Table 1, with fresh weights from torch's generator.
+    """The network of a row of Table 1, with random weights from torch's generator.
 
     Args:
         inputs: principal components of the descriptors.
@@ -130,9 +130,9 @@ def perceptron(activation: type[nn.Module], *widths: int) -> nn.Sequential:
 
 
 def largest_around(x: Tensor, pairs: Pairs) -> Tensor:
-    """(n_atoms, c) largest of each column of x over an atom and its neighbours."""
+    """(n_atoms, c) maximum of each column of x over an atom and its neighbours."""
     atoms = torch.arange(pairs.n_atoms, device=x.device)
-    # Empty places of the table are filled with the atom itself, which is among the candidates anyway.
+    # Empty slots are filled with the atom itself, which is among the candidates anyway.
     others = torch.cat([pairs.second, pairs.first, pairs.second.new_full((1,), -1)])[pairs.slots]
     table = torch.cat([atoms[:, None], torch.where(others < 0, atoms[:, None], others)], dim=1)
     return x[table].max(dim=1).values

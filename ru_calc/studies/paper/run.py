@@ -1,7 +1,7 @@
-"""The `paper` protocol from a data set to a folder: what `ru-calc compare --protocol paper` does.
+"""The `paper` protocol from a data set to a folder, as `ru-calc compare --protocol paper` follows it.
 
-The folder holds `protocol.json`, `descriptors.npz` (SOAP vectors), for each row of the table `rows/NAME.json` once it
-is finished and `rows/NAME.safetensors` while it is trained, and at the end `table.md`, `results.json`, `figure.png`.
+The folder holds `protocol.json`, `descriptors.npz` (SOAP vectors), `rows/NAME.json` for each finished row of the table,
+`rows/NAME.safetensors` for a row in training, and at the end `table.md`, `results.json` and `figure.png`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError
 from ru_calc.files import make_folder, write_json
-from ru_calc.fit.run import Say
+from ru_calc.fit.runs import Log
 from ru_calc.studies.compare.settings import QUICK_FRAME_ATOMS, QUICK_FRAMES
 from ru_calc.studies.compare.start import begin, check_start
 from ru_calc.studies.paper.components import Scales
@@ -30,28 +30,28 @@ SAVE_EVERY_S = 10.0
 
 
 def check_paper_start(folder: Path, protocol: PaperProtocol, resume: bool = False, data: str | None = None) -> None:
-    """`ru_calc.studies.compare.start.check_start`, and DScribe must be there.
+    """`ru_calc.studies.compare.start.check_start`, and a check for DScribe.
 
     Raises:
-        SettingsError: DScribe is missing, or as said there.
-        OutputError: as said there.
+        SettingsError: DScribe is missing; else as there.
+        OutputError: as there.
     """
     require_dscribe()
     check_start(folder, protocol, resume, data)
 
 
 def run_paper(
-    dataset: Dataset, folder: Path, protocol: PaperProtocol, say: Say = print, bar: Any = None, resume: bool = False
+    dataset: Dataset, folder: Path, protocol: PaperProtocol, say: Log = print, bar: Any = None, resume: bool = False
 ) -> dict[str, Any]:
-    """The paper's Table 1 on these data; a run that was cut short goes on to the numbers of an unbroken one.
+    """The paper's Table 1 for these data; a resumed run gives the numbers of an uninterrupted one.
 
     Args:
-        say: where lines go.
-        bar: progress bar over epochs with `update(n)`, `reset(total)`; None shows none.
-        resume: go on in `folder`.
+        say: prints a line.
+        bar: progress bar over epochs with `update(n)` and `reset(total)`; None shows none.
+        resume: resume the comparison in `folder`.
 
     Returns:
-        What `results.json` holds.
+        The contents of `results.json`.
 
     Raises:
         DataError: no frame has both energy and forces, or a part of the split is empty.
@@ -79,8 +79,8 @@ def run_paper(
     return write_report(results, folder)
 
 
-def _frames(dataset: Dataset, protocol: PaperProtocol, say: Say) -> tuple[Dataset, dict[str, np.ndarray]]:
-    """The frames that take part, and the split of them."""
+def _frames(dataset: Dataset, protocol: PaperProtocol, say: Log) -> tuple[Dataset, dict[str, np.ndarray]]:
+    """The frames to use, and their split."""
     dataset.require(("energy", "forces"))
     complete = np.flatnonzero(dataset.has("energy") & dataset.has("forces"))
     if len(complete) < len(dataset):
@@ -104,7 +104,7 @@ def _frames(dataset: Dataset, protocol: PaperProtocol, say: Say) -> tuple[Datase
 
 
 def _few(dataset: Dataset, frames: np.ndarray, protocol: PaperProtocol, share: float) -> np.ndarray:
-    """A random few of the small frames among these, in order."""
+    """A random few of these frames in order, small ones if possible."""
     shuffled = np.random.default_rng(protocol.seed).permutation(frames)
     small_first = shuffled[np.argsort(dataset.structures.counts[shuffled] > QUICK_FRAME_ATOMS, kind="stable")]
     return np.sort(small_first[: max(1, round(share * QUICK_FRAMES))])
@@ -120,9 +120,9 @@ def _part(frames: Dataset, vectors: np.ndarray, indices: np.ndarray, scales: Sca
 
 
 def _row(
-    family: str, parts: Mapping[str, Part], folder: Path, protocol: PaperProtocol, say: Say, bar: Any
+    family: str, parts: Mapping[str, Part], folder: Path, protocol: PaperProtocol, say: Log, bar: Any
 ) -> dict[str, Any]:
-    """A row of the table: from its file where it is finished, else trained to the end."""
+    """A row of the table: from its file if it is finished, else trained to the end."""
     path, state = folder / "rows" / f"{family}.json", folder / "rows" / f"{family}.safetensors"
     update = bar.update if bar is not None else lambda epochs: None
     if path.is_file():
@@ -148,7 +148,7 @@ def _row(
     return row
 
 
-def _say_epoch(family: str, training: Training, say: Say) -> None:
+def _say_epoch(family: str, training: Training, say: Log) -> None:
     last = training.progress.rows[-1]
     if training.finished or last["epoch"] % 10 == 0 or last["cpu_s"] > last["epoch"] * SAVE_EVERY_S:
         say(
@@ -172,7 +172,7 @@ def _result(training: Training, parts: Mapping[str, Part]) -> dict[str, Any]:
 
 
 def _mean_row(parts: Mapping[str, Part]) -> dict[str, Any]:
-    """The errors of the mean of the training targets, which is 0 in their own units."""
+    """The errors of predicting the mean of the training targets, which is 0 in their units."""
     targets = {name: part.targets.numpy() for name, part in parts.items()}
     return {"errors": {name: errors_of(np.zeros_like(values), values) for name, values in targets.items()}}
 
@@ -187,7 +187,7 @@ def _facts(dataset: Dataset, frames: Dataset, split: Mapping[str, np.ndarray]) -
 
 
 def _components(scales: Scales) -> dict[str, Any]:
-    """Principal components in plain numbers, with the size of one standardised unit of each target."""
+    """Principal components in plain numbers, and the unit of each standardised target."""
     return {
         "descriptors": {"kept": len(scales.descriptors), "shares": scales.descriptors.shares[:8].tolist()},
         "forces": {"kept": len(scales.forces), "shares": scales.forces.shares.tolist()},

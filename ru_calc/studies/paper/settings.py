@@ -1,4 +1,4 @@
-"""What the `paper` protocol is asked to do, and what the paper found."""
+"""Settings of the `paper` protocol, and the results of the paper."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ru_calc.dataset import check_fractions
 from ru_calc.errors import SettingsError
+from ru_calc.fit.runs import plain
 
 SPLITS = ("train", "validation", "test")
 # Table 1 of the paper: MAE, then MSE, each of training, validation and test; units are not stated.
@@ -29,7 +30,7 @@ class SoapSettings:
     Attributes:
         r_cut_A: range in Å.
         n_max, l_max: radial functions (Gaussian type orbitals), and highest degree of the spherical harmonics.
-        sigma_A: width of the Gaussian that stands for an atom, Å.
+        sigma_A: width of the Gaussian at each atom, Å.
     """
 
     r_cut_A: float = 5.0
@@ -40,20 +41,22 @@ class SoapSettings:
 
 @dataclass(frozen=True)
 class PaperProtocol:
-    """The pipeline's settings; the defaults are the paper's where it states them.
+    """Settings of the pipeline; the defaults are those of the paper where it states them.
 
     Attributes:
-        families: rows of the table, in any case of letters: those of `TABLE_1`, and `SchNet-stepwise`, which is
-            SchNet with a step of the optimiser after every batch; few data make few steps otherwise.
-        epochs, patience: most epochs; those without a better validation loss after which all but SchNet stop.
+        families: rows of the table, in upper or lower case: those of `TABLE_1`, and `SchNet-stepwise`, which is SchNet
+            with an optimiser step after every batch, as small data sets give few steps otherwise.
+        epochs: their largest number.
+        patience: epochs without a better validation loss after which all but SchNet stop.
         batch_atoms: atoms per batch.
-        accumulate: batches per step of SchNet's optimiser; an epoch makes one step at least.
-        variance: share of the variance that the principal components carry.
-        least_inputs: principal components of the descriptors at least.
+        accumulate: batches per optimiser step of SchNet; there is at least one step per epoch.
+        variance: fraction of the variance that the principal components keep.
+        least_inputs: smallest number of principal components of the descriptors.
         cutoff_A: range of the edges of SchNet's and the GNN's graphs, Å.
         soap: the descriptors.
-        split, seed: fractions of training, validation and test frames; seed of everything random.
-        quick: some 60 small frames and 3 epochs, for a look at the whole; its figures mean nothing.
+        split: fractions of training, validation and test frames.
+        seed: of everything random.
+        quick: a test of the whole with some 60 small frames and 3 epochs; its figures mean nothing.
     """
 
     families: tuple[str, ...] = tuple(TABLE_1)
@@ -75,7 +78,7 @@ class PaperProtocol:
         object.__setattr__(self, "split", tuple(float(share) for share in self.split))
         for name in self.families:
             if name not in (*TABLE_1, STEPWISE):
-                raise SettingsError(f"the table has no row {name!r}; choose of {', '.join((*TABLE_1, STEPWISE))}")
+                raise SettingsError(f"the table has no row {name!r}; choose from {', '.join((*TABLE_1, STEPWISE))}")
         if not self.families or len(set(self.families)) < len(self.families):
             raise SettingsError(f"families are {', '.join(self.families) or 'none'}; name each once")
         for name in ("epochs", "patience", "batch_atoms", "accumulate", "least_inputs"):
@@ -90,12 +93,11 @@ class PaperProtocol:
 
     @property
     def lengths(self) -> tuple[int, int, int]:
-        """Epochs, atoms per batch and batches per step, cut short where `quick` says so."""
+        """Epochs, atoms per batch and batches per step, reduced if `quick`."""
         if not self.quick:
             return self.epochs, self.batch_atoms, self.accumulate
         return min(self.epochs, QUICK_EPOCHS), QUICK_BATCH_ATOMS, QUICK_ACCUMULATE
 
     def record(self) -> dict[str, Any]:
-        """Plain values, by which a folder knows whether it may go on; rows may be added."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in values.items() if name != "families"}
+        """What must not change when the comparison is resumed, in plain values; rows may be added."""
+        return {name: value for name, value in plain(asdict(self)).items() if name != "families"}

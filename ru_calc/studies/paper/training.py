@@ -1,4 +1,9 @@
-"""One training loop for all networks of the table, with a state from which it goes on exactly."""
+"""The training loop for all networks of the table, with a state from which it resumes exactly.
+
+It is not that of `ru_calc.fit.trainer`: these networks map rows of atoms to rows of targets and are no potentials, and
+steps of accumulated batches count the batches since the start, however many an epoch has.  Schedule, optimiser, batches
+and state are those of a fit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from ru_calc.errors import RuCalcError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.settings import PRESETS, FitSettings
 from ru_calc.fit.state import Progress, read_state, write_state
-from ru_calc.fit.trainer import move, part_rates
+from ru_calc.fit.trainer import move, optimizer_of, part_rates, seed_epoch
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.studies.paper.networks import Network, build_network
 from ru_calc.studies.paper.settings import STEPWISE, PaperProtocol
@@ -27,7 +32,7 @@ class Part:
 
     Args:
         dataset: the frames.
-        inputs, targets: (n_atoms, …) of all atoms.
+        inputs, targets: (n_atoms, …) for all atoms.
         cutoff_A: range of the graph's edges, Å.
     """
 
@@ -36,7 +41,7 @@ class Part:
         self.inputs, self.targets = (torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in (inputs, targets))
 
     def batch(self, indices: np.ndarray, with_graph: bool) -> tuple[Tensor, Tensor, Pairs | None]:
-        """Inputs, targets and, where they are asked for, pairs of these frames."""
+        """Inputs, targets and, if asked for, pairs of these frames."""
         atoms = torch.from_numpy(self.frames.dataset.structures.atoms_of(indices))
         pairs = None
         if with_graph:
@@ -69,9 +74,9 @@ class Training:
     """Trains one network of the table.
 
     Args:
-        family: which.
-        protocol: how.
-        train, validation: what to fit and to judge by.
+        family: its row.
+        protocol: the settings.
+        train, validation: frames to fit and to validate on.
     """
 
     def __init__(self, family: str, protocol: PaperProtocol, train: Part, validation: Part) -> None:
@@ -81,10 +86,7 @@ class Training:
         torch.manual_seed(protocol.seed)
         self.network = build_network(family, train.inputs.shape[1], outputs, protocol.cutoff_A)
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            part_rates(self.network, self.settings), weight_decay=self.settings.weight_decay, fused=True
-        )
-        self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.optimizer = optimizer_of(part_rates(self.network, self.settings), self.settings)
         self.accumulate = min(self.settings.accumulate, len(train.frames.batches(self.settings, 0)))
         self.counts = Counts()
 
@@ -94,9 +96,9 @@ class Training:
         return self.progress.finished(self.settings)
 
     def run_epoch(self) -> None:
-        """One pass over the training frames, then the validation set."""
+        """One pass over the training frames, then validation."""
         start, epoch = time.process_time(), self.progress.epoch
-        torch.manual_seed(self.settings.seed * 1_000_003 + epoch)
+        seed_epoch(self.settings, epoch)
         batches = self.train.frames.batches(self.settings, epoch)
         weights = self.settings.weights(epoch / self.settings.epochs)
         self.network.train()
@@ -104,16 +106,13 @@ class Training:
             self._step(indices, weights, (epoch + k / len(batches)) / self.settings.epochs)
             for k, indices in enumerate(batches)
         ]
-        # Later epochs weigh energy and forces otherwise: what is best is judged by the last weights throughout.
+        # The weights of energy and forces change over the epochs: the final ones decide which epoch is the best.
         predicted = predict(self.network, self.validation, self.settings)
-        judged = float(weighted_loss(predicted, self.validation.targets, self.settings.weights(1.0)))
-        self.progress.epoch = epoch + 1
-        if judged < self.progress.best_loss:
-            self.progress.best_loss, self.progress.best_epoch = judged, epoch + 1
-            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        loss = float(weighted_loss(predicted, self.validation.targets, self.settings.weights(1.0)))
         self.counts.cpu_s += time.process_time() - start
-        row = {"epoch": epoch + 1, "train_loss": float(np.mean(losses)), "validation_loss": judged}
-        self.progress.rows.append({**row, **asdict(self.counts)})
+        row = {"train_loss": float(np.mean(losses)), "validation_loss": loss, **asdict(self.counts)}
+        if self.progress.add(row):
+            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
 
     def _step(self, indices: np.ndarray, weights: dict[str, float], progress: float) -> float:
         inputs, targets, pairs = self.train.batch(indices, self.network.uses_graph)
@@ -126,19 +125,19 @@ class Training:
             raise RuCalcError(f"the loss is {value} in epoch {self.progress.epoch + 1}; look at the labels")
         (loss / self.accumulate).backward()
         if self.counts.batches % self.accumulate == 0:
-            move(self.optimizer, self.peak_rates, progress, self.settings)
+            move(self.optimizer, progress, self.settings)
             self.counts.steps += 1
         return value
 
     def save(self, path: Path) -> None:
-        """All that the next epoch depends on, in one file."""
+        """Writes everything that the next epoch depends on to one file."""
         write_state(path, self.progress, {"network": self.network.state_dict(), "best": self.best}, self.optimizer)
 
     def load(self, path: Path) -> None:
-        """Goes back to what `save` wrote.
+        """Restores the state that `save` wrote.
 
         Raises:
-            RuCalcError: the file is missing or not whole, or of another network.
+            RuCalcError: the file is missing, damaged, or of another network.
         """
         state = read_state(path)
         self.progress, self.best = state.progress, state.weights("best")

@@ -21,7 +21,7 @@ class Plan:
     """A sweep.
 
     Attributes:
-        shared: changes to the preset `md` that every trial has; `epochs`, `seed` and `split_seed` are among them.
+        shared: changes to the preset `md` for all trials, `epochs`, `seed` and `split_seed` among them.
         trials: name → further changes.
         data: fingerprint of the data; empty until they have been read.
         commands: that started and extended the sweep.
@@ -34,25 +34,25 @@ class Plan:
 
     @property
     def base(self) -> FitSettings:
-        """What the trials share, as settings."""
+        """The common settings of the trials."""
         return resolved(self.shared, {})
 
     def settings(self, name: str) -> FitSettings:
-        """Of a trial: its frames are the training and validation frames of the sweep, and nothing is left to test."""
+        """Settings of a trial, which gets the training and validation frames of the sweep and has no test frames."""
         train, validation, _ = self.base.split
         both = train + validation
         settings = resolved(self.shared, self.trials[name])
         return replace(settings, split=(train / both, validation / both, 0.0))
 
     def chosen(self, only: tuple[str, ...]) -> tuple[str, ...]:
-        """The trials with these names, or all where none is given.
+        """The trials with these names, or all if none is given.
 
         Raises:
             SettingsError: there is no such trial.
         """
         for name in only:
             if name not in self.trials:
-                raise SettingsError(f"there is no trial {name!r}; choose of {', '.join(self.trials)}")
+                raise SettingsError(f"there is no trial {name!r}; choose from {', '.join(self.trials)}")
         return tuple(name for name in self.trials if name in only or not only)
 
 
@@ -72,22 +72,22 @@ def _plan(record: dict[str, Any]) -> Plan:
 
 
 def plan_sweep(folder: Path, given: Mapping[str, Any], trials: Trials | None = None, resume: bool = False) -> Plan:
-    """The sweep that is to be made in `folder`; changes nothing there.
+    """Plans the sweep in `folder`; changes nothing there.
 
     Args:
-        given: changes to the preset `md` for all trials; when it goes on, those of the folder need not be repeated.
-        trials: None takes the folder's, or the built-in ones; when it goes on, these are added to the folder's.
-        resume: go on in `folder`.
+        given: changes to the preset `md` for all trials; a resumed sweep keeps its own.
+        trials: None takes the folder's, or the built-in ones; a resumed sweep adds these to its own.
+        resume: resume the sweep in `folder`.
 
     Raises:
-        SettingsError: a setting or trial is wrong, the folder holds another sweep, or none to resume.
+        SettingsError: a setting or trial is wrong; the folder holds another sweep, or none to resume.
         OutputError: the folder cannot be made or written.
     """
     if not resume:
         SWEEP.claim(folder)
     before = stored(folder) if resume else Plan({}, {})
     shared = {"epochs": EPOCHS, "seed": 0, **before.shared, **given}
-    # Another seed of a trial must not change the frames that it is judged by.
+    # Trials with other seeds must have the same validation frames.
     shared["split_seed"] = resolved(shared, {}).seed_of_split
     new = trials if trials is not None else before.trials or built_in(shared)
     plan = replace(before, shared=shared, trials=before.trials | new)

@@ -1,10 +1,9 @@
-"""A sweep from data to a table: a fit for each trial, kept where it is whole, so that a killed sweep goes on.
+"""A sweep from data to a table: one fit per trial; a killed sweep resumes with the trials that are not finished.
 
-The folder holds `plan.json`, `split.json` (of all frames, the test frames included), `trials/NAME/` (a run folder of
-`ru-calc fit` each), and at the end `sweep.json`, `sweep.md`, `sweep.png`.
+The folder holds `plan.json`, `split.json` (of all frames, test frames included), a run folder `trials/NAME/` for each
+trial, and at the end `sweep.json`, `sweep.md` and `sweep.png`.
 
-No fit gets to see the test frames: they are taken out before the first.  Whoever picks the best of many trials by some
-frames makes them part of the fit, so that test errors mean something only where the pick did not use them.
+The test frames are taken out before the first fit, so that the best trial is not selected by them.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from ru_calc.errors import DataError, OutputError, RuCalcError, SettingsError
 from ru_calc.evaluate.metrics import SCALES
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.report import fit_cost
-from ru_calc.fit.run import FitInput, Say, finish_fit, finished, split_of
-from ru_calc.fit.runs import data_changes, refuse
+from ru_calc.fit.run import FitInput, finish_fit, finished, split_of
+from ru_calc.fit.runs import Log, data_changes, refuse
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, check_start
 from ru_calc.modelfiles.read import BEST, read_header
@@ -46,26 +45,26 @@ def run_sweep(
     plan: Plan,
     only: tuple[str, ...] = (),
     command: str = "",
-    say: Say = print,
+    say: Log = print,
     bar: Any = None,
 ) -> dict[str, Any]:
-    """Fits the trials that are not fitted yet, and writes the table of all that are.
+    """Fits the trials that are not finished, and writes the table of all that are.
 
-    Several processes may share a folder, each with trials of its own, if all but the first resume.
+    Several processes may share a folder, each with its own trials, if all but the first resume.
 
     Args:
         dataset: labelled frames.
-        folder: where everything goes.
-        plan: as `plan_sweep` gives it.
+        folder: of the sweep.
+        plan: from `plan_sweep`.
         only: names of the trials to fit; none means all.
         command: for the record.
-        say, bar: as for `ru_calc.fit.run.run_fit`.
+        say, bar: see `ru_calc.fit.run.run_fit`.
 
     Returns:
-        What `sweep.json` holds.
+        The contents of `sweep.json`.
 
     Raises:
-        SettingsError, OutputError, DataError: trials, folder or data do not allow it; then nothing is fitted.
+        SettingsError, OutputError, DataError: wrong trials, folder or data; nothing has been fitted.
     """
     fingerprint = dataset.fingerprint()
     if plan.data:
@@ -74,7 +73,7 @@ def run_sweep(
     part = dataset.select(kept)
     jobs = [FitInput(part, folder / "trials" / name, plan.settings(name)) for name in plan.chosen(only)]
     for job in jobs:
-        split = split_of(job)  # of all trials the same
+        split = split_of(job)  # the same for all trials
         check_start(job.folder, job.settings, resume=FIT.begun(job.folder), data=part.fingerprint())
     plan = _begin(folder, replace(plan, data=fingerprint), command)
     parts = {"train": kept[split["train"]], "validation": kept[split["validation"]], "test": test}
@@ -92,7 +91,7 @@ def run_sweep(
 
 
 def _held_out(dataset: Dataset, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the frames that fits may see, and of the test frames."""
+    """Indices of the frames for the fits, and of the test frames."""
     split = split_by_group(dataset, plan.base.split, plan.base.seed_of_split)
     return np.sort(np.concatenate([split["train"], split["validation"]])), split["test"]
 
@@ -104,7 +103,7 @@ def _begin(folder: Path, plan: Plan, command: str) -> Plan:
     return plan
 
 
-def _fit(job: FitInput, note: str, say: Say, bar: Any) -> None:
+def _fit(job: FitInput, note: str, say: Log, bar: Any) -> None:
     """Finishes a trial; one that fails leaves the reason, and is tried again when the sweep is resumed."""
     try:
         finish_fit(job, note, say, bar)
@@ -116,8 +115,8 @@ def _fit(job: FitInput, note: str, say: Say, bar: Any) -> None:
         write_json(job.folder / STOPPED, {"why": str(problem)})
 
 
-def _measured(folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
-    """Rows of all finished trials, the smallest force error first, and why others stopped."""
+def _measured(folder: Path, plan: Plan, say: Log) -> dict[str, Any]:
+    """Rows of all finished trials by increasing force error, and why others failed."""
     runs = {name: folder / "trials" / name for name in plan.trials}
     done = [name for name, run in runs.items() if finished(run)]
     say(f"speed of {len(done)} models, in turns")
@@ -151,5 +150,5 @@ def _row(name: str, run: Path, plan: Plan) -> dict[str, Any]:
 
 
 def _measure(settings: FitSettings) -> tuple[str, dict[str, float]]:
-    """What the validation loss is measured with."""
+    """The settings that make validation losses comparable."""
     return settings.loss, settings.weights(1.0)

@@ -1,4 +1,4 @@
-"""Which fits a sweep makes: each has a name, and changes to the settings that all share."""
+"""The trials of a sweep: each has a name, and changes to the common settings."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ TOGETHER: Trials = {
 
 
 def built_in(shared: Changes) -> Trials:
-    """`base` without changes, one setting changed at a time, a second seed, and some combinations.
+    """`base` without changes, a second seed, one setting changed at a time, and some combinations.
 
     Args:
-        shared: changes to the preset that all trials have; a trial that would be equal to `base` is left out.
+        shared: changes to the preset for all trials; trials equal to `base` are left out.
 
     Raises:
-        SettingsError: they are wrong, or of another family than schnet.
+        SettingsError: `shared` is wrong, or of a family other than schnet.
     """
     base = resolved(shared, {})
     if base.family != "schnet":
-        raise SettingsError(f"the built-in trials are of family schnet, not {base.family}; give --trials FILE")
+        raise SettingsError(f"the built-in trials are for family schnet, not {base.family}; give --trials FILE")
     trials: Trials = {"seed": {"seed": base.seed + 1}}
     for setting, values in ONE_AT_A_TIME.items():
         trials |= {f"{setting.removeprefix('model.')}-{_word(value)}": {setting: value} for value in values}
@@ -98,7 +98,7 @@ def _scaled(value: Any, factor: float) -> Any:
 
 
 def resolved(shared: Changes, changes: Changes) -> FitSettings:
-    """The preset with what all trials share and the changes of one; another `family` brings its own hyper-parameters.
+    """The preset with the changes of all trials and of one; another `family` brings its own hyper-parameters.
 
     Raises:
         SettingsError: see `with_changes`.
@@ -113,7 +113,7 @@ def read_trials(path: Path) -> Trials:
     """Trials from a JSON file: an object of objects, name → setting → value.
 
     Raises:
-        SettingsError: the file is missing or says something else.
+        SettingsError: the file is missing or does not hold this.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
@@ -127,7 +127,7 @@ def read_trials(path: Path) -> Trials:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"a name stands twice among {', '.join(name for name, _ in pairs)}")
+        raise ValueError(f"a name occurs twice in {', '.join(name for name, _ in pairs)}")
     return found
 
 
@@ -140,10 +140,10 @@ def check_trials(trials: Mapping[str, Changes], shared: Changes) -> dict[str, Fi
     found = {}
     for name, changes in trials.items():
         if not NAME.fullmatch(name):
-            raise SettingsError(f"trial {name!r}: a name is made of letters, digits and . _ -, as it names a folder")
+            raise SettingsError(f"trial {name!r}: it names a folder, so use letters, digits and . _ - only")
         odd = [setting for setting in SHARED if setting in changes]
         if odd:
-            raise SettingsError(f"trial {name}: {odd[0]} is the same in all trials; give it for the whole sweep")
+            raise SettingsError(f"trial {name}: {odd[0]} is common to all trials; set it for the whole sweep")
         try:
             found[name] = resolved(shared, changes)
         except SettingsError as problem:
