@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.shared import THREADS, end_at_sigterm, use_threads
+from ru_calc.cli.shared import THREADS, resumable, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.studies.compare.start import Stored
@@ -22,19 +20,21 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the comparison.")
 @click.option(
     "--protocol", type=click.Choice(["md", "paper"]), default="md", show_default=True,
-    help="md: potentials fitted for the same time, and what decides in dynamics; paper: Table 1 of the starting paper.",
+    help="md: potentials for dynamics, each fitted for the same time; paper: Table 1 of the starting paper.",
 )  # fmt: skip
-@click.option("--families", help="Which, as ani,kan. [default: all]")
+@click.option("--families", help="Families to compare, as ani,kan. [default: all]")
 @click.option(
     "--budget-min", type=click.FloatRange(0, min_open=True), help="CPU minutes of each fit (md). [default: 30]"
 )
-@click.option("--seed", type=click.IntRange(0), help="Of everything random. [default: 0]")
-@click.option("--quick", is_flag=True, help="A look at the whole in under a minute; its figures mean nothing.")
-@click.option("--resume", is_flag=True, help="Go on with the comparison in the folder, with its settings.")
-@click.option("--licence", help="Of the weights, for the model files (md). [default: that of the labels]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of everything random. [default: 0]")
+@click.option("--quick", is_flag=True, help="A test of the whole in under a minute; its figures mean nothing.")
+@click.option("--resume", is_flag=True, help="Resume the comparison in the folder, with its settings.")
+@click.option("--licence", help="Licence of the weights, for the model files (md). [default: that of the labels]")
 @THREADS
 def command(data: str, output: Path, protocol: str, families: str | None, threads: int, **options: Any) -> None:
-    """Fit and measure every family on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
+    """Fit and test every family on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
+    from ru_calc.studies.compare.start import COMPARISON
+
     use_threads(threads)
     names = None if families is None else tuple(name.strip() for name in families.split(","))
     for name in ("budget_min", "licence"):
@@ -42,12 +42,9 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
             raise click.UsageError(f"--{name.replace('_', '-')} belongs to --protocol md")
     if options["quick"] and options["budget_min"] is not None:
         raise click.UsageError("--quick makes one epoch of each fit; leave out --budget-min")
-    end_at_sigterm()
-    try:
+    words = ["ru-calc", "compare", data, "-o", str(output), "--protocol", protocol]
+    with resumable(COMPARISON, output, [*words, *(["--families", families] if families else []), "--resume"]):
         (_paper if protocol == "paper" else _md)(data, output, names, options)
-    except KeyboardInterrupt:
-        click.echo(_interrupted(data, output, protocol, families), err=True)
-        sys.exit(130)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/table.md, results.json, figure.png")
 
@@ -87,7 +84,7 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
 
 
 def _stored(folder: Path, options: dict[str, Any], kind: type) -> Stored | None:
-    """The comparison that goes on; None for a new one, and for one by the other protocol: it is refused later."""
+    """The comparison to resume; None for a new one, or one by the other protocol, which is refused later."""
     from ru_calc.studies.compare.start import stored
 
     before = stored(folder) if options["resume"] else None
@@ -96,13 +93,3 @@ def _stored(folder: Path, options: dict[str, Any], kind: type) -> Stored | None:
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names if options[name] is not None}
-
-
-def _interrupted(data: str, folder: Path, protocol: str, families: str | None) -> str:
-    from ru_calc.studies.compare.start import COMPARISON
-
-    if not COMPARISON.begun(folder):
-        return "interrupted before the comparison began; give the same command again"
-    words = ["ru-calc", "compare", data, "-o", str(folder), "--protocol", protocol]
-    words += ["--families", families] if families else []
-    return f"interrupted; go on with: {shlex.join([*words, '--resume'])}"

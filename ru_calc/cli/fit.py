@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.shared import THREADS, device_name, end_at_sigterm, named_values, use_threads
+from ru_calc.cli.shared import THREADS, device_name, named_values, resumable, use_threads
 
 
 def _list_settings(context: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -24,14 +22,14 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 @click.command("fit")
 @click.argument("data")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
-@click.option("--preset", type=click.Choice(["md", "paper"]), help="Where the settings start.  [default: md]")
+@click.option("--preset", type=click.Choice(["md", "paper"]), help="Settings to start from. [default: md]")
 @click.option("--family", metavar="NAME", help="Family of the network. [default: the preset's]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training frames. [default: the preset's]")
-@click.option("--seed", type=click.IntRange(0), help="Of everything random, the split included. [default: 0]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of everything random, the split included. [default: 0]")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
-    help="Highest learning rate, of all parts alike. [default: the preset's]",
+    help="Highest learning rate of all parts of the network. [default: the preset's]",
 )
 @click.option("--split", help="Fractions of training, validation and test frames. [default: 0.6,0.2,0.2]")
 @click.option(
@@ -40,37 +38,27 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
     "repeated.",
 )  # fmt: skip
 @click.option("--list-settings", is_flag=True, is_eager=True, expose_value=False, callback=_list_settings,
-              help="Show all settings and hyper-parameters, with the values that --preset md gives them.")  # fmt: skip
+              help="Show all settings and hyper-parameters with their values in the preset md.")  # fmt: skip
 @click.option("--init-from", help="Start from the weights of this model: name, file or run folder.")
 @click.option(
-    "--committee", type=click.IntRange(2), metavar="N", help="N fits of the same frames, by seed, seed + 1, …."
+    "--committee", type=click.IntRange(2), metavar="N", help="N fits of the same frames with seeds SEED, SEED + 1, …"
 )
-@click.option("--resume", is_flag=True, help="Go on with the fit in the run folder, with its settings.")
+@click.option("--resume", is_flag=True, help="Resume the fit in the run folder, with its settings.")
 @click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
 @click.option("--licence", help="Licence of the weights, for the model file.  [default: not stated]")
 def command(data: str, output: Path, **options: Any) -> None:
     """Fit a model to DATA: an HDF5 file, or the name of a shipped set (distilled)."""
     from ru_calc.devices import resolve_device
+    from ru_calc.fit.start import FIT
 
-    start = _resumed(output, options) if options["resume"] else _new(options)
+    start, members = _resumed(output, options) if options["resume"] else (_new(options), options["committee"])
     device = resolve_device(options["device"])
-    members = _members(output, options)
     _check(output, members, options["resume"], start)
     use_threads(options["threads"])
-    end_at_sigterm()
-    try:
+    words = ["ru-calc", "fit", data, "-o", str(output), "--resume"]
+    with resumable(FIT, output, words, lambda: _how_far(output, members)):
         _fit(data, members, options["resume"], folder=output, device=device, **start)
-    except KeyboardInterrupt:
-        click.echo(_interrupted(data, output, members), err=True)
-        sys.exit(130)
-
-
-def _members(folder: Path, options: dict[str, Any]) -> int | None:
-    """Size of the committee, given or of the one that goes on; None for a single fit."""
-    from ru_calc.fit.start import stored_fit
-
-    return stored_fit(folder).committee if options["resume"] and not options["committee"] else options["committee"]
 
 
 def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:
@@ -98,21 +86,22 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
                 f"{options['init_from']} is of family {start.family} and cannot start a fit of family "
                 f"{changes['family']}; leave out --family, or --init-from"
             )
-        # A network that was trained without tables goes on with them: a step costs a quarter.
+        # A network that was trained without tables gets them now: a step then costs a quarter.
         own = {k: v for k, v in start.hyperparameters().items() if k not in TABLES or v}
         changes = {"family": start.family} | {f"model.{k}": v for k, v in own.items()} | changes
     settings = with_changes(options["preset"] or "md", changes)
     return {"settings": settings, "init_from": options["init_from"], "licence": options["licence"] or NO_LICENCE}
 
 
-def _resumed(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Settings, start and licence of the fit in a folder, with what is given in their place."""
+def _resumed(folder: Path, options: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """Settings, start and licence of the fit in a folder, changed as given, and the size of its committee."""
     from ru_calc.fit.settings import with_changes_to
     from ru_calc.fit.start import stored_fit
 
     before = stored_fit(folder)
     given = {name: options[name] or getattr(before, name) for name in ("init_from", "licence")}
-    return {"settings": with_changes_to(before.settings, options["preset"], _changes(options)), **given}
+    settings = with_changes_to(before.settings, options["preset"], _changes(options))
+    return {"settings": settings, **given}, options["committee"] or before.committee
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:
@@ -142,19 +131,14 @@ def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
             run_committee(FitInput(dataset, **job), members, resume, say, bar)
 
 
-def _interrupted(data: str, folder: Path, members: int | None) -> str:
+def _how_far(folder: Path, members: int | None) -> str:
     from ru_calc.fit.committee import current_member
-    from ru_calc.fit.start import FIT, epochs_done
+    from ru_calc.fit.start import epochs_done
 
-    if not FIT.begun(folder):
-        return "interrupted before the fit began; give the same command again"
     last = folder if members is None else current_member(folder, members)
     epochs = epochs_done(last)
-    where = f"after epoch {epochs}" if epochs else "before the first epoch was finished"
-    if members is not None:
-        where += f" of {last.name}"
-    command = shlex.join(["ru-calc", "fit", data, "-o", str(folder), "--resume"])
-    return f"interrupted {where}; go on with: {command}"
+    where = f" after epoch {epochs}" if epochs else " before the end of the first epoch"
+    return where if members is None else f"{where} of {last.name}"
 
 
 def _fractions(text: str) -> tuple[float, ...]:

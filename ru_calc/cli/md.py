@@ -100,7 +100,7 @@ def command(structure: str | None, restart: Path | None, **options: Any) -> None
         result, folder, first = *_start(structure or "hcp", options), 0
     _summary(result, folder, result.steps - first)
     if result.interrupted:
-        click.echo(f"interrupted after step {result.steps}; go on with: ru-calc md --restart {folder}")
+        click.echo(f"interrupted after step {result.steps}; resume with: ru-calc md --restart {folder}")
         sys.exit(130)
 
 

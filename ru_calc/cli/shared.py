@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ru_calc.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
     from ru_calc.calculator import RuCalculator
+    from ru_calc.fit.runs import RunKind
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -167,13 +169,29 @@ def use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def end_at_sigterm() -> None:
-    """Makes SIGTERM end the command like Ctrl-C: finished work is kept, and a message says how to continue."""
+@contextmanager
+def resumable(run: RunKind, folder: Path, words: Sequence[str], where: Callable[[], str] = str) -> Iterator[None]:
+    """Ends the command with status 130 at Ctrl-C or SIGTERM, and prints how to resume the run in `folder`.
+
+    Args:
+        words: of the command that resumes it.
+        where: tells how far the run was.
+    """
+    import shlex
     import signal
+    import sys
     import threading
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        message = f"interrupted before the {run.name} began; give the same command again"
+        if run.begun(folder):
+            message = f"interrupted{where()}; resume with: {shlex.join(words)}"
+        click.echo(message, err=True)
+        sys.exit(130)
 
 
 def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuCalculator:

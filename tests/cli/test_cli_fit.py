@@ -162,7 +162,7 @@ def stop_after(epochs: int, monkeypatch) -> None:
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
 
 
-@pytest.mark.parametrize(("epochs", "where"), [(0, "before the first epoch was finished"), (1, "after epoch 1")])
+@pytest.mark.parametrize(("epochs", "where"), [(0, "before the end of the first epoch"), (1, "after epoch 1")])
 def test_ctrl_c_says_where_it_stopped_and_resume_needs_no_setting(data, tmp_path, monkeypatch, epochs, where):
     folder = tmp_path / "my run"
     whole = run(data, "-o", tmp_path / "whole", *SPECIAL, *SMALL)
@@ -172,7 +172,7 @@ def test_ctrl_c_says_where_it_stopped_and_resume_needs_no_setting(data, tmp_path
         stopped = run(data, "-o", folder, *SPECIAL, *SMALL)
     assert stopped.exit_code == 130
     assert stopped.stderr.splitlines()[-1] == (
-        f"interrupted {where}; go on with: ru-calc fit {data} -o '{folder}' --resume"
+        f"interrupted {where}; resume with: ru-calc fit {data} -o '{folder}' --resume"
     )
     assert "Aborted" not in stopped.output
     resumed = run(data, "-o", folder, "--resume")
@@ -223,7 +223,7 @@ def test_a_fit_in_a_pipe_shows_its_lines_at_once_and_ends_when_told_to(data, tmp
             break
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "interrupted after epoch 1; go on with: ru-calc fit " in errors
+    assert "interrupted after epoch 1; resume with: ru-calc fit " in errors
     assert lines[-2].startswith("7 epochs of ") and " training and " in lines[-2]
 
 
@@ -241,7 +241,7 @@ def test_a_committee_ends_with_a_table_and_ctrl_c_in_it_says_how_to_go_on(data, 
         stopped = run(*arguments)
     assert stopped.exit_code == 130
     assert stopped.stderr.splitlines()[-1] == (
-        f"interrupted after epoch 1 of member_2; go on with: ru-calc fit {data} -o {tmp_path / 'run'} --resume"
+        f"interrupted after epoch 1 of member_2; resume with: ru-calc fit {data} -o {tmp_path / 'run'} --resume"
     )
     refused(run(*arguments), "already holds a fit")
     refused(run(data, "-o", tmp_path / "run", "--resume", "--committee", "3"), "committee: 2 → 3")

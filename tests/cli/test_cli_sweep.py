@@ -58,7 +58,7 @@ def test_a_trial_without_a_result_ends_in_a_status_that_is_not_0(data: Path, tmp
     trials.write_text(json.dumps({"base": {}, "hot": hot}))
     done = run(data, "-o", tmp_path / "s", "--epochs", 1, "--trials", trials, *SMALL)
     assert done.exit_code == 1 and "hot: stopped, the loss is" in done.output
-    assert done.stderr.strip().splitlines()[-1] == "without a result: hot; the table says why"
+    assert done.stderr.strip().splitlines()[-1] == "without a result: hot; see the table for the reasons"
     assert "has diverged" in (tmp_path / "s" / "sweep.md").read_text()
 
 

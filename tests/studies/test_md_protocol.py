@@ -11,9 +11,9 @@ import pytest
 from ru_calc import RuCalculator, read_dataset
 from ru_calc.dataset import split_by_group
 from ru_calc.errors import SettingsError
-from ru_calc.fit.pace import epoch_cpu_s
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import with_changes
+from ru_calc.fit.timing import epoch_cpu_s
 from ru_calc.studies.compare import measure, report
 from ru_calc.studies.compare.fits import fit_family
 from ru_calc.studies.compare.run import compare_families, measure_family, quick_part

@@ -16,7 +16,7 @@ import numpy as np
 
 from ru_calc.dataset import read_dataset
 from ru_calc.devices import Times
-from ru_calc.fit.pace import Rehearsal
+from ru_calc.fit.timing import FitSteps
 from ru_calc.reports.tables import Record
 from ru_calc.studies.bench.contestants import Contestant
 from ru_calc.studies.bench.peers import absence, invited
@@ -138,7 +138,7 @@ def _obstacle(name: str) -> str | None:
     return absence(name) if name == "schnetpack" else "it cannot be trained; schnetpack can"
 
 
-def workload(fit: Rehearsal, count: int) -> Workload:
+def workload(fit: FitSteps, count: int) -> Workload:
     """So many batches of a fit, and their sizes."""
     batches, frames = fit.draw(count), fit.trainer.train
     chosen = np.concatenate(batches)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset, read_dataset, split_by_group
-from ru_calc.fit.pace import WARM_UP, Rehearsal
 from ru_calc.fit.run import FitInput
 from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.timing import WARM_UP, FitSteps
 from ru_calc.studies.bench.schnetpack_model import schnetpack
 from ru_calc.units import RUTHENIUM, from_voigt
 
@@ -143,9 +143,9 @@ class SchNetPackSteps:
             self._optimizer.step()
 
 
-def rehearsal(entry: Entry, dataset: Dataset) -> Rehearsal:
+def rehearsal(entry: Entry, dataset: Dataset) -> FitSteps:
     """The fit of an entry, ready for its steps."""
-    return Rehearsal(FitInput(dataset, Path(), entry.settings, plain=entry.plain))
+    return FitSteps(FitInput(dataset, Path(), entry.settings, plain=entry.plain))
 
 
 def steps(entry: Entry, data: str, batches: Batches) -> OwnSteps | SchNetPackSteps:

@@ -8,10 +8,10 @@ from typing import Any
 
 from ru_calc.dataset import Dataset
 from ru_calc.files import make_folder, write_json
-from ru_calc.fit.pace import epoch_cpu_s
 from ru_calc.fit.run import FitInput, finish_fit
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings, with_changes
+from ru_calc.fit.timing import epoch_cpu_s
 from ru_calc.modelfiles.read import BEST
 from ru_calc.studies.compare.settings import MDProtocol
 from ru_calc.studies.compare.start import LICENCE

@@ -1,4 +1,4 @@
-"""What an epoch will take, measured before a fit, by the steps of that fit."""
+"""Steps of a fit for measurement, and the time of an epoch from them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ru_calc.fit.trainer import young_garbage
 WARM_UP = 2
 
 
-class Rehearsal:
-    """Steps of a fit on batches of its training frames; nothing is written, and the fit that follows starts anew.
+class FitSteps:
+    """Optimiser steps on training batches of a fit; nothing is written, and the fit itself is not affected.
 
     Args:
         job: the fit.
 
     Attributes:
         split: frames of each part, as indices in the data set.
-        trainer: before its first epoch; `take` moves its weights.
+        trainer: before its first epoch; `take` changes its weights.
         batches: of the first epoch, as indices in the training part.
     """
 
@@ -36,12 +36,12 @@ class Rehearsal:
         self._weights = job.settings.weights(1.0)
 
     def draw(self, count: int) -> list[np.ndarray]:
-        """So many batches at random, always the same, each at most once."""
+        """A random `count` of the batches, at most all, and always the same."""
         order = np.random.default_rng(0).permutation(len(self.batches))
         return [self.batches[k] for k in order[:count]]
 
     def take(self, batches: Sequence[np.ndarray]) -> None:
-        """One step of the optimiser for each batch, with the final weights of the loss."""
+        """Takes an optimiser step on each batch, with the final weights of the loss."""
         self.trainer.potential.train()
         with young_garbage():
             for frames in batches:
@@ -49,15 +49,15 @@ class Rehearsal:
 
 
 def epoch_cpu_s(job: FitInput, batches: int = 40) -> float:
-    """CPU seconds of an epoch: training batches are timed, and a validation frame counts half of a training frame.
+    """CPU seconds of an epoch, estimated from training batches; a validation frame counts as half a training frame.
 
     Args:
-        batches: how many are timed, drawn at random.
+        batches: number that is timed, drawn at random.
     """
-    rehearsal = Rehearsal(job)
-    chosen = rehearsal.draw(WARM_UP + batches)
-    rehearsal.take(chosen[:WARM_UP])
+    steps = FitSteps(job)
+    chosen = steps.draw(WARM_UP + batches)
+    steps.take(chosen[:WARM_UP])
     counted = chosen[WARM_UP:] or chosen
-    each = timed(lambda: rehearsal.take(counted)).cpu_s / len(counted)
-    share = len(rehearsal.split["validation"]) / len(rehearsal.split["train"])
-    return each * len(rehearsal.batches) * (1 + 0.5 * share)
+    each = timed(lambda: steps.take(counted)).cpu_s / len(counted)
+    ratio = len(steps.split["validation"]) / len(steps.split["train"])
+    return each * len(steps.batches) * (1 + 0.5 * ratio)
