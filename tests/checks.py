@@ -7,6 +7,7 @@ Each raises AssertionError where a claim does not hold; sabotage tests call the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from itertools import product
 
 import numpy as np
@@ -17,8 +18,8 @@ from ase.md.velocitydistribution import thermalize_momenta
 from conftest import TOLERANCE, small_model
 from scipy.spatial.transform import Rotation
 
-from ru_calc.potentials import FAMILIES, Potential
-from ru_calc.potentials.derivatives import Reference
+from ru_calc.potentials import FAMILIES, Pairs, Potential
+from ru_calc.potentials.derivatives import Batch, Reference
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, find_pairs
@@ -75,6 +76,12 @@ def frames() -> dict[str, Atoms]:
     }
 
 
+def fan(r_A: float, *angles_deg: float) -> Atoms:
+    """An atom with neighbours at r in a plane."""
+    angles = np.deg2rad(angles_deg)
+    return Atoms(f"Ru{1 + len(angles)}", [[0, 0, 0], *([r_A * np.cos(t), r_A * np.sin(t), 0] for t in angles)])
+
+
 def evaluator(potential: Potential, dtype: str = "float64", find: Find = find_pairs) -> Evaluate:
     """Evaluates atoms with a fresh neighbour list."""
     reference = Reference(potential, getattr(torch, dtype))
@@ -95,6 +102,18 @@ def assert_same(found: Prediction, expected: Prediction, dtype: str = "float64")
             np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[dtype][quantity], err_msg=name)
     atoms = len(expected.energies)
     np.testing.assert_allclose(found.energy / atoms, expected.energy / atoms, rtol=0, atol=TOLERANCE[dtype]["energy"])
+
+
+def batch_of(atoms: Atoms | list[Atoms], cutoff_A: float = 5.0) -> Batch:
+    """Atoms with their pairs within a cutoff, float64."""
+    structures = Structures.from_atoms(atoms)
+    return Batch.from_structures(structures, find_pairs(structures, cutoff_A), torch.float64)
+
+
+def pairs_of(atoms: Atoms, cutoff_A: float = 5.0) -> Pairs:
+    """What a potential sees of atoms; vectors ask for derivatives."""
+    batch = batch_of(atoms, cutoff_A)
+    return Pairs(len(atoms), batch.first, batch.second, batch.vectors.requires_grad_())
 
 
 # Neighbours
@@ -140,6 +159,27 @@ def check_pairs(pairs: NeighborPairs, structures: Structures, cutoff_A: float) -
     missing = [key for key, distance in expected.items() if distance < cutoff_A - 1e-9 and key not in set(found)]
     extra = [key for key in found if key not in expected]
     assert not missing and not extra, f"missing {missing[:3]}, not there {extra[:3]}"
+
+
+def without(pairs: NeighborPairs, k: int) -> NeighborPairs:
+    """All but pair k."""
+    return NeighborPairs(*(np.delete(getattr(pairs, field.name), k, axis=0) for field in fields(pairs)))
+
+
+def constant_pressure_walk(
+    atoms: Atoms, steps: int, kick_A: float = 0.03, seed: int = 0, jumps: bool = True
+) -> list[Atoms]:
+    """Random displacements, strains that do not cancel, and now and then a jump by a lattice vector."""
+    rng, walk, atoms = np.random.default_rng(seed), [], atoms.copy()
+    drift = rng.normal(scale=1e-3, size=(3, 3))
+    for step in range(steps):
+        strain = np.eye(3) + drift + rng.normal(scale=1e-3, size=(3, 3))
+        atoms.set_cell(atoms.cell.array @ strain)
+        atoms.positions = atoms.positions @ strain + rng.normal(scale=kick_A, size=(len(atoms), 3))
+        if jumps and step % 3 == 0:
+            atoms.positions += rng.integers(-2, 3, size=(len(atoms), 3)) * atoms.pbc @ atoms.cell.array
+        walk.append(atoms.copy())
+    return walk
 
 
 # Derivatives

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ru_calc.modelfiles.load import save_model
+from ru_calc.potentials.paper import PaperSchNet, PaperSettings
 from ru_calc.potentials.schnet import SchNet, SchNetSettings
 
 # eV per atom, eV/Å, eV/Å³: what rounding may cost in each precision; with tables, what it and they may cost an engine.
@@ -60,6 +61,15 @@ def model_file(tmp_path: Path) -> Path:
     """A file of a small model."""
     save_model(tmp_path / "m.safetensors", small_model(), {"seed": 7, "licence": "MIT"})
     return tmp_path / "m.safetensors"
+
+
+@pytest.fixture
+def paper_file(tmp_path: Path) -> Path:
+    """A file of a model whose forces are not the slope of its energy."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(tmp_path / "paper.safetensors", PaperSchNet(PaperSettings()).double().eval(), {})
+    return tmp_path / "paper.safetensors"
 
 
 def rewritten(path: Path, change: Callable[[dict, dict], object]) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
+import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
@@ -112,6 +113,23 @@ def device_engine(name: str, dtype: str = "float64", device: str = "cpu", **chan
     if "intervals" not in changes:
         changes["intervals"] = intervals(name, BOUNDS[dtype])
     return DeviceEngine(settings(name), weights(name), dtype, device, **changes)
+
+
+def nudge(rows: np.ndarray) -> np.ndarray:
+    """A table with one entry changed by a thousandth."""
+    rows[len(rows) // 2, 1] += 1e-3
+    return rows
+
+
+def break_arrays(patch: pytest.MonkeyPatch, key: str, change: Callable) -> None:
+    """Changes one array on its way to the model of an engine."""
+
+    class Broken(Packing):
+        def arrays(self, intervals: int) -> dict:
+            arrays = super().arrays(intervals)
+            return {**arrays, key: change(arrays[key])}
+
+    patch.setattr("ru_calc.engine.engine.Packing", Broken)
 
 
 @cache

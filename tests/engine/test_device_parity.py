@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from checks import without
 from parity import (
     FINEST,
     KERNELS,
@@ -17,11 +18,13 @@ from parity import (
     SMALL,
     STRUCTURES,
     assert_near,
+    break_arrays,
     device_engine,
     dimers,
     engine,
     intervals,
     model,
+    nudge,
     settings,
 )
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -33,7 +36,6 @@ from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import find_pairs
-from ru_calc.tables.packing import Packing
 
 OVERLAPPING = "600 neighbours"
 NAMES = ["angular", "no angles, three blocks, no norm"]
@@ -124,13 +126,7 @@ def test_memory_beyond_that_of_a_piece_is_a_few_kilobytes_for_each_atom(monkeypa
     ("name", "table"), [("angular", "angular_table"), ("angular", "filter_1"), (NAMES[1], "filter_0")]
 )
 def test_one_entry_of_a_table_is_noticed(name: str, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(Packing):
-        def arrays(self, intervals: int) -> dict:
-            arrays = super().arrays(intervals)
-            arrays[table][len(arrays[table]) // 2, 1] += 1e-3
-            return arrays
-
-    monkeypatch.setattr("ru_calc.engine.engine.Packing", Broken)
+    break_arrays(monkeypatch, table, nudge)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_batch(device_engine(name).predict, name, "float64 tables")
 
@@ -139,9 +135,10 @@ def test_a_pair_that_is_missing_is_noticed() -> None:
     structures, made = Structures.from_atoms(STRUCTURES["hcp"]), device_engine("angular")
     pairs = find_pairs(structures, made.cutoff_A)
     nearest = np.linalg.norm(pairs.vectors(structures), axis=1).argmin()
-    short = type(pairs)(*(np.delete(getattr(pairs, name), nearest, axis=0) for name in pairs.__dataclass_fields__))
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        assert_near(made.predict(structures, short), made.predict(structures, pairs), "float64 tables")
+        assert_near(
+            made.predict(structures, without(pairs, nearest)), made.predict(structures, pairs), "float64 tables"
+        )
 
 
 # Only what is asked for, and what may be asked

@@ -30,7 +30,6 @@ from ru_calc.evaluate import (
 from ru_calc.evaluate.report import output_files
 from ru_calc.evaluate.shift import isolated_frames
 from ru_calc.potentials.derivatives import Reference
-from ru_calc.structures.neighbors import find_pairs
 
 
 class Shifted(LennardJones):
@@ -62,7 +61,9 @@ def evaluate(dataset: Dataset, calculator, **options) -> Evaluation:
 
 
 def test_the_calculator_that_made_the_labels_has_no_error(dataset):
-    evaluation = evaluate(dataset, LennardJones(**LJ))
+    seen: list[int] = []
+    evaluation = assess(dataset, predict_by_calculator(LennardJones(**LJ), dataset, seen.append))
+    assert sum(seen) == len(dataset)
     for errors in evaluation.comparison.errors().values():
         assert errors.maximum < 1e-12 and errors.unpredicted == 0
     assert not evaluation.failures
@@ -76,24 +77,16 @@ def test_a_slightly_different_calculator_has_one(dataset, change):
 
 
 def test_a_model_in_batches_is_the_model_frame_by_frame(dataset, small_potential):
-    predictor, s = Reference(small_potential, torch.float64), dataset.structures
-    batched = predict_by_model(predictor, dataset, batch_atoms=5)
+    predictor, s, seen = Reference(small_potential, torch.float64), dataset.structures, []
+    batched = predict_by_model(predictor, dataset, 5, seen.append)
+    assert sum(seen) == len(dataset)
     for k in range(len(dataset)):
-        alone = predictor.predict(s.frame(k), find_pairs(s.frame(k), predictor.cutoff_A))
+        alone = predictor.predict(s.frame(k))
         np.testing.assert_allclose(batched.energy[k], alone.energy[0], rtol=0, atol=1e-10)
         np.testing.assert_allclose(batched.forces[s.atoms_of([k])], alone.forces, rtol=0, atol=1e-9)
         np.testing.assert_allclose(batched.stress[k], alone.stress[0], rtol=0, atol=1e-11)
     swapped = predict_by_model(predictor, dataset.select([1, 0]), batch_atoms=5)
     assert abs(swapped.energy - batched.energy[:2]).min() > 1e-3, "sabotage: frames in another order are noticed"
-
-
-def test_progress_counts_every_frame(dataset, small_potential):
-    seen: list[int] = []
-    predict_by_model(Reference(small_potential), dataset, 4, seen.append)
-    assert sum(seen) == len(dataset)
-    seen.clear()
-    predict_by_calculator(LennardJones(**LJ), dataset, seen.append)
-    assert sum(seen) == len(dataset)
 
 
 def test_a_frame_that_fails_is_reported_not_dropped(dataset):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checks import frames, small_potential
+from checks import frames
 from conftest import TOLERANCE, rewritten, small_model
 
 from ru_calc import kernels
@@ -16,11 +16,11 @@ from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError
 from ru_calc.modelfiles import model_names, open_model
-from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.open import GOLDEN_INTERVALS
-from ru_calc.modelfiles.read import read_header
+from ru_calc.modelfiles.read import golden_structures, read_header, read_model_file
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import Prediction
+from ru_calc.tables import packing
 
 FRAMES = list(frames().values())
 compiled = pytest.mark.skipif(kernels.fastest() is None, reason="there is no compiled module")
@@ -32,12 +32,6 @@ def every_warning_is_an_error() -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-
-
-@pytest.fixture
-def paper_file(tmp_path: Path) -> Path:
-    save_model(tmp_path / "paper.safetensors", small_potential("paper"), {})
-    return tmp_path / "paper.safetensors"
 
 
 @pytest.fixture
@@ -65,27 +59,33 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 # Which
 
 
-@compiled
-@pytest.mark.parametrize("engine", ["auto", "compiled"])
-def test_on_the_cpu_the_compiled_engine_serves(model_file: Path, engine: str) -> None:
-    opened = open_model(model_file, "float64", "cpu", 2, engine)
-    assert (opened.engine, opened.device) == ("compiled", "cpu")
-    assert isinstance(opened.predictor, Engine)
-    assert (opened.predictor.dtype, opened.predictor.threads) == ("float64", 2)
-    assert opened.header["seed"] == 7
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "engine", [*(pytest.param(name, marks=compiled) for name in ("auto", "compiled")), "reference"]
+)
+def test_on_the_cpu_the_compiled_engine_serves_or_the_reference_where_it_is_asked_for(
+    model_file: Path, engine: str, dtype: str
+) -> None:
+    kind = Reference if engine == "reference" else Engine
+    opened = open_model(model_file, dtype, "cpu", 2, engine)
+    assert (opened.engine, opened.device) == ("compiled" if kind is Engine else "reference", "cpu")
+    assert isinstance(opened.predictor, kind)
+    assert opened.predictor.dtype == (dtype if kind is Engine else getattr(torch, dtype))
+    assert opened.predictor.threads == 2 and opened.header["seed"] == 7
 
 
-def test_the_reference_serves_where_it_is_asked_for(model_file: Path) -> None:
-    for dtype in ("float32", "float64"):
-        opened = open_model(model_file, dtype, "cpu", engine="reference")
-        assert (opened.engine, opened.device) == ("reference", "cpu")
-        assert isinstance(opened.predictor, Reference)
-        assert opened.predictor.dtype == getattr(torch, dtype)
-        assert opened.header["seed"] == 7
-
-
-def test_the_reference_gets_the_threads_that_are_asked_for(model_file: Path) -> None:
-    assert open_model(model_file, device="cpu", threads=3, engine="reference").predictor.threads == 3
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+@pytest.mark.parametrize("engine", ["auto", "compiled", "reference"])
+def test_on_a_cuda_device_the_tables_serve_or_the_reference_where_it_is_asked_for(
+    model_file: Path, cuda: None, engine: str, device: str
+) -> None:
+    opened = open_model(model_file, device=device, engine=engine)
+    assert opened.device == ("cuda" if device == "auto" else device)
+    if engine == "reference":
+        assert opened.engine == "reference" and opened.predictor == (torch.float32, opened.device)
+    else:
+        assert opened.engine == "compiled"
+        assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.asked == opened.device
 
 
 @compiled
@@ -103,14 +103,6 @@ def test_both_give_the_same(model_file: Path, name: str | None) -> None:
 @compiled
 def test_a_family_that_is_not_compiled_is_served_by_the_reference_without_a_word(paper_file: Path) -> None:
     assert open_model(paper_file, device="cpu").engine == "reference"
-
-
-def test_on_a_cuda_device_the_reference_serves_where_it_is_asked_for(model_file: Path, cuda: None) -> None:
-    for device in ("auto", "cuda", "cuda:0"):
-        opened = open_model(model_file, device=device, engine="reference")
-        assert opened.engine == "reference"
-        assert opened.predictor == (torch.float32, opened.device)
-        assert opened.device == ("cuda" if device == "auto" else device)
 
 
 # What is missing or wrong
@@ -132,24 +124,6 @@ def test_where_it_makes_no_difference_nobody_is_warned(
     open_model(model_file, device="cuda")
 
 
-def test_a_compiled_engine_that_could_not_be_built_is_refused(model_file: Path, unbuilt: None) -> None:
-    with pytest.raises(SettingsError, match="'compiled', but it could not be built at installation; use engine='auto'"):
-        open_model(model_file, device="cpu", engine="compiled")
-
-
-@pytest.mark.parametrize("engine", ["auto", "compiled"])
-def test_on_a_cuda_device_the_tables_serve(model_file: Path, cuda: None, engine: str) -> None:
-    for device in ("auto", "cuda", "cuda:0"):
-        opened = open_model(model_file, device=device, engine=engine)
-        assert (opened.engine, opened.device) == ("compiled", "cuda" if device == "auto" else device)
-        assert isinstance(opened.predictor, DeviceEngine) and opened.predictor.asked == opened.device
-
-
-def test_a_compiled_engine_of_another_family_is_refused(paper_file: Path) -> None:
-    with pytest.raises(SettingsError, match=r"family schnet, and .*paper.safetensors is of family paper; use engine="):
-        open_model(paper_file, device="cpu", engine="compiled")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -158,6 +132,8 @@ def test_a_compiled_engine_of_another_family_is_refused(paper_file: Path) -> Non
         ({"dtype": "float16"}, "dtype is 'float16'; choose one of float32, float64"),
         ({"dtype": "float16", "engine": "reference"}, "dtype is 'float16'; choose one of float32, float64"),
         ({"dtype": "half", "engine": "reference"}, "dtype is 'half'"),
+        pytest.param({"threads": 0, "engine": "compiled"}, "threads is 0; it must be 1 or more", marks=compiled),
+        ({"threads": 0, "engine": "reference"}, "threads is 0; it must be 1 or more"),
     ],
 )
 def test_arguments_of_no_use_are_refused(model_file: Path, arguments: dict, message: str) -> None:
@@ -165,15 +141,14 @@ def test_arguments_of_no_use_are_refused(model_file: Path, arguments: dict, mess
         open_model(model_file, **{"device": "cpu", **arguments})
 
 
-@pytest.mark.parametrize("engine", [pytest.param("compiled", marks=compiled), "reference"])
-def test_threads_of_no_use_are_refused(model_file: Path, engine: str) -> None:
-    with pytest.raises(SettingsError, match="threads is 0; it must be 1 or more"):
-        open_model(model_file, device="cpu", threads=0, engine=engine)
+def test_a_compiled_engine_that_could_not_be_built_is_refused(model_file: Path, unbuilt: None) -> None:
+    with pytest.raises(SettingsError, match="'compiled', but it could not be built at installation; use engine='auto'"):
+        open_model(model_file, device="cpu", engine="compiled")
 
 
-def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="no model 'nonesuch'"):
-        open_model("nonesuch", device="cpu")
+def test_a_compiled_engine_of_another_family_is_refused(paper_file: Path) -> None:
+    with pytest.raises(SettingsError, match=r"family schnet, and .*paper.safetensors is of family paper; use engine="):
+        open_model(paper_file, device="cpu", engine="compiled")
 
 
 # Golden predictions
@@ -196,8 +171,6 @@ def test_a_changed_weight_is_noticed_before_it_is_used(model_file: Path, engine:
 def test_a_table_entry_that_is_wrong_is_noticed_before_it_is_used(
     model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ru_calc.tables import packing
-
     def wrong(function, cutoff_A: float, intervals: int) -> np.ndarray:
         table = original(function, cutoff_A, intervals)
         table[intervals // 2 + 20, 0] += 1e-2
@@ -254,8 +227,6 @@ def test_golden_predictions_are_checked_on_a_cuda_device(
 @compiled
 @pytest.mark.parametrize("name", TABULATED)
 def test_shipped_models_pass_with_a_wide_margin(name: str) -> None:
-    from ru_calc.modelfiles.read import golden_structures, read_model_file
-
     file = read_model_file(name)
     coarse = Engine(file.header["hyperparameters"], file.weights, "float64", intervals=GOLDEN_INTERVALS)
     error = coarse.predict(golden_structures()).energy - file.header["golden_energies_eV"]

@@ -15,14 +15,9 @@ from conftest import rewritten, small_model
 from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError
-from ru_calc.modelfiles import load_model, model_names, model_path
+from ru_calc.modelfiles import load_model, model_names, model_path, open_model
 from ru_calc.modelfiles.load import save_model
-from ru_calc.modelfiles.read import (
-    GOLDEN_TOLERANCE_EV_PER_ATOM,
-    golden_structures,
-    read_header,
-    read_model_file,
-)
+from ru_calc.modelfiles.read import GOLDEN_TOLERANCE_EV_PER_ATOM, golden_structures, read_header, read_model_file
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.potentials.schnet import SchNetSettings
 
@@ -94,7 +89,7 @@ def test_a_run_folder_stands_for_its_best_model(tmp_path, model_file):
         model_path(tmp_path)
 
 
-@pytest.mark.parametrize("read", [model_path, read_header, read_model_file])
+@pytest.mark.parametrize("read", [model_path, read_header, read_model_file, open_model])
 def test_unknown_names_list_the_known_ones(read) -> None:
     with pytest.raises(ModelError, match=f"no model 'nonesuch'.*{', '.join(model_names())}"):
         read("nonesuch")
@@ -112,36 +107,32 @@ def test_foreign_and_truncated_files_are_refused(model_file: Path, content: byte
         read(model_file)
 
 
-def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    save_file({"x": torch.zeros(2)}, str(tmp_path / "x.safetensors"))
-    with pytest.raises(ModelError, match="schema None"):
-        read_header(tmp_path / "x.safetensors")
-
-
-def test_a_header_of_another_version_is_refused(model_file: Path) -> None:
+def test_a_file_of_something_else_or_of_another_version_is_refused(model_file: Path) -> None:
     rewritten(model_file, lambda header, _: header.update(version=2))
     with pytest.raises(ModelError, match="version 2; this version reads 'ru-calc/model' version 1"):
         read_model_file(model_file)
+    save_file({"x": torch.zeros(2)}, str(model_file))
+    with pytest.raises(ModelError, match="schema None"):
+        read_header(model_file)
 
 
 # Files from before something was a choice
 
 
-def test_a_header_without_tables_is_of_a_network_without_tables(model_file: Path) -> None:
+@pytest.mark.parametrize("intervals", [0, 32])
+def test_a_header_without_tables_is_of_a_network_without_tables_and_one_with_tables_keeps_them(
+    tmp_path: Path, intervals: int
+) -> None:
     """Whatever a new fit would take."""
     assert SchNetSettings().spline_intervals > 0
-    rewritten(model_file, lambda header, _: header["hyperparameters"].pop("spline_intervals"))
-    assert read_header(model_file)["hyperparameters"]["spline_intervals"] == 0
-    stored = load_model(model_file)
-    assert stored.potential.settings.spline_intervals == 0
-    read_model_file(model_file).check_golden(Reference(stored.potential).predict(golden_structures()).energy)
-
-
-def test_a_header_with_tables_keeps_them(tmp_path: Path) -> None:
-    save_model(tmp_path / "m.safetensors", small_model(spline_intervals=32), {})
-    stored = load_model(tmp_path / "m.safetensors")
-    assert stored.potential.settings.spline_intervals == 32
-    read_model_file(stored.path).check_golden(Reference(stored.potential).predict(golden_structures()).energy)
+    path = tmp_path / "m.safetensors"
+    save_model(path, small_model(spline_intervals=intervals), {})
+    if intervals == 0:
+        rewritten(path, lambda header, _: header["hyperparameters"].pop("spline_intervals"))
+    assert read_header(path)["hyperparameters"]["spline_intervals"] == intervals
+    stored = load_model(path)
+    assert stored.potential.settings.spline_intervals == intervals
+    read_model_file(path).check_golden(Reference(stored.potential).predict(golden_structures()).energy)
 
 
 # Golden predictions

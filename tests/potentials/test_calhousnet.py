@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from ase.build import bulk
-from checks import evaluator, rattled, small_potential
-from test_power import pairs_of
+from checks import evaluator, pairs_of, rattled, small_potential
 
 from ru_calc.dataset import Dataset
 from ru_calc.potentials.calhousnet import CalHousNetSettings

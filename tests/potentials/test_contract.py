@@ -29,7 +29,7 @@ from checks import (
     small_potential,
 )
 
-from ru_calc.errors import ModelError
+from ru_calc.errors import ModelError, SettingsError
 from ru_calc.potentials import FAMILIES, Pairs, Potential, build_potential
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.structures import Structures
@@ -146,6 +146,43 @@ def test_a_family_that_is_not_conservative_predicts_no_stress(kind: str, evaluat
     assert (evaluate(FRAMES["hcp"]).stress is None) == (kind not in CONSERVATIVE)
 
 
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("ani", {"hidden": (8, 0)}, "hidden is"),
+        ("ani", {"angular_cutoff_A": 5.1}, "angular_cutoff_A"),
+        ("ani", {"switch_A": 4.7}, "switch_A"),
+        ("ani", {"switch_A": 0.0}, "switch_A"),
+        ("ani", {"radial_shells": 0}, "radial_shells"),
+        ("ani", {"angles": 0}, "angles"),
+        ("ani", {"zeta": 0}, "zeta"),
+        ("gnn", {"switch_A": 5.0}, "switch_A is 5.0; it must lie between 0 and cutoff_A"),
+        ("gnn", {"n_radial": 1}, "n_radial is 1; it must be at least 2"),
+        ("gnn", {"readout": (8, 0)}, r"readout is \(8, 0\); it must be at least 1"),
+        ("kan", {"hidden": (8, 0)}, "hidden is"),
+        ("kan", {"intervals": 0}, "intervals is"),
+        ("kan", {"grid_range": 0.0}, "grid_range is"),
+        ("schnet", {"switch_A": 6.0}, "switch_A"),
+        ("schnet", {"channels": 1}, "channels"),
+        ("schnet", {"l_max": 0}, "l_max is .* must be at least"),
+        ("schnet", {"blocks": -1}, "blocks is .* must be at least"),
+        ("schnet", {"triple": -1}, "triple is .* must be at least"),
+        ("schnet", {"readout": (4, 0)}, "readout is .* must be at least"),
+        ("schnet", {"spline_intervals": -1}, "spline_intervals is .* must be at least"),
+        ("schnet", {"spline_intervals": 1}, r"spline_intervals is 1; .* 0 \(no tables\) or at least 16"),
+        ("schnet", {"spline_intervals": 15}, r"spline_intervals is 15; .* 0 \(no tables\) or at least 16"),
+    ],
+)
+def test_settings_out_of_range_are_refused(family: str, changes: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        FAMILIES[family][1](**changes)
+
+
+def test_the_smallest_tables_and_none_are_taken() -> None:
+    for intervals in (0, 16):
+        assert small_potential(spline_intervals=intervals).settings.spline_intervals == intervals
+
+
 # What only a conservative family promises
 
 
@@ -189,7 +226,7 @@ class Broken(Potential):
         r, scale = pairs.distances, self.scale
         if self.fault == "anisotropic":
             r = (pairs.vectors * torch.tensor([1.001, 1.0, 1.0], dtype=r.dtype)).norm(dim=1)
-        fade = (1 - r / self.cutoff_A).clamp(min=0) ** (1 if self.fault == "rough" else 4)
+        fade = (1 - r / self.cutoff_A).clamp(min=0) ** (2 if self.fault == "rough" else 4)
         half = scale * (fade.detach() if self.fault == "detached" else fade)
         if self.fault == "detached":
             half = half * (1 + 0.001 * r)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from ase import Atoms
 from checks import (
     Evaluate,
     assert_same,
+    batch_of,
     check_forces,
     check_permutation,
     check_rotation,
@@ -25,6 +25,7 @@ from checks import (
     evaluator,
     frames,
     small_potential,
+    without,
 )
 
 from ru_calc.errors import SettingsError
@@ -55,8 +56,7 @@ def with_changed_weight(by: float = 1e-3) -> Potential:
 
 
 def drop_first_pair(structures: Structures, cutoff_A: float) -> NeighborPairs:
-    pairs = find_pairs(structures, cutoff_A)
-    return NeighborPairs(*(getattr(pairs, field.name)[1:] for field in dataclasses.fields(pairs)))
+    return without(find_pairs(structures, cutoff_A), 0)
 
 
 def forget_home(structures: Structures, cutoff_A: float) -> NeighborPairs:
@@ -76,43 +76,13 @@ def changed(evaluate: Evaluate, **parts: object) -> Evaluate:
     return wrapper
 
 
-def flip(array: np.ndarray, index: tuple[int, int]) -> np.ndarray:
-    array[index] *= -1
-    return array
+def moved(evaluate: Evaluate, change: Callable[[np.ndarray], np.ndarray]) -> Evaluate:
+    """The same for atoms, and a cell, whose coordinates a function changed."""
 
-
-def strained(evaluate: Evaluate) -> Evaluate:
     def wrapper(atoms: Atoms) -> Prediction:
-        atoms = atoms.copy()
-        atoms.set_cell(atoms.cell.array * [1.001, 1, 1])
-        atoms.positions *= [1.001, 1, 1]
-        return evaluate(atoms)
+        return evaluate(Atoms(atoms.numbers, change(atoms.positions), cell=change(atoms.cell.array), pbc=atoms.pbc))
 
     return wrapper
-
-
-def rounded(evaluate: Evaluate) -> Evaluate:
-    def wrapper(atoms: Atoms) -> Prediction:
-        atoms = atoms.copy()
-        atoms.positions = atoms.positions.astype(np.float32)
-        return evaluate(atoms)
-
-    return wrapper
-
-
-class RoughlyCut(Potential):
-    """A pair potential under a cosine, whose curvature does not vanish at the cutoff."""
-
-    family = "rough"
-    conservative = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.settings = small_potential().settings
-
-    def atomic_energies(self, pairs: Pairs) -> torch.Tensor:
-        half = 0.5 * (torch.cos(torch.pi * pairs.distances / self.cutoff_A) + 1.0)
-        return pairs.sum_over_neighbors(half, half)
 
 
 # Finite differences
@@ -148,6 +118,7 @@ def test_forces_add_up_to_nothing(evaluate: Evaluate) -> None:
 
 
 def test_atoms_within_the_core_repel(evaluate: Evaluate) -> None:
+    assert evaluate(Atoms("Ru2", [[0, 0, 0], [0.5, 0, 0]])).energy[0] > 500
     forces = evaluate(Atoms("Ru2", [[0, 0, 0], [0.9, 0, 0]])).forces
     assert forces[0, 0] < -50.0 < 50.0 < forces[1, 0]
 
@@ -155,7 +126,7 @@ def test_atoms_within_the_core_repel(evaluate: Evaluate) -> None:
 def test_a_wrong_force_is_noticed(evaluate: Evaluate) -> None:
     atoms = FRAMES["two atoms"]
     with pytest.raises(AssertionError, match="force 1 of atom 0"):
-        check_forces(changed(evaluate, forces=lambda f: flip(f, (0, 1))), atoms)
+        check_forces(changed(evaluate, forces=lambda f: f * [1, -1, 1]), atoms)
     other = evaluator(with_changed_weight())
     with pytest.raises(AssertionError, match="is off"):
         check_forces(changed(evaluate, forces=lambda f: other(atoms).forces), atoms)
@@ -164,7 +135,7 @@ def test_a_wrong_force_is_noticed(evaluate: Evaluate) -> None:
 def test_a_wrong_stress_is_noticed(evaluate: Evaluate) -> None:
     atoms = FRAMES["two atoms"]
     with pytest.raises(AssertionError, match="stress 4 is off"):
-        check_stress(changed(evaluate, stress=lambda s: flip(s, (0, 4))), atoms)
+        check_stress(changed(evaluate, stress=lambda s: s * [1, 1, 1, 1, -1, 1]), atoms)
     with pytest.raises(AssertionError, match="is off"):
         check_stress(changed(evaluate, stress=lambda s: s[:, [0, 1, 2, 5, 4, 3]]), atoms)
 
@@ -177,24 +148,10 @@ def test_the_energy_is_extensive(evaluate: Evaluate, name: str) -> None:
     check_supercell(evaluate, FRAMES[name])
 
 
+@pytest.mark.parametrize("check", [check_rotation, check_permutation, check_translation, check_wrap])
 @pytest.mark.parametrize("name", FRAMES)
-def test_nothing_changes_but_directions_when_everything_is_turned(evaluate: Evaluate, name: str) -> None:
-    check_rotation(evaluate, FRAMES[name])
-
-
-@pytest.mark.parametrize("name", FRAMES)
-def test_the_order_of_atoms_does_not_matter(evaluate: Evaluate, name: str) -> None:
-    check_permutation(evaluate, FRAMES[name])
-
-
-@pytest.mark.parametrize("name", FRAMES)
-def test_atoms_may_stand_far_from_the_origin(evaluate: Evaluate, name: str) -> None:
-    check_translation(evaluate, FRAMES[name])
-
-
-@pytest.mark.parametrize("name", FRAMES)
-def test_atoms_may_stand_in_any_image_of_the_cell(evaluate: Evaluate, name: str) -> None:
-    check_wrap(evaluate, FRAMES[name])
+def test_atoms_may_be_turned_reordered_shifted_and_wrapped(evaluate: Evaluate, name: str, check: Callable) -> None:
+    check(evaluate, FRAMES[name])
 
 
 @pytest.mark.parametrize(("one", "other"), [("cluster", "dimer"), ("dimer", "lone"), ("lone", "lone")])
@@ -203,33 +160,20 @@ def test_fragments_that_do_not_touch_do_not_matter(evaluate: Evaluate, one: str,
     check_split(evaluate, FRAMES[one], FRAMES[other], gap_A=1e6)
 
 
-def test_frames_of_one_batch_do_not_touch() -> None:
-    reference = Reference(small_potential())
-    structures = Structures.from_atoms(list(FRAMES.values()))
-    together = reference.predict(structures, find_pairs(structures, reference.cutoff_A))
-    evaluate = evaluator(small_potential())
-    for k, atoms in enumerate(FRAMES.values()):
-        own = structures.atoms_of([k])
-        assert_same(
-            Prediction(together.energy[[k]], together.energies[own], together.forces[own], together.stress[[k]]),
-            evaluate(atoms),
-        )
-
-
 def test_broken_invariances_are_noticed(evaluate: Evaluate) -> None:
     atoms = FRAMES["hcp"]
     dropping = evaluator(small_potential(), find=drop_first_pair)
-    for check in (check_supercell, check_permutation):
-        with pytest.raises(AssertionError):
-            check(dropping, atoms)
     with pytest.raises(AssertionError):
         check_split(dropping, FRAMES["cluster"], FRAMES["dimer"])
-    with pytest.raises(AssertionError):
-        check_rotation(strained(evaluate), atoms)
-    with pytest.raises(AssertionError):
-        check_translation(rounded(evaluate), atoms)
-    with pytest.raises(AssertionError):
-        check_wrap(evaluator(small_potential(), find=forget_home), atoms)
+    for check, broken in (
+        (check_supercell, dropping),
+        (check_permutation, dropping),
+        (check_rotation, moved(evaluate, lambda vectors: vectors * [1.001, 1, 1])),
+        (check_translation, moved(evaluate, np.float32)),
+        (check_wrap, evaluator(small_potential(), find=forget_home)),
+    ):
+        with pytest.raises(AssertionError):
+            check(broken, atoms)
 
 
 # The cutoff
@@ -240,11 +184,6 @@ def test_an_atom_arrives_smoothly_at_the_cutoff(evaluate: Evaluate, near: str) -
     atoms = FRAMES[near].copy()
     atoms = atoms[np.argsort(atoms.positions[:, 0])]
     check_smooth_at_cutoff(evaluate, 5.0, atoms)
-
-
-def test_a_rough_cutoff_is_noticed() -> None:
-    with pytest.raises(AssertionError, match="the curvature is"):
-        check_smooth_at_cutoff(evaluator(RoughlyCut()), 5.0, FRAMES["lone"])
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
@@ -290,7 +229,7 @@ def test_a_model_that_went_through_float32_is_as_invariant_as_before() -> None:
 
 
 class Watching(SchNet):
-    """Writes down torch's threads at each evaluation, and fails where it is told to."""
+    """Writes down torch's threads at each evaluation and derivative, and fails where it is told to."""
 
     seen: list[int]
     fails = False
@@ -300,12 +239,13 @@ class Watching(SchNet):
         if self.fails:
             raise ArithmeticError("told to fail")
         energies = super().atomic_energies(pairs)
-        energies.register_hook(lambda slope: self.seen.append(torch.get_num_threads()))
+        if energies.requires_grad:
+            energies.register_hook(lambda slope: self.seen.append(torch.get_num_threads()))
         return energies
 
 
 def watching() -> Watching:
-    model = copy.deepcopy(small_potential())
+    model = small_potential()
     model.__class__ = Watching
     model.seen = []
     return model
@@ -318,11 +258,11 @@ def test_a_prediction_takes_the_threads_it_was_given_and_puts_torchs_back(
     model = watching()
     reference = Reference(model, threads=asked)
     torch.set_num_threads(2)
-    reference.predict(Structures.from_atoms(FRAMES["two atoms"]))
+    reference.predict(FRAMES["two atoms"])
     assert model.seen == 2 * [asked or 2] and torch_threads() == 2
     model.fails = True
     with pytest.raises(ArithmeticError):
-        reference.predict(Structures.from_atoms(FRAMES["two atoms"]))
+        reference.predict(FRAMES["two atoms"])
     assert model.seen[2:] == [asked or 2] and torch_threads() == 2
 
 
@@ -337,9 +277,8 @@ def test_threads_of_the_cpu_are_left_alone_for_another_device_and_none_is_refuse
 
 @pytest.mark.parametrize("want", [("energy",), ("energies",), ("energy", "forces"), ("stress",), WANTED])
 def test_what_is_not_wanted_is_missing(want: tuple[str, ...]) -> None:
-    reference, structures = Reference(small_potential()), Structures.from_atoms(FRAMES["hcp"])
-    pairs = find_pairs(structures, reference.cutoff_A)
-    prediction, everything = reference.predict(structures, pairs, want), reference.predict(structures, pairs)
+    reference = Reference(small_potential())
+    prediction, everything = reference.predict(FRAMES["hcp"], None, want), reference.predict(FRAMES["hcp"])
     for name in WANTED:
         value = getattr(prediction, name)
         assert (value is None) == (name not in want)
@@ -352,25 +291,13 @@ def test_what_is_not_wanted_is_missing(want: tuple[str, ...]) -> None:
     ("want", "backward"), [(("energy", "energies"), 0), (("forces",), 1), (("stress",), 1), (WANTED, 1)]
 )
 def test_no_derivative_is_taken_that_nobody_wants(want: tuple[str, ...], backward: int) -> None:
-    calls = []
-
-    class Counting(SchNet):
-        def atomic_energies(self, pairs: Pairs) -> torch.Tensor:
-            energies = super().atomic_energies(pairs)
-            if energies.requires_grad:
-                energies.register_hook(lambda slope: calls.append(slope))
-            return energies
-
-    model = copy.deepcopy(small_potential())
-    model.__class__ = Counting
-    structures = Structures.from_atoms(FRAMES["two atoms"])
-    Reference(model).predict(structures, find_pairs(structures, 5.0), want)
-    assert len(calls) == backward
+    model = watching()
+    Reference(model).predict(FRAMES["two atoms"], None, want)
+    assert len(model.seen) == 1 + backward
 
 
 def test_training_keeps_the_graph_of_forces_and_stress() -> None:
-    model, structures = small_potential(), Structures.from_atoms(FRAMES["two atoms"])
-    batch = Batch.from_structures(structures, find_pairs(structures, 5.0), torch.float64)
+    model, batch = small_potential(), batch_of(FRAMES["two atoms"])
     prediction = differentiate(model, batch, WANTED, training=True)
     (prediction.forces.square().sum() + prediction.stress.square().sum()).backward()
     weight = model.blocks[0].filter[0].weight
@@ -382,8 +309,7 @@ def test_training_keeps_the_graph_of_forces_and_stress() -> None:
 
 
 def batch_and_slopes() -> tuple[Batch, torch.Tensor, torch.Tensor]:
-    structures = Structures.from_atoms([FRAMES["two atoms"], FRAMES["one atom"]])
-    batch = Batch.from_structures(structures, find_pairs(structures, 3.3), torch.float64)
+    batch = batch_of([FRAMES["two atoms"], FRAMES["one atom"]], 3.3)
     generator = torch.Generator().manual_seed(0)
     energies, slopes = (
         torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
@@ -430,9 +356,7 @@ def test_energies_alone_need_no_slopes() -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_energies_that_no_position_enters_have_no_forces(training: bool) -> None:
-    model = small_potential(angular=False, blocks=0)
-    structures = Structures.from_atoms(FRAMES["hcp"])
-    batch = Batch.from_structures(structures, find_pairs(structures, 5.0), torch.float64)
+    model, batch = small_potential(angular=False, blocks=0), batch_of(FRAMES["hcp"])
     for frozen in (False, True):
         prediction = differentiate(model.requires_grad_(not frozen), batch, WANTED, training)
         assert not prediction.forces.any() and not prediction.stress.any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from checks import evaluator, rattled, small_potential
+from checks import evaluator, pairs_of, rattled, small_potential
 
 from ru_calc.potentials.gnn import Edges, GNNSettings, GraphConvolution
 from ru_calc.potentials.pairs import Pairs
@@ -67,10 +67,8 @@ def test_each_convolution_lets_an_atom_see_one_neighbour_further(blocks):
 def test_a_loss_on_forces_reaches_every_weight():
     potential = small_potential("gnn", channels=8, readout=(8,), n_radial=4, l_max=2)
     atoms = rattled(Atoms("Ru4", [[0, 0, 0], [2.5, 0, 0], [0, 2.6, 0], [1.2, 1.3, 2.2]]))
-    vectors = torch.from_numpy(atoms.positions[[1, 2, 3, 2, 3, 3]] - atoms.positions[[0, 0, 0, 1, 1, 2]])
-    index = torch.tensor([[0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]])
-    pairs = Pairs(4, index[0], index[1], vectors.requires_grad_())
-    (slope,) = torch.autograd.grad(potential.atomic_energies(pairs).sum(), vectors, create_graph=True)
+    pairs = pairs_of(atoms)
+    (slope,) = torch.autograd.grad(potential.atomic_energies(pairs).sum(), pairs.vectors, create_graph=True)
     slope.square().sum().backward()
     # The last bias shifts every energy alike, and the lone atom's with them.
     for name, parameter in potential.named_parameters():

@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from ru_calc.errors import SettingsError
 from ru_calc.potentials.kan import DEGREE, KAN, KANLayer, KANSettings, spline_basis
 
 UNIFORM = np.linspace(-4.0, 4.0, 12)
@@ -117,9 +116,3 @@ def test_the_network_has_the_widths_of_the_settings() -> None:
     model = KAN(KANSettings(hidden=(7, 5), radial_shells=4, angular_shells=3, angles=2, intervals=6))
     layers = [part for part in model.energy if isinstance(part, KANLayer)]
     assert [part.coefficients.shape for part in layers] == [(7, 10, 9), (5, 7, 9), (1, 5, 9)]
-
-
-@pytest.mark.parametrize("wrong", [{"hidden": (8, 0)}, {"intervals": 0}, {"grid_range": 0.0}])
-def test_settings_out_of_range_are_refused(wrong: dict) -> None:
-    with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is"):
-        KANSettings(**wrong)

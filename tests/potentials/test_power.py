@@ -5,21 +5,10 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from checks import pairs_of
 from scipy.special import eval_legendre
 
-from ru_calc.errors import SettingsError
-from ru_calc.potentials.derivatives import Batch
-from ru_calc.potentials.gnn import GNNSettings
-from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.power import PowerPotential, PowerSettings, PowerSpectrum
-from ru_calc.structures import Structures
-from ru_calc.structures.neighbors import find_pairs
-
-
-def pairs_of(atoms: Atoms, cutoff_A: float = 5.0) -> Pairs:
-    structures = Structures.from_atoms(atoms)
-    batch = Batch.from_structures(structures, find_pairs(structures, cutoff_A), torch.float64)
-    return Pairs(len(atoms), batch.first, batch.second, batch.vectors.requires_grad_())
 
 
 def spectra(atoms: Atoms, **changes) -> np.ndarray:
@@ -69,9 +58,8 @@ def test_angles_tell_fcc_from_hcp_where_distances_do_not():
     first_shell = {"cutoff_A": 1.2 * bond, "switch_A": 0.1 * bond}
 
     def gap(l_max: int) -> float:
-        return float(
-            np.abs(spectra(fcc, l_max=l_max, **first_shell)[0] - spectra(hcp, l_max=l_max, **first_shell)[0]).max()
-        )
+        one, other = (spectra(atoms, l_max=l_max, **first_shell)[0] for atoms in (fcc, hcp))
+        return float(np.abs(one - other).max())
 
     # Twelve neighbours each; only hcp lacks inversion, hence l = 3.
     assert gap(l_max=2) < 1e-9
@@ -91,16 +79,3 @@ def test_second_derivatives_are_finite_in_straight_chains_and_for_a_lone_atom():
 def test_pairs_may_be_absent_altogether():
     lone = pairs_of(Atoms("Ru2", [[0, 0, 0], [9.0, 0, 0]]))
     assert PowerSpectrum(3, 2)(lone, torch.zeros(0, 3, dtype=torch.float64)).shape == (2, 3 + 6 * 3)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"switch_A": 5.0}, "switch_A is 5.0; it must lie between 0 and cutoff_A"),
-        ({"n_radial": 1}, "n_radial is 1; it must be at least 2"),
-        ({"readout": (8, 0)}, r"readout is \(8, 0\); it must be at least 1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(changes, message):
-    with pytest.raises(SettingsError, match=message):
-        GNNSettings(**changes)

@@ -22,7 +22,9 @@ from ru_calc.properties import (
     lowest_frequency_THz,
     phase_crystal,
     phase_order,
+    phonopy_of,
     relaxed_hcp,
+    vacancy_formation,
 )
 from ru_calc.properties.bulk import energy_at_volume, equilibrium_volume
 from ru_calc.properties.relaxing import relaxed_positions
@@ -138,9 +140,7 @@ def test_fcc_fulfils_the_cauchy_relation(hcp, calculator):
     """C11 = 2 k/a and C12 = C44 = k/a (Born & Huang, Dynamical Theory of Crystal Lattices)."""
     tensor = elastic_tensor(phase_crystal("fcc", hcp.volume_A3), calculator)
     expected = SPRING / (np.sqrt(2) * BOND_A) * EV_PER_A3_IN_GPA
-    assert tensor[0, 0] == pytest.approx(2 * expected, rel=1e-3)
-    assert tensor[0, 1] == pytest.approx(expected, rel=1e-3)
-    assert tensor[3, 3] == pytest.approx(expected, rel=1e-3)
+    np.testing.assert_allclose(tensor[[0, 0, 3], [0, 1, 3]], [2 * expected, expected, expected], rtol=1e-3)
 
 
 def test_gamma_phonons_of_nearest_neighbour_springs(hcp, calculator):
@@ -165,8 +165,6 @@ def test_phonopy_finds_no_imaginary_mode_in_a_stable_crystal(hcp, calculator):
 
 def test_phonopy_and_the_frozen_modes_agree_at_gamma(hcp, calculator):
     pytest.importorskip("phonopy")
-    from ru_calc.properties import phonopy_of
-
     phonon = phonopy_of(hcp, calculator, (3, 3, 2))
     phonon.run_qpoints([[0, 0, 0]])
     frequencies = phonon.qpoints.frequencies[0]
@@ -180,15 +178,8 @@ def test_the_vacancy_of_nearest_neighbours_costs_the_cohesive_energy(hcp, calcul
     assert vacancy.sites == 36
     assert vacancy.unrelaxed_eV == pytest.approx(6 * DEPTH_EV, abs=1e-6)
     assert vacancy.relaxed_eV == pytest.approx(6 * DEPTH_EV, abs=1e-6)
-    with pytest.raises(AssertionError):
-        assert hcp_vacancy(hcp, Distorted("energy", 1.001), (3, 3, 2)).relaxed_eV == pytest.approx(
-            6 * DEPTH_EV, abs=1e-6
-        )
-
-
-def test_a_vacancy_needs_more_than_one_site(calculator):
-    from ru_calc.properties import vacancy_formation
-
+    wrong = hcp_vacancy(hcp, Distorted("energy", 1.001), (3, 3, 2)).relaxed_eV
+    assert wrong != pytest.approx(6 * DEPTH_EV, abs=1e-6)
     with pytest.raises(SettingsError, match="supercell of 1 site"):
         vacancy_formation(phase_crystal("fcc", 13.9), calculator, (1, 1, 1))
 
@@ -244,9 +235,8 @@ def test_the_bulk_modulus_from_energies_is_that_from_stresses(hcp, calculator):
     assert fit.B_GPa == pytest.approx(16 * UNIT_GPA, rel=5e-3)
     assert fit.V0_A3 == pytest.approx(hcp.volume_A3, rel=1e-3)
     assert fit.residual_eV < 1e-5
-    with pytest.raises(AssertionError):
-        wrong = equation_of_state("hcp", Distorted("energy", 1.02), hcp, span=0.04, points=7)
-        assert wrong.B_GPa == pytest.approx(16 * UNIT_GPA, rel=5e-3)
+    wrong = equation_of_state("hcp", Distorted("energy", 1.02), hcp, span=0.04, points=7)
+    assert wrong.B_GPa != pytest.approx(16 * UNIT_GPA, rel=5e-3)
 
 
 def test_close_packings_of_nearest_neighbours_are_equal(hcp, calculator):

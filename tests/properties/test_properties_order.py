@@ -30,11 +30,8 @@ def test_displaced_atoms_lose_their_bonds():
 
 
 def test_no_bonds_give_no_shares():
-    assert bond_fractions(Atoms("Ru2", positions=[[0, 0, 0], [9, 0, 0]])) == {
-        "close_packed": 0.0,
-        "hcp": 0.0,
-        "fivefold": 0.0,
-    }
+    apart = Atoms("Ru2", positions=[[0, 0, 0], [9, 0, 0]])
+    assert bond_fractions(apart) == {"close_packed": 0.0, "hcp": 0.0, "fivefold": 0.0}
 
 
 def test_the_lindemann_index_of_one_vibrating_bond():
