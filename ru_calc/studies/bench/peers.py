@@ -27,7 +27,6 @@ def peers(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list
 
     Raises:
         SettingsError: a peer that was asked for by name cannot take part.
-        ModelError: SchNetPack with our weights does not give our energies and forces.
     """
     makers = {name: partial(make, settings, threads) for name, make in MAKERS.items()}
     return invited(settings.peers, makers, lambda name: _obstacle(name, settings))
@@ -81,7 +80,7 @@ def _obstacle(name: str, settings: BenchSettings) -> str | None:
 
 
 def _plain_model(settings: BenchSettings) -> str | None:
-    """The model whose weights SchNetPack can take: `plain`, or the first that is like it."""
+    """The model whose size SchNetPack's has: `plain`, or the first that is like it."""
     for model in sorted(settings.models, key=lambda name: name != "plain"):
         header = read_header(model)
         if header["family"] == "schnet" and not header["hyperparameters"]["angular"]:
@@ -94,11 +93,9 @@ def _schnetpack(settings: BenchSettings, threads: int) -> tuple[list[Contestant]
 
     model = _plain_model(settings)
     assert model is not None
-    network = schnetpack_model.converted(model)
-    agreement = schnetpack_model.check_conversion(network, model)
-    name = f"SchNetPack {label(model)}"
-    calculator = CalculatorCalls(name, lambda: schnetpack_model.calculator(network, "float32"), threaded=True)
-    return [calculator, schnetpack_model.NetworkCalls(f"{name}, network only", network)], [str(agreement)]
+    network = schnetpack_model.potential(read_header(model)["hyperparameters"], stress=False)
+    make = partial(schnetpack_model.calculator, network)
+    return [CalculatorCalls(f"SchNetPack {label(model)}", make, threaded=True)], [schnetpack_model.NOTE]
 
 
 def _emt(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:

@@ -149,13 +149,13 @@ def plot(found: Record, path: str | Path) -> None:
 def compared(contestants: Sequence[str] | dict[str, None]) -> dict[str, str]:
     """Contestants in the figure with their names there, at most six: engines, SchNetPack, EAM and one reference.
 
-    The engine whose weights SchNetPack runs is left out where there is another.
+    The engine whose size SchNetPack's network has is left out where there is another.
     """
 
     def starting(word: str) -> list[str]:
         return [name for name in contestants if name.startswith(f"{word} ")]
 
-    peers = [name for name in starting("SchNetPack") if not name.endswith("network only")]
+    peers = starting("SchNetPack")
     twins = {name.replace("SchNetPack", "engine", 1) for name in peers}
     engines = [name for name in starting("engine") if name not in twins] or starting("engine")
     others = peers[:1] + starting("LAMMPS")[:1] + starting("reference")[:1]

@@ -47,7 +47,7 @@ def run_bench(settings: BenchSettings, advance: Callable[[str], None] = lambda t
 
     Raises:
         SettingsError: a peer that was asked for by name is not there.
-        ModelError: a model that does not exist or is damaged, or SchNetPack is not the same function.
+        ModelError: a model that does not exist or is damaged.
     """
     machine = {**machine_facts(), "load_before": load()}
     rows: list[Row] = []

@@ -18,7 +18,7 @@ from ru_calc.dataset import Dataset, read_dataset, split_by_group
 from ru_calc.fit.run import FitInput
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.timing import WARM_UP, FitSteps
-from ru_calc.studies.bench.schnetpack_model import schnetpack
+from ru_calc.studies.bench.schnetpack_model import potential, schnetpack
 from ru_calc.units import RUTHENIUM, from_voigt
 
 Batches = Sequence[np.ndarray]
@@ -70,10 +70,9 @@ class OwnSteps:
 class SchNetPackSteps:
     """A step as SchNetPack's `AtomisticTask` takes it, without Lightning around it.
 
-    Stock are the model and its modules (`Strain`, `PairwiseDistances`, `SchNet` over `GaussianRBF` and `CosineCutoff`,
-    `Atomwise`, `Forces`), the loss (`ModelOutput`, squared errors), the neighbour list, with each pair both ways, and
-    the collating of frames, each a dictionary of tensors that is ready in memory.  Width, blocks, cutoff and number of
-    Gaussians are those of the fit.  The optimiser is AdamW; gradients are not clipped and weights not averaged.
+    Stock are the model (see `schnetpack_model`), the loss (`ModelOutput`, squared errors), the neighbor list, with each
+    pair both ways, and the collating of frames, each a dictionary of tensors that is ready in memory.  The optimiser is
+    AdamW; gradients are not clipped and weights not averaged.
     """
 
     def __init__(self, entry: Entry, dataset: Dataset, batches: Batches) -> None:
@@ -81,8 +80,7 @@ class SchNetPackSteps:
         settings = entry.settings
         split = split_by_group(dataset, settings.split, settings.seed_of_split)
         self._frames = self._prepared(dataset.select(split["train"]), settings.model["cutoff_A"])
-        torch.manual_seed(settings.seed)
-        self.model = self._potential(settings.model).train()
+        self.model = potential(settings.model, stress=True).train()
         self._outputs = [
             self._spk.task.ModelOutput(name, nn.MSELoss(), weight, metrics={}) for name, weight in LOSS_WEIGHTS.items()
         ]
@@ -115,15 +113,6 @@ class SchNetPackSteps:
                 frame = step(frame)
             found[k] = frame
         return found
-
-    def _potential(self, model: dict[str, Any]) -> nn.Module:
-        spk, width, cutoff_A = self._spk, model["channels"], model["cutoff_A"]
-        basis, fade = spk.nn.GaussianRBF(model["n_radial"], cutoff_A), spk.nn.CosineCutoff(cutoff_A)
-        return spk.model.NeuralNetworkPotential(
-            representation=spk.representation.SchNet(width, model["blocks"], basis, fade, n_filters=width),
-            input_modules=[spk.atomistic.Strain(), spk.atomistic.PairwiseDistances()],
-            output_modules=[spk.atomistic.Atomwise(width, output_key="energy"), spk.atomistic.Forces(calc_stress=True)],
-        )
 
     def turn(self) -> None:
         """A step for each batch."""
