@@ -1,4 +1,4 @@
-"""What the compiled passes read of the pairs: spline weights and harmonics, found once for a batch."""
+"""Spline weights and spherical harmonics of the pairs, computed once per batch for the compiled passes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ORDERS, SPLINES = 3, DEGREE + 1
 
 @dataclass(frozen=True)
 class PairGeometry:
-    """Pairs of one batch as the compiled passes read them; no derivative flows through these arrays.
+    """The pairs of one batch, as the compiled passes read them; gradients do not flow through these arrays.
 
     Attributes:
         n_atoms: number of atoms.
-        first, second: (p,) atoms of each pair; fastest where pairs with the same first atom stand together.
+        first, second: (p,) atoms of each pair; fastest if pairs are grouped by their first atom.
         vectors: (p, 3) in Å.
-        grid: of the tables.
-        interval: (p,) first row of a table that the pair reads.
-        weights: (p, 3, 6) of those rows and the next five: envelope times B-spline, and its first and second derivative
-            by the distance.
-        units: (p, 3) directions.
+        grid: that of the tables.
+        interval: (p,) first table row that a pair reads.
+        weights: (p, 3, 6) of that row and the next five: envelope times B-spline, and its first and second derivatives
+            with respect to the distance.
+        units: (p, 3) unit vectors.
     """
 
     n_atoms: int
@@ -44,18 +44,18 @@ class PairGeometry:
 
     @classmethod
     def of(cls, n_atoms: int, first: Tensor, second: Tensor, vectors: Tensor, grid: RadialGrid) -> PairGeometry:
-        """From atoms and vectors of the pairs."""
+        """From the atoms and vectors of the pairs."""
         vectors = vectors.detach().contiguous()
         interval, weights, units = pair_weights(vectors, grid)
         return cls(n_atoms, first, second, vectors, grid, interval, weights, units)
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """`first`, `second`, `interval`, `weights`, on the CPU."""
+        """`first`, `second`, `interval` and `weights` as NumPy arrays."""
         return tuple(tensor.numpy() for tensor in (self.first, self.second, self.interval, self.weights))
 
     def sphere(self, l_max: int) -> Sphere:
-        """The spherical harmonics of the pairs up to `l_max`."""
+        """The spherical harmonics of the pairs up to degree `l_max`."""
         if l_max not in self._spheres:
             self._spheres[l_max] = Sphere.of(self.vectors, l_max)
         return self._spheres[l_max]
@@ -63,13 +63,13 @@ class PairGeometry:
 
 @dataclass(frozen=True)
 class Sphere:
-    """Harmonics of the directions of pairs, Σ_m Y_lm² = 2l + 1.
+    """Spherical harmonics of the pairs' directions, normalised to Σ_m Y_lm² = 2l + 1.
 
     Attributes:
         l_max: highest degree.
         values: (p, (l_max + 1)²).
-        slopes: (p, 3, (l_max + 1)²) derivatives by the vector, 1/Å.
-        parity: ((l_max + 1)²,) of each harmonic: (−1)^l.
+        slopes: (p, 3, (l_max + 1)²) derivatives with respect to the vector, 1/Å.
+        parity: ((l_max + 1)²,) (−1)^l of each harmonic.
     """
 
     l_max: int
@@ -79,12 +79,12 @@ class Sphere:
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """`values` and `slopes`, on the CPU."""
+        """`values` and `slopes` as NumPy arrays."""
         return self.values.numpy(), self.slopes.numpy()
 
     @classmethod
     def of(cls, vectors: Tensor, l_max: int) -> Sphere:
-        """From vectors (p, 3)."""
+        """Of vectors (p, 3)."""
         parity = torch.from_numpy((-1.0) ** degrees(l_max)).to(vectors)
         return cls(l_max, *pair_harmonics(vectors, l_max), parity)
 
@@ -108,6 +108,6 @@ def pair_harmonics(vectors: Tensor, l_max: int) -> tuple[Tensor, Tensor]:
 
 def _call(name: str, like: Tensor, *arguments: Any) -> None:
     module = kernels.fastest()
-    assert module is not None  # whoever chose compiled passes has looked
+    assert module is not None  # callers have checked
     plain = [value.detach().contiguous().numpy() if isinstance(value, Tensor) else value for value in arguments]
     getattr(module, name)(8 * like.element_size(), *plain)

@@ -43,12 +43,14 @@ class NetworkPlan:
 
 
 def network_energies(plan: NetworkPlan, geometry: PairGeometry, vectors: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """(n,) outputs of the network in eV, differentiable twice: by `vectors`, and what results by `weights`.
+    """(n,) outputs of the network in eV.
+
+    They have gradients by `vectors` and `weights`, and the gradient by `vectors` has one by `weights` again.
 
     Args:
         plan: the shape of the network.
-        geometry: the pairs; its tables are those in `weights`.
-        vectors: (p, 3) in Å, through which derivatives flow.
+        geometry: the pairs, with the grid of the tables in `weights`.
+        vectors: (p, 3) in Å, through which gradients flow.
         weights: table of the radial functions (rows, k), mixing (k, k + 2 triple), dense layers of the embedding, or
             the one starting vector (c,) without angles; for each block table (rows, c), `incoming` (c, c), first dense
             layer, scale and offset of the norm, second dense layer; then the readout.  A dense layer is a matrix and a
@@ -58,11 +60,11 @@ def network_energies(plan: NetworkPlan, geometry: PairGeometry, vectors: Tensor,
 
 
 class Tape:
-    """One forward pass and what follows it; holds what the compiled code needs between the passes."""
+    """A forward pass and the backward passes that follow it; keeps what they share."""
 
     def __init__(self, plan: NetworkPlan, geometry: PairGeometry) -> None:
         module = kernels.fastest()
-        assert module is not None  # whoever chose compiled passes has looked
+        assert module is not None  # callers have checked
         self._module, self.plan, self.geometry = module, plan, geometry
         self.weights: list[np.ndarray] = []
         self._tape: Any = None
@@ -88,15 +90,15 @@ class Tape:
         return out
 
     def reverse(self, bar: Tensor) -> Tensor:
-        """(p, 3) slopes ∂(Σ bar E)/∂r_ij from bar (n,)."""
+        """Slopes ∂(Σ bar E)/∂r_ij (p, 3) for weights `bar` (n,) of the energies."""
         out = bar.new_zeros(len(self.geometry.first), 3)
         self._run("reverse", bar.contiguous().numpy(), out.numpy())
         self._reversed = bar
         return out
 
     def second(self, bar: Tensor, u: Tensor) -> Tensor:
-        """(n,) adjoint of `bar` from that of the slopes (p, 3); the weights' part is kept for `finish`."""
-        if self._gradients:  # of other slopes of the same pass
+        """Adjoint of `bar` (n,) from that of the slopes, u (p, 3); keeps the gradients by the weights for `finish`."""
+        if self._gradients:  # from other slopes of the same forward pass
             self._finish(self._gradients, torch.zeros_like(bar))
         self._gradients = self._gradients or self._zeros()
         if self._reversed is not bar:
@@ -106,7 +108,7 @@ class Tape:
         return out
 
     def finish(self, bar: Tensor) -> list[Tensor]:
-        """Gradients by all weights from the adjoint of the outputs (n,), with what `second` gave."""
+        """Gradients by all weights from the adjoint of the outputs (n,), added to those that `second` kept."""
         gradients, self._gradients = self._gradients or self._zeros(), []
         self._finish(gradients, bar)
         return gradients
@@ -132,16 +134,16 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def executes(ctx: Any, place: int) -> bool:
-    """Whether this backward pass goes on to where the tensor `place` among the inputs came from."""
+    """Whether this backward pass continues to where input number `place` came from."""
     following = ctx.next_functions[place][0]
     try:
         return following is not None and torch._C._will_engine_execute_node(following)
-    except RuntimeError:  # a leaf that is asked for by name
+    except RuntimeError:  # a leaf listed in `inputs`
         return True
 
 
 class NetworkEnergies(Function):
-    """Outputs (n,) of a network, and a token that `NetworkSlopes` takes, so that its gradients come before these."""
+    """Outputs (n,) of a network, and a token that `NetworkSlopes` takes, so that its backward pass comes first."""
 
     @staticmethod
     def forward(ctx, tape: Tape, vectors, *weights):
@@ -157,7 +159,9 @@ class NetworkEnergies(Function):
         by_weights = any(executes(ctx, 1 + k) for k in range(len(weights)))
         if torch.is_grad_enabled():
             if by_weights:
-                raise RuCalcError("gradients by weights have no graph here; differentiate without compiled passes")
+                raise RuCalcError(
+                    "compiled passes cannot differentiate gradients by the weights again; use compiled=False"
+                )
             return None, None if bar is None else NetworkSlopes.apply(tape, bar, vectors, own_token), *nothing
         slopes = tape.reverse(bar) if bar is not None and token is None and executes(ctx, 0) else None
         if not by_weights or (bar is None and token is None):
@@ -166,7 +170,7 @@ class NetworkEnergies(Function):
 
 
 class NetworkSlopes(Function):
-    """(p, 3) slopes ∂(Σ bar E)/∂r_ij; differentiable once more, but not by the vectors."""
+    """Slopes ∂(Σ bar E)/∂r_ij (p, 3), with gradients by all but the vectors."""
 
     @staticmethod
     def forward(ctx, tape: Tape, bar, vectors, token):
@@ -177,8 +181,8 @@ class NetworkSlopes(Function):
     @once_differentiable
     def backward(ctx, u):
         if executes(ctx, 1):
-            raise RuCalcError("second derivatives by positions are not here; differentiate without compiled passes")
+            raise RuCalcError("compiled passes have no second derivatives by positions; use compiled=False")
         tape, by_bar = ctx.tape, ctx.tape.second(ctx.bar, u)
-        if not executes(ctx, 2):  # nobody asks for the weights' part
+        if not executes(ctx, 2):  # gradients by the weights are not asked for
             tape.finish(torch.zeros_like(by_bar))
         return None, by_bar, None, u.new_zeros(())

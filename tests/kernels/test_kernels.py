@@ -71,7 +71,7 @@ def test_pairs_that_do_not_fit_the_atoms_are_refused(kernel: str) -> None:
     made = engine("angular", "float64", kernel)
     structures = Structures.from_atoms(STRUCTURES["hcp"])
     pairs = find_pairs(structures, made.cutoff_A)
-    with pytest.raises(RuntimeError, match="a pair names an atom that is not there"):
+    with pytest.raises(RuntimeError, match=r"pair \d+ joins atoms \d+ and \d+, but there are 2 atoms"):
         made.predict(Structures.from_atoms(STRUCTURES["dimer"]), pairs)
     cut = NeighborPairs(pairs.first[1:], pairs.second, pairs.shifts, pairs.frames)
     with pytest.raises(RuntimeError, match=r"second holds \d+ numbers, not \d+"):
@@ -79,6 +79,16 @@ def test_pairs_that_do_not_fit_the_atoms_are_refused(kernel: str) -> None:
     made.predict(structures, pairs)
     with pytest.raises(RuntimeError, match=r"positions holds \d+ numbers, not \d+"):
         made.predict(Structures.from_atoms(STRUCTURES["hcp"] + Atoms("Ru")), pairs)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("image", "frame", "message"), [(-1, 0, "the index of an image is negative"), (0, 1, "a frame that does not exist")]
+)
+def test_images_and_frames_that_do_not_exist_are_refused(kernel: str, image: int, frame: int, message: str) -> None:
+    one = np.zeros(1, dtype=np.int64)
+    with pytest.raises(RuntimeError, match=message):
+        kernels.available()[kernel].plan(one, one, one + image, np.zeros((1, 3)), one + frame, 1, 1, True, 5.0)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

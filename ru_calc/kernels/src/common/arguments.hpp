@@ -136,4 +136,12 @@ class Arguments {
     Arrays arrays_;
 };
 
+inline void check_pairs(int64_t pairs, const int64_t* first, const int64_t* second, int64_t atoms) {
+    for (int64_t p = 0; p < pairs; ++p)
+        if (uint64_t(first[p]) >= uint64_t(atoms) || uint64_t(second[p]) >= uint64_t(atoms))
+            throw std::runtime_error("pair " + std::to_string(p) + " joins atoms " + std::to_string(first[p]) +
+                                     " and " + std::to_string(second[p]) + ", but there are " + std::to_string(atoms) +
+                                     " atoms");
+}
+
 }  // namespace ru

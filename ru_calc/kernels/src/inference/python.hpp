@@ -10,7 +10,7 @@ template <class T> constexpr const char* kModel = sizeof(T) == 4 ? "ru_calc.mode
 template <class T> constexpr const char* kWorkspace = sizeof(T) == 4 ? "ru_calc.workspace32" : "ru_calc.workspace64";
 
 inline Spec spec_of(PyObject* dict) {
-    if (!PyDict_Check(dict)) throw std::runtime_error("the arrays of a model must be a dict");
+    if (!PyDict_Check(dict)) throw std::runtime_error("a model is made from a dict of arrays and numbers");
     return {[dict](const std::string& name) -> std::vector<double> {
                 PyObject* item = PyDict_GetItemString(dict, name.c_str());
                 if (!item) return {};
@@ -60,10 +60,13 @@ inline PyObject* new_plan(Arguments& from) {
     table.positions = from.array<const double>(-1, "positions");
     const int64_t n = from.last() / 3;
     table.frame = from.array<const int64_t>(n, "frames"), table.n_atoms = int(n);
-    for (int64_t p = 0; p < table.n_pairs; ++p)
-        if (std::min(table.first[p], table.second[p]) < 0 || std::max(table.first[p], table.second[p]) >= n)
-            throw std::runtime_error("a pair names an atom that is not there");
+    check_pairs(table.n_pairs, table.first, table.second, n);
     table.n_frames = int(from.count());
+    const auto [least, most] = std::minmax_element(table.frame, table.frame + n);
+    if (n && (*least < 0 || *most >= table.n_frames))
+        throw std::runtime_error("an atom is in a frame that does not exist");
+    if (table.n_pairs && *std::min_element(table.image, table.image + table.n_pairs) < 0)
+        throw std::runtime_error("the index of an image is negative");
     const int threads = int(from.count(1)), directed = int(from.integer());
     const double cutoff = from.number();
     auto made = std::make_unique<Plan>();
@@ -79,11 +82,11 @@ inline PyObject* call_evaluate(Arguments& from) {
         auto& memory = *open<Workspace<T>>(from.object(), kWorkspace<T>);
         const auto& plan = *open<Plan>(from.object(), kPlan);
         if (model.angular && !plan.directed)
-            throw std::runtime_error("an angular model needs a plan of directed pairs");
+            throw std::runtime_error("an angular model needs a plan with directed pairs");
         Request request{};
         request.positions = from.array<const double>(3 * plan.n_atoms, "positions");
         request.images = from.array<const double>(-1, "images");
-        if (from.last() < 3 * plan.n_images) throw std::runtime_error("there are fewer images than in the plan");
+        if (from.last() < 3 * plan.n_images) throw std::runtime_error("there are fewer images than the plan refers to");
         request.energies = from.array<double>(plan.n_atoms, "energies");
         request.forces = from.optional<double>(3 * plan.n_atoms, "forces");
         request.virial = from.optional<double>(6 * plan.n_frames, "virial");

@@ -13,10 +13,10 @@ template <class T> PairList<T> pair_list(Arguments& from, int64_t atoms, int64_t
     pairs.first = from.array<const int64_t>(), pairs.n = from.last();
     pairs.second = from.array<const int64_t>(pairs.n), pairs.interval = from.array<const int64_t>(pairs.n);
     pairs.weights = from.array<const T>(pairs.n * kWeights);
+    check_pairs(pairs.n, pairs.first, pairs.second, atoms);
     for (int64_t p = 0; p < pairs.n; ++p)
-        if (uint64_t(pairs.first[p]) >= uint64_t(atoms) || uint64_t(pairs.second[p]) >= uint64_t(atoms) ||
-            pairs.interval[p] < 0 || pairs.interval[p] > rows - kSplines)
-            throw std::runtime_error("a pair names an atom or an interval that is not there");
+        if (pairs.interval[p] < 0 || pairs.interval[p] > rows - kSplines)
+            throw std::runtime_error("a pair reads rows that the table does not have");
     return pairs;
 }
 
@@ -26,7 +26,7 @@ template <class T> Sphere<T> sphere(Arguments& from, int64_t pairs) {
     on.y = from.array<const T>(), on.harmonics = pairs ? int(from.last() / pairs) : 0;
     on.dy = from.array<const T>(3 * pairs * on.harmonics), on.units = from.array<const T>(3 * pairs);
     on.parity = from.array<const T>();
-    if (pairs && from.last() != on.harmonics) throw std::runtime_error("there must be one parity for each harmonic");
+    if (pairs && from.last() != on.harmonics) throw std::runtime_error("there must be one parity per harmonic");
     on.harmonics = int(from.last());
     return on;
 }
@@ -57,7 +57,7 @@ inline PyObject* call_harmonics(Arguments& from) {
             raising.push_back({int(rows[k]), int(rows[k + 1]), int(rows[k + 2]), T(rows[k + 3])});
             const auto& term = raising.back();
             if (std::min({term.out, term.axis, term.in}) < 0 || std::max(term.out, term.in) >= count || term.axis > 2)
-                throw std::runtime_error("a raising term leads out of the harmonics");
+                throw std::runtime_error("a raising term is beyond the highest degree");
         }
         const T* vectors = from.array<const T>();
         const int64_t n = from.last() / 3;
@@ -76,7 +76,7 @@ template <class T> Invariants<T> invariants_of(Arguments& from) {
     for (int64_t k = 0; k + 5 <= from.last(); k += 5) {
         const int coupling = int(rows[k]), a = int(rows[k + 1]), b = int(rows[k + 2]), c = int(rows[k + 3]);
         if (std::min({coupling, a, b, c}) < 0 || coupling >= made.couplings || std::max({a, b, c}) >= made.harmonics())
-            throw std::runtime_error("a coupling leads out of the harmonics");
+            throw std::runtime_error("a coupling is beyond the highest degree");
         made.add_term(coupling, a, {b, c, T(rows[k + 4])});
     }
     return made;
@@ -94,7 +94,8 @@ inline PyObject* new_tape(Arguments& from) {
         shape.eps = from.number();
         const int64_t* widths = from.array<const int64_t>();
         for (int64_t k = 0; k < from.last(); ++k) {
-            if (widths[k] < 1 || widths[k] > kMostChannels) throw std::runtime_error("a width is out of range");
+            if (widths[k] < 1 || widths[k] > kMostChannels)
+                throw std::runtime_error("a width of the readout is out of range");
             shape.readout.push_back(widths[k]);
         }
         return capsule(new Tape<T>(shape, invariants_of<T>(from)), kTape<T>);
@@ -107,7 +108,8 @@ template <class T> Surroundings<T> surroundings(const Tape<T>& tape, Arguments& 
     at.atoms = from.count();
     at.pairs = pair_list<T>(from, at.atoms, tape.rows());
     at.sphere = sphere<T>(from, at.pairs.n);
-    if (at.sphere.harmonics != tape.harmonics()) throw std::runtime_error("the harmonics are not those of the network");
+    if (at.sphere.harmonics != tape.harmonics())
+        throw std::runtime_error("the harmonics do not reach the degree of the network, or go beyond it");
     return at;
 }
 
