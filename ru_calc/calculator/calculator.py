@@ -157,10 +157,6 @@ class RuCalculator(Calculator):
         Works on copies of atoms and calculator.  The first step, which makes the neighbour list, is not timed.  Atoms
         at rest get velocities of 300 K; the time step is 2 fs.
 
-        Args:
-            atoms: the system.
-            steps: number of steps to time.
-
         Raises:
             InputError: `steps` below 1, or atoms that cannot be used.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +19,22 @@ from ru_calc.cli.shared import (
     settings_among,
     with_options,
 )
-from ru_calc.cli.structure import (
-    BUILD_OPTIONS,
-    Column,
-    StructureCommand,
-    headed,
-    headings,
-    read_structure,
-    row_of,
-    warn_of_vacuum,
-)
+from ru_calc.cli.structure import BUILD_OPTIONS, StructureCommand, read_structure, row_printer, warn_of_vacuum
 from ru_calc.errors import SettingsError
 
 if TYPE_CHECKING:
     from ru_calc.md import MDOutput, MDResult, MDSettings
 
 DEFAULT_ATOMS = 144
-COLUMNS: tuple[Column, ...] = (
-    ("step", 9, 0), ("time (ps)", 10, 3), ("T (K)", 9, 1), ("E (eV/atom)", 13, 5), ("conserved", 13, 6),
-    ("P (GPa)", 9, 3), ("atom-steps/s", 13, 0),
-)  # fmt: skip
-LOGGED = (
-    "step", "time_ps", "temperature_K", "potential_eV_per_atom", "conserved_eV_per_atom", "pressure_GPa",
-)  # fmt: skip
+COLUMNS = {
+    "step": ("step", 9, 0),
+    "time_ps": ("time (ps)", 10, 3),
+    "temperature_K": ("T (K)", 9, 1),
+    "potential_eV_per_atom": ("E (eV/atom)", 13, 5),
+    "conserved_eV_per_atom": ("conserved", 13, 6),
+    "pressure_GPa": ("P (GPa)", 9, 3),
+    "speed": ("atom-steps/s", 13, 0),
+}
 WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
 RUN_OPTIONS = (
     option("ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
@@ -125,8 +119,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     if settings.constant_pressure:
         warn_of_vacuum(atoms, calculator.cutoff_A)
     title = f"{len(atoms)} atoms ({structure}), {_describe(settings, output, calculator.engine)}"
-    report = headed(_row, title, headings(COLUMNS))
-    return run_md(atoms, calculator, settings, output, report), output.folder
+    return run_md(atoms, calculator, settings, output, _report(title)), output.folder
 
 
 def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
@@ -136,8 +129,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
 
     saved = load_checkpoint(folder)
     origin = dict(saved.output.origin)
-    missing = {"model", "device", "dtype"} - origin.keys()
-    if missing:
+    if not {"model", "device", "dtype"} <= origin.keys():
         raise SettingsError(f"the run in {folder} was started from Python: resume it with ru_calc.md.resume_md")
     if options["device"] != "auto":
         origin["device"] = options["device"]
@@ -146,8 +138,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     calculator = make_calculator(**origin, threads=options["threads"])
     described = _describe(settings, saved.output, calculator.engine)
     click.echo(f"{len(saved.atoms)} atoms, {described}, from step {saved.step}")
-    click.echo(headings(COLUMNS))
-    return resume_md(folder, calculator, steps, _row), saved.step
+    return resume_md(folder, calculator, steps, _report()), saved.step
 
 
 def _refuse_changes() -> None:
@@ -184,8 +175,9 @@ def _describe(settings: MDSettings, output: MDOutput, engine: str) -> str:
     return f"{settings.ensemble} at {conditions}, {length}, {model}"
 
 
-def _row(row: dict[str, float], speed: float | None) -> None:
-    click.echo(row_of([*(row[name] for name in LOGGED), speed], COLUMNS))
+def _report(*title: str) -> Callable[[Mapping[str, float], float | None], None]:
+    print_row = row_printer(COLUMNS.values(), *title)
+    return lambda row, speed: print_row({**row, "speed": speed}[name] for name in COLUMNS)
 
 
 def _summary(result: MDResult, folder: Path, steps: int) -> None:

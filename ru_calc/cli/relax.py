@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +17,7 @@ from ru_calc.cli.shared import (
     settings_among,
     with_options,
 )
-from ru_calc.cli.structure import (
-    BUILD_OPTIONS,
-    Column,
-    StructureCommand,
-    headed,
-    headings,
-    read_structure,
-    row_of,
-    warn_of_vacuum,
-)
+from ru_calc.cli.structure import BUILD_OPTIONS, StructureCommand, read_structure, row_printer, warn_of_vacuum
 from ru_calc.errors import OutputError
 
 if TYPE_CHECKING:
@@ -75,8 +65,13 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
         warn_of_vacuum(atoms, calculator.cutoff_A)
     title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}, "
     title += model_in_words(options["model"], options["dtype"], calculator.engine)
-    columns = (STEP, ENERGY, *((ENTHALPY,) if settings.pressure_GPa else ()), *CONVERGENCE)
-    report = headed(lambda state: _row(state, len(atoms), columns), title, headings(columns))
+    energies = {"energy_eV": ENERGY, "enthalpy_eV": ENTHALPY} if settings.pressure_GPa else {"energy_eV": ENERGY}
+    print_row = row_printer((STEP, *energies.values(), *CONVERGENCE), title)
+
+    def report(state: RelaxState) -> None:
+        per_atom = (getattr(state, name) / len(atoms) for name in energies)
+        print_row([state.step, *per_atom, state.largest_force_eV_per_A, state.stress_off_GPa])
+
     result = relax_structure(atoms, calculator, settings, report)
     _write(result.atoms, output, form)
     _summary(before, result, bool(settings.pressure_GPa))
@@ -117,12 +112,6 @@ def _write(atoms: Atoms, path: Path, form: str) -> None:
     frame.calc = SinglePointCalculator(frame, **results)
     with whole_file(path) as temporary:
         ase.io.write(temporary, frame, format=form)
-
-
-def _row(state: RelaxState, n_atoms: int, columns: Sequence[Column]) -> None:
-    energies = [state.energy_eV, *([state.enthalpy_eV] if ENTHALPY in columns else [])]
-    values = [energy / n_atoms for energy in energies]
-    click.echo(row_of([state.step, *values, state.largest_force_eV_per_A, state.stress_off_GPa], columns))
 
 
 def _residuals(state: RelaxState) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,15 +96,6 @@ def _file(text: str) -> Atoms:
     return frame
 
 
-def headings(columns: Sequence[Column]) -> str:
-    return "".join(heading.rjust(width) for heading, width, _ in columns)
-
-
-def row_of(values: Sequence[float | None], columns: Sequence[Column]) -> str:
-    """A row of a table, each value under its heading."""
-    return "".join(_cell(value, digits, width) for value, (_, width, digits) in zip(values, columns, strict=True))
-
-
 def _cell(value: float | None, digits: int, width: int) -> str:
     """Starts with a space; scientific where it would be too long, "–" where there is no value."""
     if value is None or value != value:
@@ -114,14 +105,15 @@ def _cell(value: float | None, digits: int, width: int) -> str:
     return next((text for text in texts if len(text) < width), texts[-1]).rjust(width)
 
 
-def headed(print_row: Callable[..., None], *heading: str) -> Callable[..., None]:
-    """`print_row` with a heading before the first row, so that a run that is refused prints no heading."""
-    waiting = list(heading)
+def row_printer(columns: Collection[Column], *title: str) -> Callable[[Iterable[float | None]], None]:
+    """Prints rows, each value under its heading; title and headings come with the first: a refused run has none."""
+    waiting = [*title, "".join(heading.rjust(width) for heading, width, _ in columns)]
 
-    def report(*values: Any) -> None:
+    def report(values: Iterable[float | None]) -> None:
         while waiting:
             click.echo(waiting.pop(0))
-        print_row(*values)
+        cells = (_cell(value, digits, width) for value, (_, width, digits) in zip(values, columns, strict=True))
+        click.echo("".join(cells))
 
     return report
 

@@ -18,16 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ru_calc.engine import device_pairs as pairs
-from ru_calc.engine.device_layers import (
-    activate,
-    derivative,
-    energy_pathway,
-    full_precision,
-    invariants,
-    invariants_reverse,
-    linear,
-)
+from ru_calc.engine import device_steps as steps
 from ru_calc.engine.device_model import Angular, DeviceModel
 from ru_calc.engine.device_rows import Near, Piece, look
 
@@ -64,17 +55,17 @@ class Passes:
             translations: that they refer to, Å.
             slopes, virial: whether forces and virials are wanted.
         """
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), steps.full_precision():
             near = [look(piece, self.model.grid, x, translations, self.model.dtype) for piece in pieces]
             energies, pull = x.new_empty(len(x)), x.new_empty(sum(len(piece.neighbor) for piece in pieces), 3)
             for one in near:
-                pairs.repel(self.model.core, one, energies, pull)
+                steps.repel(self.model.core, one, energies, pull)
             kept = self._forward(near, len(x))
             if not (slopes or virial):
-                return Totals(energies + energy_pathway(self.model, kept.z), None, None)
-            network, z_bar = derivative(partial(energy_pathway, self.model), kept.z)
+                return Totals(energies + steps.energy_pathway(self.model, kept.z), None, None)
+            network, z_bar = steps.derivative(partial(steps.energy_pathway, self.model), kept.z)
             self._reverse(near, kept, z_bar, pull)
-            return Totals(energies + network, *pairs.forces(near, pull, len(x), virial))
+            return Totals(energies + network, *steps.forces(near, pull, len(x), virial))
 
     def _forward(self, near: Sequence[Near], atoms: int) -> _Kept:
         model = self.model
@@ -84,8 +75,8 @@ class Passes:
             self._send(kept, 0, self._embed(model.angular, near, kept))
         for block in range(model.blocks):
             k = model.source_of(block)
-            m, source = pairs.gather(model.filters[block], near, kept.h.get(block), atoms), model.sources[k]
-            self._send(kept, k, m + source.bias if source.into is None else linear(m, source.into, source.bias))
+            m, source = steps.gather(model.filters[block], near, kept.h.get(block), atoms), model.sources[k]
+            self._send(kept, k, m + source.bias if source.into is None else steps.linear(m, source.into, source.bias))
         return kept
 
     def _embed(self, angular: Angular, near: Sequence[Near], kept: _Kept) -> Tensor:
@@ -94,14 +85,14 @@ class Passes:
         pre = kept.z.new_empty(atoms, self.model.channels)
         assert source.into is not None
         for one in near:
-            a = kept.density[one.piece.atoms] = pairs.density(angular, one)
-            f, _ = invariants(angular, a, a @ angular.mix.T)
-            pre[one.piece.atoms] = linear(torch.asinh(f), source.into, source.bias)
+            a = kept.density[one.piece.atoms] = steps.density(angular, one)
+            f, _ = steps.invariants(angular, a, a @ angular.mix.T)
+            pre[one.piece.atoms] = steps.linear(torch.asinh(f), source.into, source.bias)
         return pre
 
     def _send(self, kept: _Kept, k: int, pre: Tensor) -> None:
         source, kept.pre[k] = self.model.sources[k], pre
-        s = activate(source, pre)
+        s = steps.activate(source, pre)
         for block, matrix in source.to_block.items():
             kept.h[block].addmm_(s, matrix.T)
         kept.z.addmm_(s, source.to_head.T)
@@ -112,10 +103,10 @@ class Passes:
             source = model.sources[model.source_of(block)]
             m_bar = self._collect(kept, model.source_of(block), z_bar, h_bar)
             m_bar = m_bar if source.into is None else m_bar @ source.into
-            pairs.gather_pull(model.filters[block], near, kept.h.get(block), m_bar, pull)
+            steps.gather_pull(model.filters[block], near, kept.h.get(block), m_bar, pull)
             if block in kept.h:  # h̄_i = Σ_j W(r_ij) ⊙ m̄_j, a sum over rows too, as every pair has its mirror image
                 del kept.h[block]
-                h_bar[block] = pairs.gather(model.filters[block], near, m_bar, len(m_bar))
+                h_bar[block] = steps.gather(model.filters[block], near, m_bar, len(m_bar))
         if model.angular:
             self._reverse_embedding(model.angular, near, kept, self._collect(kept, 0, z_bar, h_bar), pull)
 
@@ -125,7 +116,7 @@ class Passes:
         s_bar = z_bar @ source.to_head
         for block, matrix in source.to_block.items():
             s_bar.addmm_(h_bar[block], matrix)
-        return derivative(partial(activate, source), kept.pre.pop(k), s_bar)[1]
+        return steps.derivative(partial(steps.activate, source), kept.pre.pop(k), s_bar)[1]
 
     def _reverse_embedding(
         self, angular: Angular, near: Sequence[Near], kept: _Kept, pre_bar: Tensor, pull: Tensor
@@ -135,7 +126,7 @@ class Passes:
         for one in near:
             a = kept.density[one.piece.atoms]
             mixed = a @ angular.mix.T
-            f, sums = invariants(angular, a, mixed)
+            f, sums = steps.invariants(angular, a, mixed)
             f_bar = pre_bar[one.piece.atoms] @ into / torch.sqrt(1 + f * f)
-            a_bar, mixed_bar = invariants_reverse(angular, a, mixed, sums, f_bar)
-            pairs.density_pull(angular, one, a_bar + mixed_bar @ angular.mix, pull)
+            a_bar, mixed_bar = steps.invariants_reverse(angular, a, mixed, sums, f_bar)
+            steps.density_pull(angular, one, a_bar + mixed_bar @ angular.mix, pull)

@@ -17,7 +17,6 @@ from ru_calc.files import whole_file
 from ru_calc.modelfiles.read import SCHEMA, UNITS, VERSION, ModelFile, golden_structures, read_model_file
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.potentials.derivatives import Reference
-from ru_calc.structures.neighbors import find_pairs
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ class StoredModel:
 
 def golden_energies(potential: Potential) -> np.ndarray:
     """Energies in eV of `golden_structures` in float64."""
-    structures = golden_structures()
-    pairs = find_pairs(structures, potential.cutoff_A)
-    return Reference(potential).predict(structures, pairs, ("energy",)).energy
+    return Reference(potential).predict(golden_structures(), None, ("energy",)).energy
 
 
 def save_model(path: str | Path, potential: Potential, header: dict[str, Any]) -> None:

@@ -65,7 +65,8 @@ def open_model(
     if engine == "compiled" and reason:
         raise SettingsError(f"engine is 'compiled', but {reason}; use engine='auto' or 'reference'")
     if not reason and engine != "reference":
-        return OpenModel(_compiled(file, dtype, threads, where), file.header, "compiled", where)
+        _check_compiled(file.path, file.path.stat().st_mtime_ns, where)
+        return OpenModel(_engine(file, dtype, where, threads), file.header, "compiled", where)
     if engine == "auto" and reason == NOT_BUILT:
         warnings.warn(
             "ru-calc was installed without its compiled engine (no C++20 compiler), so the network runs on the "
@@ -81,11 +82,6 @@ def obstacle(file: ModelFile, device: str) -> str | None:
     if file.header["family"] != "schnet":
         return f"it only evaluates the family schnet, and {file.name} is of family {file.header['family']}"
     return NOT_BUILT if device == "cpu" and kernels.fastest() is None else None
-
-
-def _compiled(file: ModelFile, dtype: str, threads: int, device: str) -> Predictor:
-    _check_compiled(file.path, file.path.stat().st_mtime_ns, device)
-    return _engine(file, dtype, device, threads)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from ru_calc.devices import torch_threads
-from ru_calc.errors import SettingsError
+from ru_calc.errors import require
 from ru_calc.potentials.base import Potential
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
@@ -45,17 +45,14 @@ class Batch:
     ) -> Batch:
         """Differences are taken in float64 and rounded once, so that atoms may be far from the origin."""
 
-        def index(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-        return cls(
-            vectors=torch.from_numpy(pairs.vectors(structures)).to(device, dtype),
-            first=index(pairs.first),
-            second=index(pairs.second),
-            pair_frames=index(pairs.frames),
-            atom_frames=index(structures.frame_of_atom),
-            volumes=torch.from_numpy(structures.volumes).to(device, dtype),
+        vectors, volumes = (
+            torch.from_numpy(array).to(device, dtype) for array in (pairs.vectors(structures), structures.volumes)
         )
+        first, second, pair_frames, atom_frames = (
+            torch.from_numpy(np.ascontiguousarray(index)).to(device)
+            for index in (pairs.first, pairs.second, pairs.frames, structures.frame_of_atom)
+        )
+        return cls(vectors, first, second, pair_frames, atom_frames, volumes)
 
 
 def differentiate(
@@ -91,7 +88,7 @@ def differentiate(
     return Prediction(energy, energies, forces if by_slope is None else by_slope, stress)
 
 
-# (9, 6): from a matrix, row after row, to its symmetric part in Voigt order.
+# From a matrix to its symmetric part in Voigt order.
 TO_VOIGT = np.zeros((3, 3, 6))
 TO_VOIGT[VOIGT_ROWS, VOIGT_COLUMNS, np.arange(6)] += 0.5
 TO_VOIGT[VOIGT_COLUMNS, VOIGT_ROWS, np.arange(6)] += 0.5
@@ -155,8 +152,7 @@ class Reference:
         device: torch.device | str = "cpu",
         threads: int | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise SettingsError(f"threads is {threads}; it must be 1 or more")
+        require(threads is None or threads >= 1, "threads", threads, "1 or more")
         self.potential = potential.to(device=device, dtype=dtype).eval()
         self.potential.requires_grad_(False)
         self.dtype, self.device = dtype, device
@@ -179,10 +175,5 @@ class Reference:
         with torch_threads(self.threads):
             batch = Batch.from_structures(structures, pairs, self.dtype, self.device)
             result = differentiate(self.potential, batch, want)
-        return Prediction(
-            **{
-                field.name: getattr(result, field.name).detach().cpu().double().numpy()
-                for field in fields(Prediction)
-                if field.name in want and getattr(result, field.name) is not None
-            }
-        )
+        found = {name: value for name, value in vars(result).items() if name in want and value is not None}
+        return Prediction(**{name: value.detach().cpu().double().numpy() for name, value in found.items()})

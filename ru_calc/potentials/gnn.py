@@ -66,14 +66,9 @@ class Edges:
     @classmethod
     def of(cls, pairs: Pairs, gaussians: Tensor, fade: Tensor) -> Edges:
         """From the Gaussians under the envelope (p, n_radial) and the envelope (p, 1)."""
-        slots = pairs.slots
         other = torch.cat([pairs.second, pairs.first, pairs.first.new_zeros(1)])
-        seen = torch.cat([gaussians, gaussians, gaussians.new_zeros(1, gaussians.shape[1])])
-        return cls(
-            neighbors=other[slots],
-            gaussians=seen.index_select(0, slots.flatten()).view(*slots.shape, seen.shape[1]),
-            norm=(1.0 + pairs.sum_over_neighbors(fade, fade)).rsqrt(),
-        )
+        norm = (1.0 + pairs.sum_over_neighbors(fade, fade)).rsqrt()
+        return cls(other[pairs.slots], pairs.by_slot(gaussians, gaussians), norm)
 
 
 class GraphConvolution(nn.Module):
@@ -90,8 +85,7 @@ class GraphConvolution(nn.Module):
         sent = (x * edges.norm).index_select(0, edges.neighbors.flatten()).view(*edges.neighbors.shape, x.shape[1])
         # The sum over neighbours comes first, the matrices after it: nothing has a row per pair, Gaussian and channel.
         sums = torch.bmm(edges.gaussians.transpose(1, 2), sent).flatten(1) * edges.norm
-        messages = self.neighbors(sums)
-        return x + nn.functional.silu(self.own(x) + messages)
+        return x + nn.functional.silu(self.own(x) + self.neighbors(sums))
 
 
 class GNN(PowerPotential):

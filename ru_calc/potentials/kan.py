@@ -54,19 +54,14 @@ class KANSettings(SymmetrySettings):
         require(self.grid_range > 0, "grid_range", self.grid_range, "positive")
 
 
-def spline_basis(x: Tensor, knots: Tensor, degree: int = DEGREE) -> Tensor:
-    """B-splines of each input by the recursion of Cox and de Boor; zero outside of the knots.
+def spline_basis(x: Tensor, knots: Tensor) -> Tensor:
+    """(m, i, t − DEGREE − 1) B-splines of inputs x (m, i) on rising knots (i, t), zero outside of them.
 
-    Args:
-        x: (m, i).
-        knots: (i, t), rising.
-
-    Returns:
-        (m, i, t − degree − 1), in x of class C^(degree − 1).
+    By the recursion of Cox and de Boor; in x of class C^(DEGREE − 1).
     """
     x = x[:, :, None]
     basis = ((x >= knots[:, :-1]) & (x < knots[:, 1:])).to(x.dtype)
-    for k in range(1, degree + 1):
+    for k in range(1, DEGREE + 1):
         # (x − t_j) / (t_j+k − t_j) rises from 0 to 1 over the support of the j-th spline of degree k − 1.
         rise = (x - knots[:, :-k]) / (knots[:, k:] - knots[:, :-k])
         weighted = rise * basis
@@ -75,12 +70,7 @@ def spline_basis(x: Tensor, knots: Tensor, degree: int = DEGREE) -> Tensor:
 
 
 class KANLayer(nn.Module):
-    """y_o = Σ_i [w_oi silu(x_i) + Σ_k c_oik B_ik(x_i)].
-
-    Args:
-        fan_in, fan_out: numbers of inputs and outputs.
-        intervals, grid_range: the uniform grid from which knots are learned; see `KANSettings`.
-    """
+    """y_o = Σ_i [w_oi silu(x_i) + Σ_k c_oik B_ik(x_i)], at first on the uniform grid of `KANSettings`."""
 
     def __init__(self, fan_in: int, fan_out: int, intervals: int, grid_range: float) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Parts that several families share: Gaussians of the distance, the angular density, standardisation, dense layers."""
+"""Parts that several families share: functions of the distance, the angular density, standardisation, dense layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -11,16 +12,15 @@ from torch import Tensor, nn
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.tables.angular import SphericalHarmonics
 from ru_calc.tables.harmonics import degrees
-from ru_calc.tables.smooth import Constant
+from ru_calc.tables.smooth import Constant, envelope, spline_basis
+from ru_calc.tables.splines import RadialGrid, interpolation_matrix, spline_nodes
+
+Network = Callable[[Tensor], Tensor]
+RadialReader = Callable[[Network], Tensor]
 
 
 class GaussianBasis(nn.Module):
-    """Radial basis g_k(r) = exp(−(r − μ_k)² / (2 w²)), μ_k evenly spaced, w their spacing.
-
-    Args:
-        n_radial: number of Gaussians.
-        start_A, stop_A: first and last centre in Å.
-    """
+    """Radial basis g_k(r) = exp(−(r − μ_k)² / (2 w²)), μ_k evenly spaced from start to stop, w their spacing."""
 
     def __init__(self, n_radial: int, start_A: float, stop_A: float) -> None:
         super().__init__()
@@ -30,6 +30,40 @@ class GaussianBasis(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         """(p, n_radial) from (p,) distances in Å."""
         return torch.exp(self.coefficient * (distances[:, None] - self.centers.like(distances)).square())
+
+
+class RadialFunctions(nn.Module):
+    """f(r) = f_c(r) · network(g(r)), with Gaussians g and the envelope f_c.
+
+    With one element, f is a function of one number.  On a grid the network is only evaluated at the knots, and f is by
+    definition the envelope times the quintic B-spline through these values: a table, which the engine uses unchanged.
+
+    Args:
+        n_radial: number of Gaussians.
+        start_A: centre of the first one; the last stands at the cutoff.
+        grid: cutoff, envelope and intervals; 0 intervals evaluate the network at every pair.
+    """
+
+    def __init__(self, n_radial: int, start_A: float, grid: RadialGrid) -> None:
+        super().__init__()
+        self.grid = grid
+        self.gaussians = GaussianBasis(n_radial, start_A, grid.cutoff_A)
+        if grid.intervals:
+            nodes = torch.from_numpy(spline_nodes(grid.cutoff_A, grid.intervals))
+            self.at_nodes = Constant(self.gaussians(nodes).numpy())
+            self.interpolate = Constant(interpolation_matrix(grid.intervals))
+
+    def table(self, network: Network, like: Tensor) -> Tensor:
+        """(rows, c) coefficients of the spline through network(g(r)), (m, n_radial) → (m, c), at the knots."""
+        return self.interpolate.like(like) @ network(self.at_nodes.like(like))
+
+    def at(self, pairs: Pairs) -> RadialReader:
+        """f(r_ij) (p, c) of any network."""
+        if self.grid.intervals:
+            basis = spline_basis(pairs.distances, self.grid)
+            return lambda network: basis @ self.table(network, pairs.vectors)
+        fade = envelope(pairs.distances, self.grid.cutoff_A, self.grid.switch_A)[:, None]
+        return lambda network: network(self.gaussians(pairs.distances)) * fade
 
 
 class AtomicDensity(nn.Module):
@@ -43,19 +77,12 @@ class AtomicDensity(nn.Module):
     def forward(self, pairs: Pairs, radial: Tensor) -> Tensor:
         """((l_max + 1)², n_atoms, n) from radial functions (p, n): one product of matrices over the neighbours."""
         angles = self.harmonics(pairs.directions)
-        seen = torch.cat([radial, radial, radial.new_zeros(1, radial.shape[1])])
-        angles = torch.cat([angles, angles * self.parity.like(angles), angles.new_zeros(1, angles.shape[1])])
-        slots = pairs.slots.flatten()
-        seen, angles = (part.index_select(0, slots).view(*pairs.slots.shape, part.shape[1]) for part in (seen, angles))
-        return torch.bmm(angles.transpose(1, 2), seen).transpose(0, 1).contiguous()
+        angles = pairs.by_slot(angles, angles * self.parity.like(angles))
+        return torch.bmm(angles.transpose(1, 2), pairs.by_slot(radial, radial)).transpose(0, 1).contiguous()
 
 
 class Standardizer(nn.Module):
-    """(x − mean) / spread, column by column, with mean and spread of the training set; columns that do not vary give 0.
-
-    Args:
-        width: number of columns.
-    """
+    """(x − mean) / spread, column by column, with mean and spread of the training set; constant columns give 0."""
 
     mean: Tensor
     inverse_spread: Tensor

@@ -8,9 +8,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ru_calc.tables.smooth import spline_basis
-from ru_calc.tables.splines import RadialGrid
-
 
 @dataclass(frozen=True)
 class Pairs:
@@ -58,15 +55,10 @@ class Pairs:
         table[place] = order
         return table.view(self.n_atoms, width)
 
-    @cached_property
-    def _splines(self) -> dict[RadialGrid, Tensor]:
-        return {}
-
-    def spline_basis(self, grid: RadialGrid) -> Tensor:
-        """(p, rows) B-splines under the envelope at the distances, in plain torch."""
-        if grid not in self._splines:
-            self._splines[grid] = spline_basis(self.distances, grid)
-        return self._splines[grid]
+    def by_slot(self, to_first: Tensor, to_second: Tensor) -> Tensor:
+        """(n_atoms, k, c) what each pair gives to its two atoms, each (p, c), in the order of `slots`."""
+        given = torch.cat([to_first, to_second, to_first.new_zeros(1, to_first.shape[1])])
+        return given.index_select(0, self.slots.flatten()).view(*self.slots.shape, given.shape[1])
 
     def sum_over_neighbors(self, to_first: Tensor, to_second: Tensor) -> Tensor:
         """(n_atoms, c) sums of the contributions of each pair to its two atoms, each (p, c)."""

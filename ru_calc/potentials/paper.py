@@ -17,6 +17,7 @@ Differs from the paper in:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -65,14 +66,8 @@ class PaperBlock(nn.Module):
         super().__init__()
         width = settings.channels
         self.filter = nn.Sequential(nn.Linear(settings.n_radial, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
-        self.dense = nn.Sequential(
-            nn.Linear(width, width),
-            nn.LayerNorm(width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.LayerNorm(width),
-            nn.SiLU(),
-        )
+        layers = ((nn.Linear(width, width), nn.LayerNorm(width), nn.SiLU()) for _ in range(2))
+        self.dense = nn.Sequential(*chain.from_iterable(layers))
 
     def forward(self, x: Tensor, pairs: Pairs, gaussians: Tensor, fade: Tensor) -> Tensor:
         filters = self.filter(gaussians) * fade[:, None]

@@ -53,12 +53,7 @@ class PowerSettings(AnchoredSettings):
 
 
 class PowerSpectrum(nn.Module):
-    """The descriptors d of every atom; see the top of the file.
-
-    Args:
-        n_radial: number of radial functions.
-        l_max: highest degree of the spherical harmonics.
-    """
+    """The descriptors d of every atom; see the top of the file."""
 
     def __init__(self, n_radial: int, l_max: int) -> None:
         super().__init__()

@@ -36,9 +36,8 @@ from ru_calc.errors import require
 from ru_calc.kernels.geometry import PairGeometry
 from ru_calc.kernels.network import NetworkPlan, network_energies
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
-from ru_calc.potentials.layers import AtomicDensity, dense
+from ru_calc.potentials.layers import AtomicDensity, RadialFunctions, RadialReader, dense
 from ru_calc.potentials.pairs import Pairs
-from ru_calc.potentials.radial import RadialFunctions
 from ru_calc.tables.angular import invariants
 from ru_calc.tables.constants import NORM_EPS
 from ru_calc.tables.harmonics import InvariantPlan
@@ -115,9 +114,9 @@ class AngularEmbedding(nn.Module):
         """(n, n + 2 triple) all mixings of the radial index."""
         return torch.cat([self.mix, self.mix_once, self.mix_twice], dim=1) if self.plan.triple else self.mix
 
-    def forward(self, pairs: Pairs, radial: RadialFunctions) -> Tensor:
+    def forward(self, pairs: Pairs, at: RadialReader) -> Tensor:
         """(n_atoms, channels)."""
-        density = radial.density(self.radial, pairs, self.density)
+        density = self.density(pairs, at(self.radial)).transpose(0, 1)
         return self.dense(torch.asinh(invariants(self.plan, density, density @ self.mixing)))
 
 
@@ -133,9 +132,12 @@ class InteractionBlock(nn.Module):
         self.norm = nn.LayerNorm(width, eps=NORM_EPS) if settings.layer_norm else nn.Identity()
         self.dense2 = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, pairs: Pairs, radial: RadialFunctions) -> Tensor:
+    def forward(self, x: Tensor, pairs: Pairs, at: RadialReader) -> Tensor:
         """(n_atoms, channels) new features."""
-        messages = radial.messages(self.filter, pairs, self.incoming(x))
+        h, filters = self.incoming(x), at(self.filter)
+        messages = pairs.sum_over_neighbors(
+            filters * h.index_select(0, pairs.second), filters * h.index_select(0, pairs.first)
+        )
         return x + self.dense2(nn.functional.silu(self.norm(self.dense1(messages))))
 
 
@@ -148,22 +150,19 @@ class SchNet(AnchoredPotential):
         super().__init__(settings)
         grid = RadialGrid(settings.cutoff_A, settings.switch_A, settings.spline_intervals)
         self.radial = RadialFunctions(settings.n_radial, settings.core_inner_A, grid)
-        self.embedding: AngularEmbedding | nn.Embedding
-        if settings.angular:
-            self.embedding = AngularEmbedding(settings)
-        else:
-            self.embedding = nn.Embedding(1, settings.channels)
+        self.embedding = AngularEmbedding(settings) if settings.angular else nn.Embedding(1, settings.channels)
         self.blocks = nn.ModuleList(InteractionBlock(settings) for _ in range(settings.blocks))
         self.energy = dense(settings.channels, *settings.readout, 1)
 
     def network(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV, without core and zero."""
+        at = self.radial.at(pairs)
         if isinstance(self.embedding, AngularEmbedding):
-            x = self.embedding(pairs, self.radial)
+            x = self.embedding(pairs, at)
         else:
             x = self.embedding.weight.expand(pairs.n_atoms, -1)
         for block in self.blocks:
-            x = block(x, pairs, self.radial)
+            x = block(x, pairs, at)
         return self.energy(x).squeeze(1)
 
     def compiled_network(self, pairs: Pairs) -> Tensor:

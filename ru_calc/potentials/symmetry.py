@@ -6,14 +6,13 @@ After J. S. Smith, O. Isayev, A. E. Roitberg, Chem. Sci. 8, 3192 (2017), equatio
     G_z,q = 2^(1−ζ) Σ_{j<k} (1 + cos(θ_jik − θ_z))^ζ exp(−η_a ((r_ij + r_ik)/2 − R_q)²) f_a(r_ij) f_a(r_ik)
 
 Differs from the paper in:
-- f_c and f_a are `plain.envelope` unless told otherwise: the paper's cosine has a curvature at the cutoff;
+- f_c and f_a are `tables.smooth.envelope`: the paper's cosine has a curvature at the cutoff;
 - cos θ is scaled by 0.95, as TorchANI does, so that sin θ = √(1 − (0.95 cos θ)²) has a slope where three atoms lie in
   a line; TorchANI's further factor 1/4 on the radial functions is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -31,8 +30,6 @@ from ru_calc.tables.smooth import Constant, envelope
 COSINE_SCALE = 0.95
 # Triples are summed in products of matrices of this many rows; an atom's last one is filled up.
 TILE = 32
-
-Cutoff = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -110,22 +107,18 @@ class Triples:
 class SymmetryFunctions(nn.Module):
     """Radial and angular symmetry functions of every atom; nothing in it is fitted.
 
-    Args:
-        settings: ranges, shells, angles and exponents.
-        cutoff: f_c(r, range) → (p,) for both kinds; the default is `plain.envelope`.
+    Attributes:
+        cutoff: f_c(r, range) → (p,) for both kinds.
     """
 
-    def __init__(self, settings: SymmetrySettings, cutoff: Cutoff | None = None) -> None:
+    def __init__(self, settings: SymmetrySettings) -> None:
         super().__init__()
         self.settings = settings
-        self.cutoff = cutoff or partial(envelope, switch_A=settings.switch_A)
-        self.radial_centers = Constant(
-            np.linspace(settings.radial_start_A, settings.cutoff_A, settings.radial_shells, endpoint=False)
-        )
-        self.angular_centers = Constant(
-            np.linspace(settings.angular_start_A, settings.angular_cutoff_A, settings.angular_shells, endpoint=False)
-        )
-        angles = (np.arange(settings.angles) + 0.5) * np.pi / settings.angles
+        self.cutoff = partial(envelope, switch_A=settings.switch_A)
+        s, shells = settings, partial(np.linspace, endpoint=False)
+        self.radial_centers = Constant(shells(s.radial_start_A, s.cutoff_A, s.radial_shells))
+        self.angular_centers = Constant(shells(s.angular_start_A, s.angular_cutoff_A, s.angular_shells))
+        angles = (np.arange(s.angles) + 0.5) * np.pi / s.angles
         self.angles = Constant(0.5 * np.array([COSINE_SCALE * np.cos(angles), np.sin(angles)]))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy.special import sph_harm_y
@@ -61,13 +62,9 @@ def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray
     points, weights = sphere_quadrature(l_max)
     values = legendre_harmonics(points, l_max)
     couplings = []
-    for degrees in [
-        (a, b, c)
-        for a in range(1, l_max + 1)
-        for b in range(a, l_max + 1)
-        for c in range(b, l_max + 1)
-        if c <= a + b and (a + b + c) % 2 == 0
-    ]:
+    for degrees in combinations_with_replacement(range(1, l_max + 1), 3):
+        if degrees[2] > degrees[0] + degrees[1] or sum(degrees) % 2:
+            continue
         blocks = [values[:, n * n : (n + 1) ** 2] for n in degrees]
         gaunt = np.einsum("p,pa,pb,pc->abc", weights, *blocks)
         gaunt /= np.sqrt((gaunt**2).sum())

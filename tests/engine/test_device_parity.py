@@ -152,7 +152,7 @@ def test_nothing_is_computed_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch)
         for name in WANTED:
             assert (getattr(found, name) is None) == (name not in want)
         np.testing.assert_array_equal(getattr(found, want[0]), getattr(full, want[0]))
-    monkeypatch.setattr("ru_calc.engine.device_pairs.gather_pull", None)
+    monkeypatch.setattr("ru_calc.engine.device_steps.gather_pull", None)
     made.predict(atoms, None, ("energy", "energies"))
 
 

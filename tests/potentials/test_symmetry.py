@@ -58,7 +58,9 @@ def all_pairs(positions: np.ndarray | list, cutoff_A: float = 5.0) -> Pairs:
 
 def like_torchani(settings: SymmetrySettings, positions: list) -> np.ndarray:
     """Our functions with TorchANI's cutoff, factor and order."""
-    found = SymmetryFunctions(settings, cosine_cutoff)(all_pairs(positions))
+    functions = SymmetryFunctions(settings)
+    functions.cutoff = cosine_cutoff
+    found = functions(all_pairs(positions))
     radial, angular = found.split([settings.radial_shells, settings.angles * settings.angular_shells], dim=1)
     angular = angular.view(-1, settings.angles, settings.angular_shells).transpose(1, 2).flatten(1)
     return torch.cat([0.25 * radial, angular], dim=1).numpy()
@@ -167,13 +169,13 @@ def test_second_derivatives_are_finite_and_right_where_three_atoms_lie_in_a_line
 
 
 def test_the_cosine_cutoff_has_a_curvature_where_ours_has_none() -> None:
-    def curvature(**kwargs) -> float:
+    def curvature() -> float:
         r = torch.tensor([[5.0 - 1e-6, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-        value = SymmetryFunctions(SymmetrySettings(), **kwargs).radial(
-            Pairs(2, torch.tensor([0]), torch.tensor([1]), r)
-        )
+        value = functions.radial(Pairs(2, torch.tensor([0]), torch.tensor([1]), r))
         (slope,) = torch.autograd.grad(value.sum(), r, create_graph=True)
         return float(torch.autograd.grad(slope[0, 0], r)[0][0, 0])
 
+    functions = SymmetryFunctions(SymmetrySettings())
     assert abs(curvature()) < 1e-3
-    assert curvature(cutoff=cosine_cutoff) > 0.1
+    functions.cutoff = cosine_cutoff
+    assert curvature() > 0.1
