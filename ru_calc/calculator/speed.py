@@ -23,7 +23,6 @@ class Throughput:
     Attributes:
         atom_steps_per_second: atoms times steps per second of CPU time.
         microseconds_per_atom_step: CPU time in µs per atom and step.
-        n_atoms: number of atoms.
         engine: `compiled` or `reference`.
     """
 
@@ -41,12 +40,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class NeighborStatistics:
-    """Use of a neighbour list with a skin.
-
-    Attributes:
-        calls: number of evaluations.
-        rebuilds: number of rebuilds after the first build.
-    """
+    """Evaluations with a neighbour list, and its rebuilds after the first build."""
 
     calls: int
     rebuilds: int

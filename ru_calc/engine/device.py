@@ -28,12 +28,9 @@ class DeviceEngine(TableEngine):
     atom, and up to 2 GB (70 MB on the CPU) for the atoms in work.
 
     Args:
-        settings: hyper-parameters of a SchNet.
-        weights: its arrays by name.
+        settings, weights, intervals: see `Engine`.
         dtype: of the network, `float32` or `float64`; positions, differences, energies and sums of forces are float64.
         device: `cuda`, `cuda:N` or `cpu`.
-        intervals: of the tables; None refines them until they are as good as `dtype` can use.  A network that was
-            trained with tables keeps its own.
 
     Raises:
         SettingsError: an unknown dtype.

@@ -65,12 +65,7 @@ class Angular:
 
 
 class DeviceModel:
-    """A SchNet on a device.
-
-    Args:
-        arrays: of `Packing.arrays`.
-        dtype, device: of the tensors.
-    """
+    """A SchNet on a device, from the arrays of `Packing`."""
 
     def __init__(self, arrays: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
         def put(array: np.ndarray) -> Tensor:

@@ -18,6 +18,7 @@ from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs
 from ru_calc.tables.packing import Packing
+from ru_calc.tables.splines import refine
 
 # Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite
 # differences of forces need in float64.  Finer tables are slower, since fewer of their rows stay in the cache.
@@ -55,7 +56,8 @@ class TableEngine:
         self.dtype = chosen("dtype", dtype, BOUNDS)
         packing = Packing(settings, weights)
         self.cutoff_A = packing.cutoff_A
-        self.intervals = packing.choose_intervals(intervals, BOUNDS[dtype])
+        functions = list(packing.functions.values())
+        self.intervals = packing.intervals or intervals or refine(functions, self.cutoff_A, BOUNDS[dtype])
         self._plan: Plan | None = None
         self._load(packing.arrays(self.intervals))
         # A lone atom has exactly the energy of an isolated atom, in this precision.

@@ -21,14 +21,7 @@ from ru_calc.potentials.derivatives import Reference
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A potential rebuilt from its file.
-
-    Attributes:
-        name: the name or path by which it was requested.
-        path: the file.
-        potential: the module, float64, in evaluation mode.
-        header: see `ModelFile`.
-    """
+    """A potential rebuilt from a `ModelFile`, in float64 and in evaluation mode."""
 
     name: str
     path: Path

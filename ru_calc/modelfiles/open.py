@@ -21,14 +21,7 @@ GOLDEN_INTERVALS = 512  # enough for the tolerance of the golden predictions, in
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A predictor and what it is.
-
-    Attributes:
-        predictor: `Engine`, `DeviceEngine` or `Reference`.
-        header: metadata of the model file.
-        engine: `compiled` or `reference`.
-        device: where it runs.
-    """
+    """A predictor, the header of its model file, its engine (`compiled` or `reference`) and its device."""
 
     predictor: Predictor
     header: dict[str, Any]

@@ -62,8 +62,12 @@ class RadialFunctions(nn.Module):
         if self.grid.intervals:
             basis = spline_basis(pairs.distances, self.grid)
             return lambda network: basis @ self.table(network, pairs.vectors)
-        fade = envelope(pairs.distances, self.grid.cutoff_A, self.grid.switch_A)[:, None]
-        return lambda network: network(self.gaussians(pairs.distances)) * fade
+
+        def evaluate(network: Network) -> Tensor:
+            fade = envelope(pairs.distances, self.grid.cutoff_A, self.grid.switch_A)
+            return network(self.gaussians(pairs.distances)) * fade[:, None]
+
+        return evaluate
 
 
 class AtomicDensity(nn.Module):

@@ -21,7 +21,7 @@ import numpy as np
 
 from ru_calc.tables.constants import NORM_EPS, ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.tables.harmonics import InvariantPlan, raising_terms
-from ru_calc.tables.splines import RadialFunction, refine, spline_coefficients
+from ru_calc.tables.splines import RadialFunction, spline_coefficients
 
 PAD = 16  # widths are filled up with zeros to whole vectors of every instruction set
 
@@ -29,11 +29,7 @@ Weights = Mapping[str, np.ndarray]
 
 
 class Packing:
-    """The numbers of one SchNet, ready to be tabulated with any number of intervals.
-
-    Args:
-        settings: the hyper-parameters of the model file.
-        weights: its arrays by name.
+    """The numbers of one SchNet, by its hyper-parameters and arrays, to be tabulated with any number of intervals.
 
     Attributes:
         functions: the radial functions to tabulate, by the name of their table.
@@ -57,10 +53,6 @@ class Packing:
     def intervals(self) -> int:
         """Of the tables that the network was trained with; 0 where it was trained without."""
         return int(self.settings.get("spline_intervals", 0))
-
-    def choose_intervals(self, wanted: int | None, bound: tuple[float, float]) -> int:
-        """Those of the training; else `wanted`; else the fewest with which all tables are within `bound`."""
-        return self.intervals or wanted or refine(list(self.functions.values()), self.cutoff_A, bound)
 
     @property
     def cutoff_A(self) -> float:

@@ -91,10 +91,7 @@ def spline_error(function: RadialFunction, coefficients: np.ndarray, cutoff_A: f
 
 
 def refine(functions: Sequence[RadialFunction], cutoff_A: float, bound: tuple[float, float]) -> int:
-    """The fewest intervals, a power of two, with which every function is tabulated within `bound`.
-
-    Args:
-        bound: largest relative error of value and slope; see `spline_error`.
+    """The fewest intervals, a power of two, with which every `spline_error` is within `bound`, for value and slope.
 
     Raises:
         SettingsError: not even the finest table is within it.
