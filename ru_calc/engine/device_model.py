@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ru_calc.tables.angular import SphericalHarmonics, sums_by_degree
+from ru_calc.tables.angular import sums_by_degree
 from ru_calc.tables.harmonics import InvariantPlan
 from ru_calc.tables.smooth import ZBLCore
 from ru_calc.tables.splines import RadialGrid
@@ -51,7 +51,6 @@ class Angular:
     """
 
     plan: InvariantPlan
-    harmonics: SphericalHarmonics
     table: Tensor
     mix: Tensor
     by_degree: Tensor
@@ -106,7 +105,7 @@ def _source(made: dict[str, Any], k: int, blocks: int) -> Source:
 def _angular(made: dict[str, Any], put: Put) -> Angular:
     plan = InvariantPlan(int(made["angular_radial"]), int(made["l_max"]), int(made["triple"]))
     return Angular(
-        plan=plan, harmonics=SphericalHarmonics(plan.l_max), table=made["angular_table"], mix=made["mix"],
+        plan=plan, table=made["angular_table"], mix=made["mix"],
         by_degree=put(sums_by_degree(plan.l_max).values),
         **{name: put(array) for name, array in _coupling_matrices(plan.terms, (plan.l_max + 1) ** 2).items()},
     )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from ru_calc.engine import device_steps as steps
 from ru_calc.engine.device_model import Angular, DeviceModel
@@ -76,7 +77,7 @@ class Passes:
         for block in range(model.blocks):
             k = model.source_of(block)
             m, source = steps.gather(model.filters[block], near, kept.h.get(block), atoms), model.sources[k]
-            self._send(kept, k, m + source.bias if source.into is None else steps.linear(m, source.into, source.bias))
+            self._send(kept, k, m + source.bias if source.into is None else linear(m, source.into, source.bias))
         return kept
 
     def _embed(self, angular: Angular, near: Sequence[Near], kept: _Kept) -> Tensor:
@@ -87,7 +88,7 @@ class Passes:
         for one in near:
             a = kept.density[one.piece.atoms] = steps.density(angular, one)
             f, _ = steps.invariants(angular, a, a @ angular.mix.T)
-            pre[one.piece.atoms] = steps.linear(torch.asinh(f), source.into, source.bias)
+            pre[one.piece.atoms] = linear(torch.asinh(f), source.into, source.bias)
         return pre
 
     def _send(self, kept: _Kept, k: int, pre: Tensor) -> None:

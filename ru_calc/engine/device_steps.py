@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
+from torch.nn.functional import linear, silu
 
 from ru_calc.engine.device_model import Angular, DeviceModel, Source
 from ru_calc.engine.device_rows import Near
+from ru_calc.tables.angular import spherical_harmonics
 from ru_calc.tables.smooth import ZBLCore
 from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS
 
@@ -25,11 +27,6 @@ def derivative(function: Callable[[Tensor], Tensor], x: Tensor, bar: Tensor | No
         value = function(x)
         (x_bar,) = torch.autograd.grad(value, x, torch.ones_like(value) if bar is None else bar)
     return value.detach(), x_bar
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(n, out) from (n, in)."""
-    return torch.addmm(bias, x, weight.T)
 
 
 def activate(source: Source, a: Tensor) -> Tensor:
@@ -135,7 +132,7 @@ def gather_pull(table: Tensor, near: Sequence[Near], h: Tensor | None, m_bar: Te
 
 def density(angular: Angular, one: Near) -> Tensor:
     """(atoms, harmonics, radial) A = Σ_j Y_lm(r̂_ij) R_n(r_ij)."""
-    y = one.piece.rows(angular.harmonics(one.direction.to(angular.table.dtype)))
+    y = one.piece.rows(spherical_harmonics(one.direction.to(angular.table.dtype), angular.plan.l_max))
     return torch.bmm(y.transpose(1, 2), one.piece.rows(read_table(angular.table, one, one.weights)))
 
 
@@ -146,7 +143,7 @@ def density_pull(angular: Angular, one: Near, a_bar: Tensor, pull: Tensor) -> No
         torch.bmm(one.piece.rows(read_table(angular.table, one, weights)), a_bar.transpose(1, 2)).flatten(0, 1)
         for weights in (one.weights, one.slopes)
     )
-    y, turned = derivative(angular.harmonics, n, values)
+    y, turned = derivative(partial(spherical_harmonics, l_max=angular.plan.l_max), n, values)
     along = (slopes * y).sum(dim=1, keepdim=True)
     across = (turned - (turned * n).sum(dim=1, keepdim=True) * n) / one.distance[:, None]
     pull[one.piece.slots] += along * n + across

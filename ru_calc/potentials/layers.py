@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.potentials.pairs import Pairs
-from ru_calc.tables.angular import SphericalHarmonics
-from ru_calc.tables.harmonics import degrees
+from ru_calc.tables.angular import parity, spherical_harmonics
 from ru_calc.tables.smooth import Constant, envelope, spline_basis
 from ru_calc.tables.splines import RadialGrid, interpolation_matrix, spline_nodes
 
@@ -70,19 +69,11 @@ class RadialFunctions(nn.Module):
         return evaluate
 
 
-class AtomicDensity(nn.Module):
-    """A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij): the neighbours of an atom, expanded in radial functions and harmonics."""
-
-    def __init__(self, l_max: int) -> None:
-        super().__init__()
-        self.harmonics = SphericalHarmonics(l_max)
-        self.parity = Constant((-1.0) ** degrees(l_max))
-
-    def forward(self, pairs: Pairs, radial: Tensor) -> Tensor:
-        """((l_max + 1)², n_atoms, n) from radial functions (p, n): one product of matrices over the neighbours."""
-        angles = self.harmonics(pairs.directions)
-        angles = pairs.by_slot(angles, angles * self.parity.like(angles))
-        return torch.bmm(angles.transpose(1, 2), pairs.by_slot(radial, radial)).transpose(0, 1).contiguous()
+def atomic_density(pairs: Pairs, radial: Tensor, l_max: int) -> Tensor:
+    """((l_max + 1)², n_atoms, n) A_n,lm = Σ_j R_n(r_ij) Y_lm(r̂_ij) from radial functions (p, n)."""
+    angles = spherical_harmonics(pairs.directions, l_max)
+    angles = pairs.by_slot(angles, angles * parity(l_max).like(angles))
+    return torch.bmm(angles.transpose(1, 2), pairs.by_slot(radial, radial)).transpose(0, 1).contiguous()
 
 
 class Standardizer(nn.Module):

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
-from ru_calc.potentials.layers import AtomicDensity, GaussianBasis
+from ru_calc.potentials.layers import GaussianBasis, atomic_density
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.tables.harmonics import degrees
 from ru_calc.tables.smooth import Constant, envelope
@@ -57,7 +57,7 @@ class PowerSpectrum(nn.Module):
 
     def __init__(self, n_radial: int, l_max: int) -> None:
         super().__init__()
-        self.density = AtomicDensity(l_max)
+        self.l_max = l_max
         degree = degrees(l_max)
         self.by_degree = Constant((degree == np.arange(l_max + 1)[:, None]) / np.sqrt(2.0 * degree + 1.0))
         self.paired = nn.Buffer(torch.triu_indices(n_radial, n_radial), persistent=False)
@@ -65,7 +65,7 @@ class PowerSpectrum(nn.Module):
 
     def forward(self, pairs: Pairs, radial: Tensor) -> Tensor:
         """(n_atoms, width) from radial functions (p, n_radial): the A_n,00, then p_nn'l by l, then by (n, n')."""
-        density = self.density(pairs, radial)
+        density = atomic_density(pairs, radial, self.l_max)
         lower, upper = self.paired
         products = density.index_select(2, lower) * density.index_select(2, upper)
         powers = (self.by_degree.like(density) @ products.flatten(1)).view(-1, *products.shape[1:])

@@ -36,7 +36,7 @@ from ru_calc.errors import require
 from ru_calc.kernels.geometry import PairGeometry
 from ru_calc.kernels.network import NetworkPlan, network_energies
 from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
-from ru_calc.potentials.layers import AtomicDensity, RadialFunctions, RadialReader, dense
+from ru_calc.potentials.layers import RadialFunctions, RadialReader, atomic_density, dense
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.tables.angular import invariants
 from ru_calc.tables.constants import NORM_EPS
@@ -101,7 +101,6 @@ class AngularEmbedding(nn.Module):
         super().__init__()
         n, l_max, triple = settings.angular_radial, settings.l_max, settings.triple
         self.plan = InvariantPlan(n, l_max, triple)
-        self.density = AtomicDensity(l_max)
         self.radial = nn.Linear(settings.n_radial, n, bias=False)
         self.mix = nn.Parameter(torch.randn(n, n) / n**0.5)
         if triple:
@@ -116,7 +115,7 @@ class AngularEmbedding(nn.Module):
 
     def forward(self, pairs: Pairs, at: RadialReader) -> Tensor:
         """(n_atoms, channels)."""
-        density = self.density(pairs, at(self.radial)).transpose(0, 1)
+        density = atomic_density(pairs, at(self.radial), self.plan.l_max).transpose(0, 1)
         return self.dense(torch.asinh(invariants(self.plan, density, density @ self.mixing)))
 
 

@@ -7,34 +7,35 @@ from functools import cache
 import numpy as np
 import torch
 from scipy.linalg import block_diag
-from torch import Tensor, nn
+from torch import Tensor
 
 from ru_calc.tables.harmonics import InvariantPlan, degrees, harmonic_coefficients, triple_couplings
 from ru_calc.tables.smooth import Constant
 
 
-class SphericalHarmonics(nn.Module):
-    """Real spherical harmonics with Σ_m Y_lm² = 2l + 1, columns l = 0 … l_max, m = −l … l.
+@cache
+def _raising(degree: int) -> Constant:
+    return Constant(harmonic_coefficients(degree).reshape(2 * degree + 3, -1).T)
+
+
+def spherical_harmonics(directions: Tensor, l_max: int) -> Tensor:
+    """(p, (l_max + 1)²) from unit vectors (p, 3): real, Σ_m Y_lm² = 2l + 1, columns l = 0 … l_max, m = −l … l.
 
     Y_(l+1) is the part of degree l + 1 in the products of Y_1 and Y_l, hence Y_l times the direction times constants:
     polynomials in x, y, z, with nothing singular at the poles.
     """
+    cyclic = directions.roll(-1, dims=1)  # y, z, x
+    columns = [torch.ones_like(cyclic[:, :1]), 3**0.5 * cyclic][: l_max + 1]
+    for degree in range(1, l_max):
+        products = cyclic[:, :, None] * columns[-1][:, None, :]
+        columns.append(products.flatten(1) @ _raising(degree).like(directions))
+    return torch.cat(columns, dim=1)
 
-    def __init__(self, l_max: int) -> None:
-        super().__init__()
-        self.l_max = l_max
-        self.raising = [
-            Constant(harmonic_coefficients(degree).reshape(2 * degree + 3, -1).T) for degree in range(1, l_max)
-        ]
 
-    def forward(self, directions: Tensor) -> Tensor:
-        """(p, (l_max + 1)²) from unit vectors (p, 3)."""
-        cyclic = directions.roll(-1, dims=1)  # y, z, x
-        columns = [torch.ones_like(cyclic[:, :1]), 3**0.5 * cyclic][: self.l_max + 1]
-        for raising in self.raising:
-            products = cyclic[:, :, None] * columns[-1][:, None, :]
-            columns.append(products.flatten(1) @ raising.like(directions))
-        return torch.cat(columns, dim=1)
+@cache
+def parity(l_max: int) -> Constant:
+    """((l_max + 1)²,) sign of each harmonic in the opposite direction."""
+    return Constant((-1.0) ** degrees(l_max))
 
 
 @cache

@@ -93,7 +93,7 @@ def fake_tensors() -> Iterator[None]:
         patch.setitem(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
         with FakeTensorMode(allow_non_fake_inputs=True), MadeUp():
             yield
-    for cached in (angular.sums_by_degree, angular._couplings):
+    for cached in (angular.sums_by_degree, angular._couplings, angular._raising, angular.parity):
         cached.cache_clear()
 
 

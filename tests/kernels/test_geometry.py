@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ru_calc import kernels
 from ru_calc.kernels.geometry import ORDERS, SPLINES, PairGeometry, Sphere, pair_harmonics, pair_weights
-from ru_calc.tables.angular import SphericalHarmonics
+from ru_calc.tables.angular import spherical_harmonics
 from ru_calc.tables.splines import RadialGrid, spline_values
 
 KERNELS = list(kernels.available())
@@ -74,12 +74,12 @@ def test_weights_are_splines_under_the_envelope(dtype: torch.dtype) -> None:
 def test_harmonics_and_their_slopes(dtype: torch.dtype, l_max: int) -> None:
     vectors = torch.from_numpy(pair_vectors(23)).to(dtype)
     y, dy = pair_harmonics(vectors, l_max)
-    harmonics, x = SphericalHarmonics(l_max), vectors.double()
+    x = vectors.double()
 
     def summed(v: Tensor) -> Tensor:
-        return harmonics(v / v.square().sum(dim=1, keepdim=True).sqrt()).sum(dim=0)
+        return spherical_harmonics(v / v.square().sum(dim=1, keepdim=True).sqrt(), l_max).sum(dim=0)
 
-    assert_near(y, harmonics(x / x.norm(dim=1, keepdim=True)), dtype)
+    assert_near(y, spherical_harmonics(x / x.norm(dim=1, keepdim=True), l_max), dtype)
     assert_near(dy, torch.autograd.functional.jacobian(summed, x).permute(1, 2, 0), dtype)
     assert_near(pair_harmonics(-vectors, l_max)[0], (y * Sphere.of(vectors, l_max).parity).double(), dtype)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ru_calc.tables.angular import SphericalHarmonics
+from ru_calc.tables.angular import spherical_harmonics
 from ru_calc.tables.harmonics import legendre_harmonics, triple_couplings
 
 
@@ -15,7 +15,7 @@ def directions(n: int = 7) -> torch.Tensor:
 
 
 def test_spherical_harmonics_are_scipys_real_combinations():
-    ours = SphericalHarmonics(4)(directions()).numpy()
+    ours = spherical_harmonics(directions(), 4).numpy()
     theirs = legendre_harmonics(directions().numpy(), 4)
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
     with pytest.raises(AssertionError):
@@ -24,9 +24,8 @@ def test_spherical_harmonics_are_scipys_real_combinations():
 
 def test_couplings_are_invariant_under_rotation():
     rotation = torch.linalg.qr(torch.from_numpy(np.random.default_rng(1).normal(size=(3, 3))))[0]
-    harmonics = SphericalHarmonics(3)
-    before = harmonics(directions()).sum(0).numpy()
-    after = harmonics(directions() @ rotation).sum(0).numpy()
+    before = spherical_harmonics(directions(), 3).sum(0).numpy()
+    after = spherical_harmonics(directions() @ rotation, 3).sum(0).numpy()
     for degrees, rows in triple_couplings(3):
         index = rows[:, :3].astype(int).T
         scalars = [(v[index[0]] * v[index[1]] * v[index[2]] * rows[:, 3]).sum() for v in (before, after)]
