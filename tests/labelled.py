@@ -44,3 +44,14 @@ def lj_frames(count: int = 6, seed: int = 0, config_types: tuple[str, ...] = ("h
         frame.info = {"config_type": kind, "group_id": f"run_{k // 2}"}
         frames.append(frame)
     return frames
+
+
+# Settings of a fit of a small network.
+SMALL_FIT: dict[str, object] = {
+    "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
+    "model.angular_radial": 3, "model.triple": 2, "batch_atoms": 6,
+}  # fmt: skip
+
+
+def quiet(_line: str) -> None:
+    """Prints nothing."""

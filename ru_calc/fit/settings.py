@@ -8,13 +8,18 @@ from difflib import get_close_matches
 from typing import Any
 
 from ru_calc.dataset import check_fractions
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, require
 from ru_calc.fit.runs import changes as record_changes
 from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
 
 BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
 WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
+CHOICES = {"family": tuple(FAMILIES), "loss": ("relative", "standardised"), "dtype": ("float32", "float64")}
+LEAST = {
+    **dict.fromkeys(("epochs", "accumulate", "patience", "open_batches"), 1),
+    **dict.fromkeys((*BOUNDS, "seed", "weight_decay", "forces_share"), 0), "split_seed": -1,
+}  # fmt: skip
 # What stored settings mean that are older than one of these.
 EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08}
 
@@ -81,40 +86,21 @@ class FitSettings:
     def __post_init__(self) -> None:
         for name in (*WEIGHTS, "ramp", "split"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
-        choices = {"family": tuple(FAMILIES), "loss": ("relative", "standardised"), "dtype": ("float32", "float64")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
-        least = {
-            "epochs": 1, "accumulate": 1, "patience": 1, "open_batches": 1, "seed": 0, "split_seed": -1,
-            "weight_decay": 0,
-        }  # fmt: skip
-        for name, value in {**least, **dict.fromkeys(BOUNDS, 0)}.items():
-            if getattr(self, name) < value:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least {value}")
-        for name in ("rate_embedding", "rate_blocks", "rate_readout", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not check_fractions(self.split)[1] > 0:
-            raise SettingsError(f"the split is {self.split}; a fit needs validation frames, so the second must be > 0")
+        for name, allowed in CHOICES.items():
+            require(getattr(self, name) in allowed, name, repr(getattr(self, name)), f"one of {', '.join(allowed)}")
+        for name, least in LEAST.items():
+            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+        for name in ("rate_embedding", "rate_blocks", "rate_readout", "clip_norm", "huber_delta"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        for name in ("ema", "warmup"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        require(0 <= self.final_rate <= 1, "final_rate", self.final_rate, "a fraction of the highest rate, 0 to 1")
+        require(0 <= self.ramp[0] <= self.ramp[1], "ramp", self.ramp, "two fractions of the epochs, the smaller first")
+        for name in WEIGHTS:
+            require(min(getattr(self, name)) >= 0, name, getattr(self, name), "at least 0 at start and end")
+        require(check_fractions(self.split)[1] > 0, "split", self.split, "such that it has validation frames")
         if not any(getattr(self, name) for name in BOUNDS):
             raise SettingsError(f"{', '.join(BOUNDS)} are all 0; one of them must bound a batch")
-        if not self.huber_delta > 0 or not self.forces_share >= 0:
-            raise SettingsError(
-                f"huber_delta is {self.huber_delta} and forces_share {self.forces_share}; the first must be positive, "
-                "the second at least 0"
-            )
-        if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
-            raise SettingsError(f"ema is {self.ema} and warmup {self.warmup}; both must be at least 0 and below 1")
-        if not 0 <= self.final_rate <= 1:
-            raise SettingsError(
-                f"final_rate is {self.final_rate}; it must be a fraction of the highest rate, from 0 to 1"
-            )
-        if not 0 <= self.ramp[0] <= self.ramp[1]:
-            raise SettingsError(f"ramp is {list(self.ramp)}; it must be two fractions of the epochs, the smaller first")
-        for name in WEIGHTS:
-            if not min(getattr(self, name)) >= 0:
-                raise SettingsError(f"{name} is {list(getattr(self, name))}; neither may be negative")
         if not any(self.weights(1.0).values()):
             raise SettingsError(f"the last values of {', '.join(WEIGHTS)} are all 0; one of them must be positive")
 

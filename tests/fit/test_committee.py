@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from labelled import lj_frames
+from labelled import SMALL_FIT, lj_frames, quiet
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, SettingsError
@@ -22,19 +22,12 @@ from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import predict_all
 from ru_calc.reports.tables import number
 
-SMALL = {
-    "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
-    "model.angular_radial": 3, "model.triple": 2, "batch_atoms": 6, "epochs": 2,
-}  # fmt: skip
+SMALL = {**SMALL_FIT, "epochs": 2}
 DATA = Dataset.from_atoms(lj_frames(20))
 
 
 def job(folder, **changes) -> FitInput:
     return FitInput(DATA, folder, with_changes("md", {**SMALL, **changes}))
-
-
-def quiet(_line: str) -> None:
-    pass
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from labelled import lj_frames
+from labelled import SMALL_FIT, lj_frames, quiet
 
 from ru_calc import kernels
 from ru_calc.dataset import Dataset
@@ -17,15 +17,12 @@ from ru_calc.fit import trainer as trainer_module
 from ru_calc.fit.begin import atom_energy
 from ru_calc.fit.report import divergence
 from ru_calc.fit.run import FitInput, run_fit
-from ru_calc.fit.settings import FitSettings, with_changes
-from ru_calc.fit.trainer import Trainer, rate_factor
+from ru_calc.fit.settings import with_changes
+from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfiles import load_model
 from ru_calc.potentials.derivatives import Reference
 
-SMALL = {
-    "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
-    "model.angular_radial": 3, "model.triple": 2, "batch_atoms": 6, "epochs": 4,
-}  # fmt: skip
+SMALL = {**SMALL_FIT, "epochs": 4}
 
 
 @pytest.fixture
@@ -35,10 +32,6 @@ def dataset() -> Dataset:
 
 def job(dataset, folder, preset="md", **changes) -> FitInput:
     return FitInput(dataset, folder, with_changes(preset, {**SMALL, **changes}))
-
-
-def quiet(_line: str) -> None:
-    pass
 
 
 def test_a_fit_writes_models_logs_plots_and_split(dataset, tmp_path):
@@ -195,58 +188,6 @@ def test_a_fit_stops_when_validation_gets_no_better(dataset, tmp_path):
     lines = []
     run_fit(job(dataset, tmp_path / "run", epochs=50, patience=2, rate_blocks=1.0, rate_readout=1.0), say=lines.append)
     assert any("stopped early" in line for line in lines)
-
-
-def test_paper_preset_is_the_papers_protocol():
-    s = with_changes("paper", {})
-    assert (s.rate_embedding, s.rate_blocks, s.rate_readout, s.weight_decay) == (1e-5, 2e-5, 5e-5, 1e-4)
-    assert (s.epochs, s.batch_frames, s.accumulate, s.clip_norm, s.warmup) == (100, 2048, 24, 0.01, 0.2)
-    assert s.weights(0.49) == {"energy": 1.0, "forces": 0.0, "stress": 0.0}
-    assert s.weights(0.75) == {"energy": 0.875, "forces": 0.25, "stress": 0.0}
-    assert s.weights(1.0) == {"energy": 0.75, "forces": 0.5, "stress": 0.0}
-
-
-def test_rate_rises_linearly_then_falls_as_a_cosine():
-    s = FitSettings(warmup=0.2, final_rate=0.1)
-    assert rate_factor(0.1, s) == pytest.approx(0.5)
-    assert rate_factor(0.2, s) == pytest.approx(1.0)
-    assert rate_factor(0.6, s) == pytest.approx(0.1 + 0.9 * 0.5)
-    assert rate_factor(1.0, s) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"speed": 1}, "no setting 'speed'"),
-        ({"model.depth": 1}, "no hyper-parameter 'depth'"),
-        ({"loss": "l1"}, "loss is 'l1'"),
-        ({"ema": 1.5}, "ema is 1.5"),
-        ({"split": [0.5, 0.2, 0.2]}, "add up to 1"),
-        ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
-        ({"seed": -4}, "seed is -4; it must be at least 0"),
-        ({"final_rate": -1.0}, "final_rate is -1.0; it must be a fraction"),
-        ({"final_rate": 1.5}, "final_rate is 1.5; it must be a fraction"),
-        ({"ramp": [0.9, 0.2]}, "the smaller first"),
-        ({"energy_weight": [-1.0, 1.0]}, "neither may be negative"),
-        ({"energy_weight": 0, "forces_weight": 0, "stress_weight": 0}, "are all 0; one of them must be positive"),
-        ({"wieght_decay": 1.0}, "no setting 'wieght_decay'; did you mean weight_decay"),
-        ({"model.chanels": 8}, "no hyper-parameter 'chanels'; did you mean channels"),
-        ({"model.l_max": 99}, "l_max is 99; it must be at most 12"),
-        ({"model.core_inner_A": 3.0}, "core_inner_A is 3.0 and core_outer_A 1.8; they must satisfy"),
-        ({"model.core_inner_A": 1.8}, "core_inner_A is 1.8 and core_outer_A 1.8; they must satisfy"),
-        ({"model.core_inner_A": -1.0}, "core_inner_A is -1.0"),
-        ({"model.core_outer_A": 9.0}, "core_outer_A 9.0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(change, words):
-    with pytest.raises(SettingsError, match=words):
-        with_changes("md", change)
-
-
-def test_a_weight_of_the_loss_may_be_one_number():
-    assert with_changes("md", {"energy_weight": 2}).energy_weight == (2.0, 2.0)
-    assert "stress" not in with_changes("md", {"stress_weight": 0}).labels
 
 
 def test_a_fit_that_would_never_step_is_refused_and_leaves_nothing(dataset, tmp_path):

@@ -13,6 +13,7 @@ from ru_calc.errors import SettingsError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.settings import FitSettings, differences, with_changes, with_changes_to
+from ru_calc.fit.trainer import rate_factor
 from ru_calc.potentials import FAMILIES
 
 
@@ -66,21 +67,58 @@ def test_a_bound_that_is_given_replaces_the_presets() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"speed": 1}, "no setting 'speed'"),
+        ({"model.depth": 1}, "no hyper-parameter 'depth'"),
+        ({"loss": "l1"}, "loss is 'l1'"),
+        ({"ema": 1.5}, "ema is 1.5"),
+        ({"split": [0.5, 0.2, 0.2]}, "add up to 1"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0"),
+        ({"seed": -4}, "seed is -4; it must be at least 0"),
+        ({"final_rate": -1.0}, "final_rate is -1.0; it must be a fraction"),
+        ({"final_rate": 1.5}, "final_rate is 1.5; it must be a fraction"),
+        ({"ramp": [0.9, 0.2]}, "the smaller first"),
+        ({"energy_weight": [-1.0, 1.0]}, "energy_weight is .*; it must be at least 0 at start and end"),
+        ({"energy_weight": 0, "forces_weight": 0, "stress_weight": 0}, "are all 0; one of them must be positive"),
+        ({"wieght_decay": 1.0}, "no setting 'wieght_decay'; did you mean weight_decay"),
+        ({"model.chanels": 8}, "no hyper-parameter 'chanels'; did you mean channels"),
+        ({"model.l_max": 99}, "l_max is 99; it must be at most 12"),
+        ({"model.core_inner_A": 3.0}, "core_inner_A is 3.0 and core_outer_A 1.8; they must satisfy"),
+        ({"model.core_inner_A": 1.8}, "core_inner_A is 1.8 and core_outer_A 1.8; they must satisfy"),
+        ({"model.core_inner_A": -1.0}, "core_inner_A is -1.0"),
+        ({"model.core_outer_A": 9.0}, "core_outer_A 9.0"),
         ({"batch_pairs": 0}, "batch_frames, batch_atoms, batch_pairs are all 0"),
         ({"batch_pairs": -1}, "batch_pairs is -1; it must be at least 0"),
         ({"open_batches": 0}, "open_batches is 0; it must be at least 1"),
         ({"split_seed": -2}, "split_seed is -2; it must be at least -1"),
     ],
 )
-def test_bounds_out_of_range_are_refused(change: dict, words: str) -> None:
+def test_settings_out_of_range_are_refused(change: dict, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         with_changes("md", change)
 
 
-def test_the_papers_preset_batches_as_the_paper_says() -> None:
-    settings = with_changes("paper", {})
-    assert (settings.batch_frames, settings.batch_atoms, settings.batch_pairs) == (2048, 0, 0)
-    assert settings.open_batches == 1
+def test_paper_preset_is_the_papers_protocol():
+    s = with_changes("paper", {})
+    assert (s.rate_embedding, s.rate_blocks, s.rate_readout, s.weight_decay) == (1e-5, 2e-5, 5e-5, 1e-4)
+    assert (s.batch_atoms, s.batch_pairs, s.open_batches) == (0, 0, 1)
+    assert (s.epochs, s.batch_frames, s.accumulate, s.clip_norm, s.warmup) == (100, 2048, 24, 0.01, 0.2)
+    assert s.weights(0.49) == {"energy": 1.0, "forces": 0.0, "stress": 0.0}
+    assert s.weights(0.75) == {"energy": 0.875, "forces": 0.25, "stress": 0.0}
+    assert s.weights(1.0) == {"energy": 0.75, "forces": 0.5, "stress": 0.0}
+
+
+def test_a_weight_of_the_loss_may_be_one_number():
+    assert with_changes("md", {"energy_weight": 2}).energy_weight == (2.0, 2.0)
+    assert "stress" not in with_changes("md", {"stress_weight": 0}).labels
+
+
+def test_rate_rises_linearly_then_falls_as_a_cosine():
+    s = FitSettings(warmup=0.2, final_rate=0.1)
+    assert rate_factor(0.1, s) == pytest.approx(0.5)
+    assert rate_factor(0.2, s) == pytest.approx(1.0)
+    assert rate_factor(0.6, s) == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rate_factor(1.0, s) == pytest.approx(0.1)
 
 
 def test_the_default_batches_of_the_shipped_set_hold_some_50_atoms_and_850_pairs(tmp_path: Path) -> None:

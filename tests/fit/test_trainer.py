@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from labelled import lj_frames
+from labelled import lj_frames, quiet
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import PackedFrames
@@ -18,10 +18,6 @@ from ru_calc.fit.trainer import Trainer
 DATA = Dataset.from_atoms(lj_frames(20))
 SMALL = {"model.channels": 8, "model.n_radial": 6, "model.angular_radial": 3, "model.triple": 2, "split_seed": 0}
 Weights = dict[str, torch.Tensor]
-
-
-def quiet(line: str) -> None:
-    """Says nothing."""
 
 
 def trainer_of(folder: Path, preset: str = "md", **changes) -> Trainer:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled import quiet
 
 from ru_calc import RuCalculator, read_dataset
 from ru_calc.dataset import split_by_group
@@ -21,10 +22,6 @@ from ru_calc.studies.compare.settings import COMPARED, QUICK, MDProtocol, check_
 from ru_calc.studies.compare.start import check_start
 
 SOME = ("schnet", "calhousnet")
-
-
-def quiet(line: str) -> None:
-    """Says nothing."""
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from labelled import lj_frames
+from labelled import lj_frames, quiet
 
 from ru_calc.dataset import Dataset, read_dataset
 from ru_calc.errors import DataError, RuCalcError, SettingsError
@@ -30,10 +30,6 @@ from ru_calc.studies.paper.settings import SPLITS, STEPWISE, TABLE_1, PaperProto
 from ru_calc.studies.paper.training import Training, schedule
 
 SHORT = PaperProtocol(families=("KAN", "SchNet"), epochs=4, batch_atoms=6, accumulate=3)
-
-
-def quiet(line: str) -> None:
-    """Says nothing."""
 
 
 def stand_in(structures: Structures, settings: SoapSettings) -> np.ndarray:
@@ -373,12 +369,12 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"families": ("KAN", "MLP")}, "no row 'MLP'"),
+        ({"families": ("KAN", "MLP")}, "family 'MLP' cannot be compared"),
         ({"families": ("KAN", "kan")}, "name each once"),
         ({"epochs": 0}, "epochs is 0"),
         ({"variance": 1.5}, "variance is 1.5"),
         ({"cutoff_A": 0.0}, "cutoff_A is 0.0"),
-        ({"split": (0.8, 0.2, 0.0)}, "needs validation and test frames"),
+        ({"split": (0.8, 0.2, 0.0)}, "has validation and test frames"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict, words: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import lj_frames
+from labelled import SMALL_FIT, lj_frames, quiet
 
 import ru_calc.studies.sweep.run as sweep
 from ru_calc import RuCalculator
@@ -21,10 +21,7 @@ from ru_calc.studies.sweep import report
 from ru_calc.studies.sweep.plan import SWEEP, Plan, plan_sweep, stored
 from ru_calc.studies.sweep.trials import PRESET, Trials, built_in, check_trials, read_trials
 
-SMALL = {
-    "model.channels": 8, "model.n_radial": 6, "model.filter_hidden": 6, "model.readout": [4],
-    "model.angular_radial": 3, "model.triple": 2, "model.l_max": 2, "model.spline_intervals": 16, "epochs": 2,
-}  # fmt: skip
+SMALL = {**SMALL_FIT, "batch_atoms": 0, "batch_pairs": 780, "model.l_max": 2, "model.spline_intervals": 16, "epochs": 2}
 TRIALS: Trials = {
     "base": {},
     "seed": {"seed": 5},
@@ -32,10 +29,6 @@ TRIALS: Trials = {
     "weights": {"forces_weight": [1.0, 1.0], "rate_blocks": 0.01},
     "other": {"family": "calhousnet"},
 }
-
-
-def quiet(line: str) -> None:
-    """Says nothing."""
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -6,12 +6,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ru_calc.dataset import check_fractions
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, require
 from ru_calc.fit.runs import plain
 from ru_calc.potentials import FAMILIES
 
 # All but the network of the paper, which is not a potential.
 COMPARED = tuple(name for name, (potential, _) in FAMILIES.items() if potential.conservative)
+
+
+def check_split(fractions: tuple[float, float, float]) -> None:
+    """Refuses a split without validation or test frames.
+
+    Raises:
+        SettingsError: it is such a split, or none at all.
+    """
+    require(min(check_fractions(fractions)) > 0, "split", fractions, "such that it has validation and test frames")
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,9 @@ class MDProtocol:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        check_fractions(self.split)
         for name in ("budget_min", "md_atoms", "nve_K", "nve_ps", "hot_K", "hot_ps"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be positive")
-        if self.split[1] == 0 or self.split[2] == 0:
-            raise SettingsError(f"the split is {self.split}; a comparison needs validation and test frames")
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        check_split(self.split)
 
     def record(self) -> dict[str, Any]:
         """What must not change when the comparison is resumed, in plain values."""
@@ -61,15 +67,15 @@ QUICK = MDProtocol(
 QUICK_FRAMES, QUICK_FRAME_ATOMS = 60, 16
 
 
-def check_families(families: tuple[str, ...]) -> tuple[str, ...]:
+def check_families(families: tuple[str, ...], known: tuple[str, ...] = COMPARED) -> tuple[str, ...]:
     """The families to compare.
 
     Raises:
-        SettingsError: one is unknown, or named twice.
+        SettingsError: one is unknown, or named twice, or there is none.
     """
     for name in families:
-        if name not in COMPARED:
-            raise SettingsError(f"family {name!r} cannot be compared; choose from {', '.join(COMPARED)}")
+        if name not in known:
+            raise SettingsError(f"family {name!r} cannot be compared; choose from {', '.join(known)}")
     if len(set(families)) < len(families) or not families:
         raise SettingsError(f"families are {', '.join(families) or 'none'}; name each once")
     return families

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ru_calc.dataset import check_fractions
-from ru_calc.errors import SettingsError
+from ru_calc.errors import require
 from ru_calc.fit.runs import plain
+from ru_calc.studies.compare.settings import check_families, check_split
 
 SPLITS = ("train", "validation", "test")
 # Table 1 of the paper: MAE, then MSE, each of training, validation and test; units are not stated.
@@ -76,20 +76,12 @@ class PaperProtocol:
         names = {name.lower(): name for name in (*TABLE_1, STEPWISE)}
         object.__setattr__(self, "families", tuple(names.get(name.lower(), name) for name in self.families))
         object.__setattr__(self, "split", tuple(float(share) for share in self.split))
-        for name in self.families:
-            if name not in (*TABLE_1, STEPWISE):
-                raise SettingsError(f"the table has no row {name!r}; choose from {', '.join((*TABLE_1, STEPWISE))}")
-        if not self.families or len(set(self.families)) < len(self.families):
-            raise SettingsError(f"families are {', '.join(self.families) or 'none'}; name each once")
+        check_families(self.families, (*TABLE_1, STEPWISE))
         for name in ("epochs", "patience", "batch_atoms", "accumulate", "least_inputs"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 < self.variance <= 1:
-            raise SettingsError(f"variance is {self.variance}; it must be above 0 and at most 1")
-        if not self.cutoff_A > 0:
-            raise SettingsError(f"cutoff_A is {self.cutoff_A}; it must be positive")
-        if min(check_fractions(self.split)) == 0:
-            raise SettingsError(f"the split is {self.split}; the table needs validation and test frames")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(0 < self.variance <= 1, "variance", self.variance, "above 0 and at most 1")
+        require(self.cutoff_A > 0, "cutoff_A", self.cutoff_A, "positive")
+        check_split(self.split)
 
     @property
     def lengths(self) -> tuple[int, int, int]:
