@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk, hcp0001
+from ase.build import bulk
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -110,25 +110,7 @@ def rattled_hcp() -> Atoms:
 
 @pytest.fixture
 def frames(rattled_hcp: Atoms) -> dict[str, Atoms]:
-    """hcp, fcc, rattled, sheared, slab, wire, cluster, dimer, lone atom, and a cell of one atom."""
-    slab = hcp0001("Ru", (2, 2, 4), a=2.726, c=4.289, vacuum=8.0)
-    slab.pbc = (True, True, False)
-    slab.rattle(0.05, seed=1)
-    wire = Atoms("Ru4", positions=[[0, 0, 0], [2.3, 0.2, 0], [0.3, 2.2, 1.2], [2.1, 2.4, 1.4]], cell=[0, 0, 2.6])
-    wire.pbc = (False, False, True)
-    cluster = Atoms("Ru6", positions=np.random.default_rng(2).uniform(0, 1, (6, 3)) + 2.2 * np.eye(6, 3))
-    cluster.positions += 1.7 * np.arange(6)[:, None]
-    sheared = bulk("Ru", "fcc", a=3.8, cubic=True)
-    sheared.set_cell(sheared.cell.array @ (np.eye(3) + [[0, 0.6, 0], [0, 0, 0.4], [0.2, 0, 0]]), scale_atoms=True)
-    return {
-        "hcp": hcp_cell(),
-        "fcc": bulk("Ru", "fcc", a=3.8),
-        "rattled": rattled_hcp,
-        "sheared": sheared,
-        "slab": slab,
-        "wire": wire,
-        "cluster": cluster,
-        "dimer": Atoms("Ru2", positions=[[0, 0, 0], [2.3, 0.1, -0.2]]),
-        "lone": Atoms("Ru"),
-        "one_atom_cell": Atoms("Ru", cell=[[2.5, 0, 0], [0.4, 2.6, 0], [0.1, -0.3, 2.4]], pbc=True),
-    }
+    """One of each kind of boundary, size and shape."""
+    from parity import STRUCTURES
+
+    return {**STRUCTURES, "rattled": rattled_hcp, "one_atom_cell": STRUCTURES["small cell of one atom"]}

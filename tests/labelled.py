@@ -9,6 +9,8 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ru_calc.dataset import Dataset
+
 LJ = {"sigma": 2.35, "epsilon": 0.7, "rc": 6.0, "smooth": True}
 
 
@@ -27,6 +29,22 @@ def labelled(atoms: Atoms, **results: object) -> Atoms:
     """The atoms with the results given, as a file would bring them."""
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
+
+
+def assert_same_data(found: Dataset, expected: Dataset, tolerance: float = 0.0) -> None:
+    """All that a data set holds is the same, numbers within a tolerance or bit for bit; NaN in the same places."""
+    for one, other, names in (
+        (found, expected, ("energy", "forces", "stress", "weight")),
+        (found.structures, expected.structures, ("positions", "cells")),
+    ):
+        for name in names:
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=tolerance, err_msg=name)
+    for name in ("config_type", "group_id"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    for name in ("pbc", "counts"):
+        np.testing.assert_array_equal(getattr(found.structures, name), getattr(expected.structures, name), err_msg=name)
+    assert found.level_of_theory == expected.level_of_theory
+    assert found.energy_reference == expected.energy_reference
 
 
 def lj_frames(count: int = 6, seed: int = 0, config_types: tuple[str, ...] = ("hcp", "fcc")) -> list[Atoms]:

@@ -9,6 +9,7 @@ from checks import assert_same, frames, small_potential
 from conftest import TOLERANCE
 
 from ru_calc import kernels
+from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import Engine
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction, Predictor, batches, predict_all
@@ -20,13 +21,15 @@ MIXED = [FRAMES[name] for name in ("lone", "hcp", "dimer", "one atom", "slab", "
 COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(not kernels.available(), reason="no compiled module"))
 
 
-@pytest.fixture(scope="module", params=["reference", COMPILED])
+@pytest.fixture(scope="module", params=["reference", "on a device", COMPILED])
 def predictor(request: pytest.FixtureRequest) -> Predictor:
     potential = small_potential()
     if request.param == "reference":
         return Reference(potential)
     arrays = {name: value.numpy() for name, value in potential.state_dict().items()}
-    return Engine(potential.hyperparameters(), arrays, "float64")
+    if request.param == "compiled":
+        return Engine(potential.hyperparameters(), arrays, "float64")
+    return DeviceEngine(potential.hyperparameters(), arrays, "float64", "cpu")
 
 
 def part(prediction: Prediction, structures: Structures, k: int) -> Prediction:
@@ -73,17 +76,23 @@ def test_atoms_structures_and_lists_of_pairs_may_be_given(predictor: Predictor) 
         assert_same(predictor.predict(*given), expected)
 
 
-def test_results_are_float64_arrays_of_what_is_wanted(predictor: Predictor) -> None:
-    for want in (("energy",), ("forces",), ("energies", "stress"), WANTED):
+def test_results_are_float64_arrays_of_what_is_wanted_and_the_same_to_the_last_bit(predictor: Predictor) -> None:
+    everything = predictor.predict(MIXED[:3])
+    for want in (*([name] for name in WANTED), ("energy", "forces"), ("energies", "stress"), WANTED):
         found = predictor.predict(MIXED[:3], None, want)
         assert {name for name in WANTED if getattr(found, name) is not None} == set(want)
-        assert all(getattr(found, name).dtype == np.float64 for name in want)
+        for name in want:
+            assert getattr(found, name).dtype == np.float64
+            np.testing.assert_array_equal(getattr(found, name), getattr(everything, name))
 
 
 def test_frames_without_atoms_have_no_energy(predictor: Predictor) -> None:
     found = predictor.predict([Atoms(), FRAMES["dimer"], Atoms()])
     assert found.energy[[0, 2]].tolist() == [0.0, 0.0]
     assert found.energy[1] == pytest.approx(predictor.predict(FRAMES["dimer"]).energy[0], abs=1e-12)
+    nothing = predictor.predict([])
+    assert [getattr(nothing, name).shape for name in WANTED] == [(0,), (0,), (0, 3), (0, 6)]
+    assert nothing.energy.dtype == np.float64
 
 
 # In batches

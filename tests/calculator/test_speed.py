@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.calculators.calculator import InputError
-from conftest import small_model
 
 from ru_calc import RuSchNet
 from ru_calc.calculator.speed import NeighborStatistics, Throughput, dynamics
 from ru_calc.devices import Times, timed
-from ru_calc.modelfiles.load import save_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "small.safetensors"
-    save_model(path, small_model(), {})
-    return str(path)
 
 
 def test_throughput_is_counted_in_cpu_time_per_atom_and_step():
@@ -32,8 +23,8 @@ def test_timed_does_the_work_once():
 
 
 @pytest.mark.parametrize("engine", ["compiled", "reference"])
-def test_throughput_measures_the_calculators_engine_and_changes_nothing(model, rattled_hcp, engine):
-    calculator = RuSchNet(model, device="cpu", engine=engine)
+def test_throughput_measures_the_calculators_engine_and_changes_nothing(model_file, rattled_hcp, engine):
+    calculator = RuSchNet(model_file, device="cpu", engine=engine)
     rattled_hcp.calc = calculator
     before, settings = rattled_hcp.get_forces(), dict(calculator.parameters)
     kept = rattled_hcp.copy()
@@ -48,35 +39,32 @@ def test_throughput_measures_the_calculators_engine_and_changes_nothing(model, r
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1.5, None])
-def test_steps_that_cannot_be_done_are_refused(model, rattled_hcp, steps):
+def test_steps_that_cannot_be_done_are_refused(model_file, rattled_hcp, steps):
     with pytest.raises(InputError, match=r"steps is .*; it must be a whole number, 1 or more"):
-        RuSchNet(model).throughput(rattled_hcp, steps=steps)
+        RuSchNet(model_file).throughput(rattled_hcp, steps=steps)
 
 
-def test_atoms_that_cannot_be_moved_are_refused(model, rattled_hcp):
+def test_atoms_that_cannot_be_moved_are_refused(model_file, rattled_hcp):
     rattled_hcp.symbols[3] = "Au"
     with pytest.raises(InputError, match="atom 3 is Au"):
-        RuSchNet(model).throughput(rattled_hcp)
+        RuSchNet(model_file).throughput(rattled_hcp)
 
 
-def test_rebuilds_are_counted_after_the_first_list(model, rattled_hcp):
-    calculator = RuSchNet(model, skin_A=0.0)
+def test_rebuilds_are_counted_after_the_first_list_and_are_read_only(model_file, rattled_hcp):
+    calculator = RuSchNet(model_file, skin_A=0.0)
     assert calculator.neighbor_statistics == NeighborStatistics(0, 0)
     rattled_hcp.calc = calculator
     dynamics(rattled_hcp).run(4)
     assert calculator.neighbor_statistics == NeighborStatistics(calls=6, rebuilds=5)
     calculator.set(skin_A=1.0)
     assert calculator.neighbor_statistics == NeighborStatistics(0, 0)
-
-
-def test_neighbor_statistics_are_read_only(model):
     with pytest.raises(AttributeError):
-        RuSchNet(model).neighbor_statistics = NeighborStatistics(0, 0)
+        calculator.neighbor_statistics = NeighborStatistics(1, 1)
 
 
-def test_dynamics_keeps_velocities_that_are_there(model, rattled_hcp):
+def test_dynamics_keeps_velocities_that_are_there(model_file, rattled_hcp):
     momenta = np.random.default_rng(0).normal(size=(16, 3))
     rattled_hcp.set_momenta(momenta)
-    rattled_hcp.calc = RuSchNet(model)
+    rattled_hcp.calc = RuSchNet(model_file)
     dynamics(rattled_hcp)
     assert np.abs(rattled_hcp.get_momenta() - momenta).max() < 1.0 and rattled_hcp.get_momenta().any()

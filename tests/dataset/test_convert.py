@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms, units
 from ase.constraints import FixAtoms
 from ase.io import write
-from labelled import labelled, lj_frames
+from labelled import assert_same_data, labelled, lj_frames
 
 from ru_calc.dataset import Dataset
 from ru_calc.dataset.convert import OPENERS, ConvertSettings, clean_frame, convert, read_frames
@@ -68,16 +68,6 @@ OUTCAR = """ vasp.6.3.0 18Jan22
 """
 
 
-def assert_equal_labels(found: Dataset, expected: Dataset, tolerance: float = 0.0) -> None:
-    assert len(found) == len(expected)
-    np.testing.assert_array_equal(found.structures.counts, expected.structures.counts)
-    for name in ("energy", "forces", "stress"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=tolerance, err_msg=name)
-    np.testing.assert_allclose(found.structures.positions, expected.structures.positions, rtol=0, atol=tolerance)
-    assert found.config_type.tolist() == expected.config_type.tolist()
-    assert found.group_id.tolist() == expected.group_id.tolist()
-
-
 @pytest.mark.parametrize(("name", "tolerance"), [("a.extxyz", 1e-7), ("a.xyz", 1e-7), ("a.traj", 0.0), ("a.db", 1e-12)])
 def test_labels_come_through_every_format(tmp_path, name, tolerance):
     frames = lj_frames()
@@ -88,7 +78,7 @@ def test_labels_come_through_every_format(tmp_path, name, tolerance):
     else:
         write(tmp_path / name, frames, format="extxyz" if "xyz" in name else None)
     result = convert([tmp_path / name])
-    assert_equal_labels(result.dataset, Dataset.from_atoms(frames), tolerance)
+    assert_same_data(result.dataset, Dataset.from_atoms(frames), tolerance)
     assert result.energies in ({"energy": len(frames)}, {"free_energy": len(frames)})
 
 
@@ -98,7 +88,7 @@ def test_compressed_files_are_read_as_plain_ones(tmp_path, suffix):
     with open(tmp_path / "a.extxyz", "rb") as plain, OPENERS[suffix](tmp_path / f"a.extxyz{suffix}", "wb") as packed:
         shutil.copyfileobj(plain, packed)
     paths = ([tmp_path / "a.extxyz"], [tmp_path / f"a.extxyz{suffix}"])
-    assert_equal_labels(*(convert(path).dataset for path in paths))
+    assert_same_data(*(convert(path).dataset for path in paths))
 
 
 @pytest.mark.parametrize(("name", "text"), [("vasprun.xml", VASPRUN), ("OUTCAR", OUTCAR)])

@@ -31,9 +31,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ru_calc.errors import SettingsError
 from ru_calc.potentials.derivatives import Reference
-from ru_calc.predictor import WANTED, Prediction
+from ru_calc.predictor import Prediction
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import find_pairs
 
@@ -144,27 +143,9 @@ def test_a_pair_that_is_missing_is_noticed() -> None:
 # Only what is asked for, and what may be asked
 
 
-def test_nothing_is_computed_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, atoms = device_engine("angular"), STRUCTURES["hcp"]
-    full = made.predict(atoms)
-    for want in (("energy",), ("energies",), ("forces",), ("stress",)):
-        found = made.predict(atoms, None, want)
-        for name in WANTED:
-            assert (getattr(found, name) is None) == (name not in want)
-        np.testing.assert_array_equal(getattr(found, want[0]), getattr(full, want[0]))
+def test_energies_alone_take_no_slopes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ru_calc.engine.device_steps.gather_pull", None)
-    made.predict(atoms, None, ("energy", "energies"))
-
-
-def test_a_list_is_sent_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, structures = device_engine("angular"), Structures.from_atoms(STRUCTURES["slab"])
-    wide = find_pairs(structures, made.cutoff_A + 1.0)
-    first = made.predict(structures, wide)
-    assert_near(first, made.predict(structures))
-    again = made.predict(structures, wide)
-    monkeypatch.setattr("ru_calc.engine.device.rows_of", None)
-    for name in ("energies", "forces"):
-        np.testing.assert_array_equal(getattr(made.predict(structures, wide), name), getattr(again, name))
+    device_engine("angular").predict(STRUCTURES["hcp"], None, ("energy", "energies"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,8 +170,3 @@ def test_the_precision_of_products_is_left_as_it_was() -> None:
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def test_a_dtype_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(SettingsError, match="dtype is 'float16'; choose one of float32, float64"):
-        device_engine("angular", "float16", intervals=64)

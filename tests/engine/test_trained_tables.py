@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
 from checks import frames, small_potential
-from parity import KERNELS, assert_near
+from parity import KERNELS, TRAINED, check_parity, device_engine, engine, model, settings, weights
 
-from ru_calc import kernels
-from ru_calc.engine.device import DeviceEngine
-from ru_calc.engine.engine import Engine
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.potentials.schnet import SchNet
-from ru_calc.predictor import Prediction
 from ru_calc.tables.packing import Packing
 from ru_calc.tables.splines import spline_error
 
-COARSE = 16
-SHAPES: dict[str, dict[str, Any]] = {
-    "angular": dict(),
-    "angular, no norm": dict(layer_norm=False, l_max=2, triple=0),
-    "no angles": dict(angular=False),
-    "no angles, three blocks, no norm": dict(angular=False, blocks=3, layer_norm=False, readout=(8, 6)),
-    "odd widths": dict(channels=21, n_radial=9, filter_hidden=7, angular_radial=5, cutoff_A=4.7, switch_A=0.9),
-}
-FRAMES = frames()
+COARSE, FRAMES = 16, frames()
 COMPILED = pytest.mark.skipif(not KERNELS, reason="there is no compiled module")
-
-
-@cache
-def trained(shape: str, intervals: int = COARSE) -> SchNet:
-    made = small_potential(**SHAPES[shape], spline_intervals=intervals)
-    assert isinstance(made, SchNet)
-    return made
-
-
-@cache
-def truth(shape: str) -> dict[str, Prediction]:
-    reference = Reference(trained(shape))
-    return {name: reference.predict([atoms]) for name, atoms in FRAMES.items()}
-
-
-def packed(shape: str) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
-    model = trained(shape)
-    return model.hyperparameters(), {name: value.numpy() for name, value in model.state_dict().items()}
 
 
 def tables(model: SchNet) -> dict[str, np.ndarray]:
@@ -69,64 +36,53 @@ def tables(model: SchNet) -> dict[str, np.ndarray]:
     return {name: table.numpy() for name, table in found.items()}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_engine_holds_the_tables_of_training(shape: str) -> None:
-    packing = Packing(*packed(shape))
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_engine_holds_the_tables_of_training(name: str) -> None:
+    packing = Packing(settings(name), weights(name))
     assert packing.intervals == COARSE
-    arrays, expected = packing.arrays(packing.intervals), tables(trained(shape))
+    arrays, expected = packing.arrays(packing.intervals), tables(model(name))
     assert set(expected) == set(packing.functions)
-    for name, table in expected.items():
-        assert arrays[name].shape[0] == len(table) == COARSE + 5
-        found, size = arrays[name][:, : table.shape[1]], np.abs(table).max()
+    for part, table in expected.items():
+        assert arrays[part].shape[0] == len(table) == COARSE + 5
+        found, size = arrays[part][:, : table.shape[1]], np.abs(table).max()
         assert size > 0.01
-        np.testing.assert_allclose(found, table, rtol=0, atol=1e-14 * max(size, 1.0), err_msg=name)
+        np.testing.assert_allclose(found, table, rtol=0, atol=1e-14 * max(size, 1.0), err_msg=part)
 
 
 def test_so_coarse_a_table_is_not_the_network() -> None:
     """Or the tests here would say nothing."""
-    packing = Packing(*packed("angular"))
+    packing = Packing(settings("trained"), weights("trained"))
     for name, function in packing.functions.items():
         table = packing.arrays(COARSE)[name][:, : function(np.ones(1)).shape[1]]
         assert spline_error(function, table, packing.cutoff_A)[0] > 1e-5
 
 
-def check(predict: Callable[[list[Atoms]], Prediction], shape: str, row: str = "float64") -> None:
-    for name, atoms in FRAMES.items():
-        assert_near(predict([atoms]), truth(shape)[name], row, f"of {name}")
+@pytest.mark.parametrize("kernel", [*KERNELS, "on a device"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_engines_are_the_reference(name: str, kernel: str) -> None:
+    made = device_engine(name) if kernel == "on a device" else engine(name, kernel=kernel)
+    check_parity(made.predict, name, "float64", FRAMES)
 
 
-@COMPILED
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_compiled_engine_is_the_reference(shape: str, kernel: str) -> None:
-    check(Engine(*packed(shape), "float64", kernel=kernels.available()[kernel]).predict, shape)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_engine_on_a_device_is_the_reference(shape: str) -> None:
-    check(DeviceEngine(*packed(shape), "float64", "cpu").predict, shape)
-
-
-@COMPILED
-@pytest.mark.parametrize("make", [Engine, lambda *model: DeviceEngine(*model[:3], "cpu", model[4])])
-def test_nobody_gives_it_other_tables(make: Callable) -> None:
-    finer = make(*packed("angular"), "float64", 1, 512)
+@pytest.mark.parametrize("make", [pytest.param(engine, marks=COMPILED), device_engine])
+def test_nobody_gives_it_other_tables(make: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    finer = make("trained", intervals=512)
     assert finer.intervals == COARSE
-    check(finer.predict, "angular")
-    settings, weights = packed("angular")
-    free = {**settings, "spline_intervals": 0}
-    assert make(free, weights, "float64", 1, 512).intervals == 512
+    check_parity(finer.predict, "trained", "float64", FRAMES)
+    monkeypatch.setattr("parity.settings", lambda name: {**settings(name), "spline_intervals": 0})
+    free = make("trained", intervals=512)
+    assert free.intervals == 512
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        check(make(free, weights, "float64", 1, 512).predict, "angular")
+        check_parity(free.predict, "trained", "float64", FRAMES)
 
 
-@pytest.mark.parametrize("shape", ["angular", "no angles, three blocks, no norm"])
-def test_tables_converge_to_the_networks_with_the_sixth_order(shape: str) -> None:
+@pytest.mark.parametrize("shape", [{}, TRAINED["trained, no angles, three blocks, no norm"]])
+def test_tables_converge_to_the_networks_with_the_sixth_order(shape: dict) -> None:
     """Of their spacing: at each halving the error of the energies falls some 64 times."""
     atoms = [FRAMES["hcp"], FRAMES["dimer"], FRAMES["cluster"]]
-    exact = Reference(trained(shape, 0)).predict(atoms, None, ("energies",)).energies
-    errors = [
-        np.abs(Reference(trained(shape, n)).predict(atoms, None, ("energies",)).energies - exact).max()
-        for n in (32, 64, 128)
-    ]
+    exact, *found = (
+        Reference(small_potential(**{**shape, "spline_intervals": n})).predict(atoms, None, ("energies",)).energies
+        for n in (0, 32, 64, 128)
+    )
+    errors = [np.abs(energies - exact).max() for energies in found]
     assert 1e-3 > errors[0] > 30 * errors[1] > 900 * errors[2] > 0.0

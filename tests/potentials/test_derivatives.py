@@ -16,7 +16,6 @@ from checks import (
     check_forces,
     check_permutation,
     check_rotation,
-    check_smooth_at_cutoff,
     check_split,
     check_stress,
     check_supercell,
@@ -143,23 +142,6 @@ def test_a_wrong_stress_is_noticed(evaluate: Evaluate) -> None:
 # Invariances, and that each check bites
 
 
-@pytest.mark.parametrize("name", PERIODIC)
-def test_the_energy_is_extensive(evaluate: Evaluate, name: str) -> None:
-    check_supercell(evaluate, FRAMES[name])
-
-
-@pytest.mark.parametrize("check", [check_rotation, check_permutation, check_translation, check_wrap])
-@pytest.mark.parametrize("name", FRAMES)
-def test_atoms_may_be_turned_reordered_shifted_and_wrapped(evaluate: Evaluate, name: str, check: Callable) -> None:
-    check(evaluate, FRAMES[name])
-
-
-@pytest.mark.parametrize(("one", "other"), [("cluster", "dimer"), ("dimer", "lone"), ("lone", "lone")])
-def test_fragments_that_do_not_touch_do_not_matter(evaluate: Evaluate, one: str, other: str) -> None:
-    check_split(evaluate, FRAMES[one], FRAMES[other])
-    check_split(evaluate, FRAMES[one], FRAMES[other], gap_A=1e6)
-
-
 def test_broken_invariances_are_noticed(evaluate: Evaluate) -> None:
     atoms = FRAMES["hcp"]
     dropping = evaluator(small_potential(), find=drop_first_pair)
@@ -179,36 +161,7 @@ def test_broken_invariances_are_noticed(evaluate: Evaluate) -> None:
 # The cutoff
 
 
-@pytest.mark.parametrize("near", ["lone", "cluster"])
-def test_an_atom_arrives_smoothly_at_the_cutoff(evaluate: Evaluate, near: str) -> None:
-    atoms = FRAMES[near].copy()
-    atoms = atoms[np.argsort(atoms.positions[:, 0])]
-    check_smooth_at_cutoff(evaluate, 5.0, atoms)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
-def test_an_atom_without_neighbors_has_the_energy_of_an_isolated_atom(dtype: str, tolerance: float) -> None:
-    evaluate = evaluator(small_potential(atom_energy_eV=-3.25), dtype)
-    for atoms in (FRAMES["lone"], Atoms("Ru2", [[0, 0, 0], [5.1, 0, 0]]), Atoms("Ru", cell=[6, 7, 8], pbc=True)):
-        prediction = evaluate(atoms)
-        assert np.abs(prediction.energies + 3.25).max() < tolerance
-        assert not prediction.forces.any()
-    assert not prediction.stress.any()
-
-
-def test_no_atoms_have_no_energy(evaluate: Evaluate) -> None:
-    prediction = evaluate(Atoms())
-    assert prediction.energy.tolist() == [0.0]
-    assert prediction.forces.shape == (0, 3)
-
-
 # Precision
-
-
-@pytest.mark.parametrize("name", FRAMES)
-def test_float32_agrees_with_float64(name: str) -> None:
-    single = evaluator(small_potential(), "float32")
-    assert_same(single(FRAMES[name]), evaluator(small_potential())(FRAMES[name]), "float32")
 
 
 def test_a_weight_changed_by_a_thousandth_is_noticed() -> None:
@@ -273,18 +226,6 @@ def test_threads_of_the_cpu_are_left_alone_for_another_device_and_none_is_refuse
 
 
 # Only what is asked for
-
-
-@pytest.mark.parametrize("want", [("energy",), ("energies",), ("energy", "forces"), ("stress",), WANTED])
-def test_what_is_not_wanted_is_missing(want: tuple[str, ...]) -> None:
-    reference = Reference(small_potential())
-    prediction, everything = reference.predict(FRAMES["hcp"], None, want), reference.predict(FRAMES["hcp"])
-    for name in WANTED:
-        value = getattr(prediction, name)
-        assert (value is None) == (name not in want)
-        if name in want:
-            assert value.dtype == np.float64
-            assert np.array_equal(value, getattr(everything, name))
 
 
 @pytest.mark.parametrize(

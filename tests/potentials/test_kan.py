@@ -42,12 +42,8 @@ def scipys(x: np.ndarray, knots: np.ndarray) -> list[np.ndarray]:
     n = len(knots) - DEGREE - 1
     found = []
     for order in range(3):
-        columns = [
-            BSpline.basis_element(knots[k : k + DEGREE + 2], extrapolate=False).derivative(order)(x)
-            if order
-            else BSpline.basis_element(knots[k : k + DEGREE + 2], extrapolate=False)(x)
-            for k in range(n)
-        ]
+        one = (BSpline.basis_element(knots[k : k + DEGREE + 2], extrapolate=False) for k in range(n))
+        columns = [spline.derivative(order)(x) for spline in one]
         found.append(np.nan_to_num(np.stack(columns, axis=1)))
     return found
 

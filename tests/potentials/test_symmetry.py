@@ -98,21 +98,6 @@ def test_functions_are_torchanis_with_the_cosine_cutoff(name: str) -> None:
     np.testing.assert_allclose(like_torchani(SMALL, CLUSTERS[name]), TORCHANI[name], rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", list(CLUSTERS))
-def test_functions_are_torchanis_where_it_is_installed(name: str) -> None:
-    aev = pytest.importorskip("torchani").aev
-    s = SymmetrySettings()
-    functions = SymmetryFunctions(s)
-    radial = aev.ANIRadial(s.radial_eta, functions.radial_centers.values.tolist(), s.cutoff_A)
-    sections = (np.pi * (np.arange(s.angles) + 0.5) / s.angles).tolist()
-    angular = aev.ANIAngular(
-        s.angular_eta, s.zeta, functions.angular_centers.values.tolist(), sections, s.angular_cutoff_A
-    )
-    positions = torch.tensor([CLUSTERS[name]])
-    expected = aev.AEVComputer(radial, angular, 1)(torch.zeros(1, len(CLUSTERS[name]), dtype=torch.int64), positions)[0]
-    np.testing.assert_allclose(like_torchani(s, CLUSTERS[name]), expected.numpy(), rtol=0, atol=2e-6)
-
-
 @pytest.mark.parametrize("settings", [SMALL, SymmetrySettings()])
 def test_functions_are_a_double_loop_over_the_neighbours(settings: SymmetrySettings) -> None:
     atoms = rattled(hcp_cell())

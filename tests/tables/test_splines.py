@@ -143,7 +143,7 @@ def dimers_by_scipy(packed: dict, r: np.ndarray) -> tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("name", ["angular", "no angles, three blocks, no norm"])
 @pytest.mark.parametrize("label", ["cluster", "1000 atoms"])
 def test_energies_and_forces_converge_to_the_reference_with_the_order_of_the_tables(name: str, label: str) -> None:
-    expected, errors = truth(name)[label], []
+    expected, errors = truth(name, label), []
     for intervals in (64, 128):
         found = engine(name, intervals=intervals).predict(STRUCTURES[label])
         both = (found.energies - expected.energies, found.forces - expected.forces)
