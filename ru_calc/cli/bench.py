@@ -1,4 +1,4 @@
-"""`ru-calc bench`: speed of forces and of training, beside other packages."""
+"""`ru-calc bench`: speed beside that of other packages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ import click
 from click.core import ParameterSource
 
 from ru_calc.cli.progress import progress_bar
-from ru_calc.cli.shared import named_values, use_threads
+from ru_calc.cli.shared import use_threads
 
 SIZES = (64, 500, 4000, 32000, 100000)
-SHARED = ("repeats", "peers")
-FORCES = ("atoms", "threads", "models", "eam_file", "budget_s")
-TRAINING = ("data", "batches", "epoch", "changes")
 
 
 @click.command("bench")
@@ -45,16 +42,6 @@ TRAINING = ("data", "batches", "epoch", "changes")
     "--budget-s", type=float, default=20.0, show_default=True,
     help="A contestant drops out at the size at which one call would take longer.",
 )  # fmt: skip
-@click.option("--training", is_flag=True, help="Time steps of training instead, with the options below.")
-@click.option("--data", default="distilled", show_default=True, help="HDF5 file or shipped set to train on.")
-@click.option(
-    "--batches", type=click.IntRange(1), default=20, show_default=True, help="Batches of a turn, drawn at random."
-)
-@click.option("--epoch/--no-epoch", default=True, show_default=True, help="Also take a whole epoch, for its memory.")
-@click.option(
-    "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
-    help="A setting (or model.NAME) of every row, as of ru-calc fit; may be repeated.",
-)  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Plot time per atom against atoms.")
 @click.option(
@@ -62,8 +49,10 @@ TRAINING = ("data", "batches", "epoch", "changes")
     help="Show the numbers of an earlier --json file; nothing is run.",
 )  # fmt: skip
 @click.pass_context
-def command(context: click.Context, json_file: Path | None, plot_file: Path | None, **options: Any) -> None:
-    """CPU time of forces and of dynamics per atom, for rattled hcp crystals of several sizes; or of training steps.
+def command(
+    context: click.Context, json_file: Path | None, plot_file: Path | None, stored: Path | None, **options: Any
+) -> None:
+    """CPU time of forces and of dynamics per atom, for rattled hcp crystals of several sizes.
 
     Contestants take turns, round after round: the compiled engine of each model alone ("engine") and in ASE's
     VelocityVerlet ("ASE MD", whole steps), the reference in torch, and the peers that are installed (pip install
@@ -71,19 +60,10 @@ def command(context: click.Context, json_file: Path | None, plot_file: Path | No
     the engine of "plain" or, without it, of the first model, or that model's reference where the engine does not take
     part; and "system", the share of the operating system.  Memory: "work" is the workspace of the engine, "plan" its
     plan of the neighbour list, "list" the neighbour list itself.
-
-    With --training, everyone trains on the same batches, each in a process with one thread: the fit of this package
-    with its fused operators; with autograd that differentiates the same spline network twice; with autograd over the
-    filter networks at every pair; and SchNetPack's SchNet, if it is installed.  By default that takes some minutes.
     """
-    training, stored = options["training"], options["stored"]
     if stored:
-        _refuse(context, (*SHARED, *FORCES, *TRAINING, "training", "json_file"), "has no effect with --from")
-    elif training:
-        _refuse(context, (*FORCES, "plot_file"), "has no effect with --training")
-    else:
-        _refuse(context, TRAINING, "has no effect without --training")
-    use_threads(1 if training else max(options["threads"]))
+        _refuse(context, "has no effect with --from")
+    use_threads(max(options["threads"]))
 
     from ru_calc.files import check_writable, write_json
     from ru_calc.reports.style import check_plottable
@@ -93,38 +73,32 @@ def command(context: click.Context, json_file: Path | None, plot_file: Path | No
         check_writable(json_file)
     if plot_file is not None:
         check_plottable(plot_file)
-    found = _stored(stored) if stored else _run(training, options)
+    found = _stored(stored) if stored else _run(options)
     for table in tables(found):
         table.show()
     for line in remarks(found):
         click.echo(line)
     if json_file is not None:
         click.echo(f"wrote {write_json(json_file, found)}")
-    if plot_file is not None and "workload" in found:
-        raise click.UsageError(f"--plot draws force calls, and {stored} holds steps of training; leave it out")
     if plot_file is not None:
         plot(found, plot_file)
         click.echo(f"wrote {plot_file}")
 
 
-def _refuse(context: click.Context, names: tuple[str, ...], rule: str) -> None:
+def _refuse(context: click.Context, rule: str) -> None:
     """Refuses options that would be ignored."""
     for parameter in context.command.params:
-        if parameter.name in names and context.get_parameter_source(parameter.name) != ParameterSource.DEFAULT:
+        given = context.get_parameter_source(parameter.name or "") != ParameterSource.DEFAULT
+        if given and parameter.name not in ("stored", "plot_file"):
             raise click.UsageError(f"{parameter.opts[0]} {rule}; leave it out")
 
 
-def _run(training: bool, options: dict[str, Any]) -> Mapping[str, Any]:
-    from ru_calc.studies.bench import BenchSettings, TrainingSettings, run_bench
+def _run(options: dict[str, Any]) -> Mapping[str, Any]:
+    from ru_calc.studies.bench import BenchSettings, run_bench
 
-    own = {name: options[name] for name in SHARED + (TRAINING if training else FORCES)}
     # Nothing that draws by itself: its CPU time would be counted.
     with progress_bar("bench", by_itself=False) as bar:
-        if training:
-            from ru_calc.studies.bench.training import run_training_bench
-
-            return run_training_bench(TrainingSettings(**own), bar.tell)
-        return run_bench(BenchSettings(**own), bar.tell)
+        return run_bench(BenchSettings(**options), bar.tell)
 
 
 def _stored(path: Path) -> dict[str, Any]:

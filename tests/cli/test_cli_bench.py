@@ -80,8 +80,6 @@ def test_two_threads_have_a_table_of_their_own_and_a_warning(here):
         (["--models", "nothing"], "there is no model 'nothing'", 1),
         (["--plot", "plot.bmp"], "the suffix must be one of .png, .pdf, .svg", 1),
         (["--plot", "nowhere/plot.png"], "the folder of nowhere/plot.png does not exist", 1),
-        (["--data", "distilled"], "--data has no effect without --training; leave it out", 2),
-        (["--set", "ema=0.9"], "--set has no effect without --training; leave it out", 2),
         (["--from", "bench.json"], "--atoms has no effect with --from; leave it out", 2),
         (["--json", "nowhere/bench.json"], "the folder of nowhere/bench.json does not exist", 1),
     ],
@@ -101,9 +99,6 @@ def test_the_sizes_of_the_help_are_those_of_the_package():
     settings = ru_calc.studies.bench.BenchSettings()
     for name in ("atoms", "threads", "models", "peers", "repeats", "budget_s"):
         assert defaults[name] == getattr(settings, name), name
-    training = ru_calc.studies.bench.TrainingSettings()
-    for name in ("data", "batches", "peers", "repeats", "epoch"):
-        assert defaults[name] == getattr(training, name), name
 
 
 @pytest.mark.parametrize("text", ["{}", "[", None])

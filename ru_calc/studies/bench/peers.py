@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -17,38 +15,21 @@ from ru_calc.studies.bench.contestants import CalculatorCalls, Contestant, label
 from ru_calc.studies.bench.settings import BenchSettings
 
 MODULES = {"schnetpack": "schnetpack", "emt": "ase", "lammps": "lammps"}
-Peer = TypeVar("Peer")
-Maker = Callable[[], tuple[list[Peer], list[str]]]
 NEAREST_CU_A = 2.556  # neighbours in fcc copper
 
 
 def peers(settings: BenchSettings, threads: int) -> tuple[list[Contestant], list[str]]:
-    """Contestants that are not of this package, and a line on each one that is not there.
+    """Contestants that are not of this package, and notes on them; with `auto`, a note on each that cannot take part.
 
     Raises:
         SettingsError: a peer that was asked for by name cannot take part.
     """
-    makers = {name: partial(make, settings, threads) for name, make in MAKERS.items()}
-    return invited(settings.peers, makers, lambda name: _obstacle(name, settings))
-
-
-def invited(
-    asked: Sequence[str], makers: Mapping[str, Maker[Peer]], obstacle_to: Callable[[str], str | None]
-) -> tuple[list[Peer], list[str]]:
-    """What the makers of the peers asked for make, and their notes; with `auto`, a note on each that cannot take part.
-
-    Args:
-        obstacle_to: why a peer cannot take part, or None.
-
-    Raises:
-        SettingsError: a peer that was asked for by name cannot take part.
-    """
-    found, notes, by_name = [], [], tuple(asked) != ("auto",)
-    for name in (name for name in (asked if by_name else makers) if name != "none"):
-        obstacle = obstacle_to(name)
+    found, notes, by_name = [], [], settings.peers != ("auto",)
+    for name in (name for name in (settings.peers if by_name else MAKERS) if name != "none"):
+        obstacle = _obstacle(name, settings)
         if obstacle is None:
             try:
-                made, remarks = makers[name]()
+                made, remarks = MAKERS[name](settings, threads)
                 found += made
                 notes += remarks
             except ImportError as problem:
@@ -64,14 +45,9 @@ def installed(name: str) -> bool:
     return find_spec(MODULES[name]) is not None
 
 
-def absence(name: str) -> str | None:
-    """How to install a peer that is not there; None where it is."""
-    return None if installed(name) else "not installed (pip install 'ru-calc[bench]')"
-
-
 def _obstacle(name: str, settings: BenchSettings) -> str | None:
-    if absence(name):
-        return absence(name)
+    if not installed(name):
+        return "not installed (pip install 'ru-calc[bench]')"
     if name == "lammps" and settings.eam_file is None:
         return "needs --eam-file, an EAM/FS file of ruthenium, which is not shipped"
     if name == "schnetpack" and _plain_model(settings) is None:
@@ -93,7 +69,7 @@ def _schnetpack(settings: BenchSettings, threads: int) -> tuple[list[Contestant]
 
     model = _plain_model(settings)
     assert model is not None
-    network = schnetpack_model.potential(read_header(model)["hyperparameters"], stress=False)
+    network = schnetpack_model.potential(read_header(model)["hyperparameters"])
     make = partial(schnetpack_model.calculator, network)
     return [CalculatorCalls(f"SchNetPack {label(model)}", make, threaded=True)], [schnetpack_model.NOTE]
 

@@ -5,12 +5,12 @@ Turns spread whatever else the machine does over all contestants alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 from ase import Atoms
 
@@ -23,10 +23,9 @@ MEMORY_SHARE = 0.7  # of what is free
 PREPARATION = 5.0  # times the budget of a call
 ADVANCE = Callable[[str], None]
 Row = dict[str, Any]
-Name = TypeVar("Name")
 
 
-def row_of(contestant: Contestant, threads: int, n_atoms: float, calls: int, turns: Sequence[Times]) -> Row:
+def row_of(contestant: Contestant, threads: int, n_atoms: int, calls: int, turns: Sequence[Times]) -> Row:
     """One contestant on one system, from the times of its turns, each of so many calls.
 
     Returns:
@@ -43,18 +42,6 @@ def row_of(contestant: Contestant, threads: int, n_atoms: float, calls: int, tur
         "wall_us": median(each["wall_us"]),
         "system_share": min(1.0, sum(each["system_us"]) / total) if total else 0.0, **contestant.facts(), "turns": each,
     }  # fmt: skip
-
-
-def take_turns(
-    turns: Mapping[Name, Callable[[], Times]], repeats: int, advance: Callable[[Name], None]
-) -> dict[Name, list[Times]]:
-    """Times of the turns of all, who take one each in every round."""
-    taken: dict[Name, list[Times]] = {name: [] for name in turns}
-    for _ in range(repeats):
-        for name, turn in turns.items():
-            advance(name)
-            taken[name].append(turn())
-    return taken
 
 
 @dataclass
@@ -114,8 +101,11 @@ class Race:
                 contestant.clear()
 
     def _rounds(self, ready: list[tuple[Contestant, int]], n_atoms: int, advance: ADVANCE) -> list[Row]:
-        runs = {one.name: partial(timed, partial(one.run, calls)) for one, calls in ready}
-        turns = take_turns(runs, self.repeats, advance)
+        turns: dict[str, list[Times]] = {one.name: [] for one, _ in ready}
+        for _ in range(self.repeats):
+            for one, calls in ready:
+                advance(one.name)
+                turns[one.name].append(timed(partial(one.run, calls)))
         rows = [row_of(one, self.threads, n_atoms, calls, turns[one.name]) for one, calls in ready]
         for row in rows:
             self._paces[row["contestant"]].call_s = row["cpu_us"] / 1e6

@@ -10,25 +10,19 @@ from typing import Any
 from ru_calc.reports.figures import MOST_LINES, line_plot
 from ru_calc.reports.tables import NONE, Cell, Record, Table, number, tabulate, text, value
 from ru_calc.studies.bench.race import Row
-from ru_calc.studies.bench.settings import BenchSettings, TrainingSettings
+from ru_calc.studies.bench.settings import BenchSettings
 
-GIB = 2**30
 MUCH_SYSTEM, KEEP = 0.2, 2**34
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(KEEP), "MALLOC_TRIM_THRESHOLD_": str(KEEP)}
 
 
 def finished(
-    settings: BenchSettings | TrainingSettings,
-    rows: list[Row],
-    baseline: str,
-    notes: list[str],
-    machine: Record,
-    **more: Any,
+    settings: BenchSettings, rows: list[Row], baseline: str, notes: list[str], machine: Record
 ) -> dict[str, Any]:
-    """A benchmark as it is stored: `machine`, `settings`, `baseline`, `rows`, `turns`, `notes` and more; no folder.
+    """A benchmark as it is stored: `machine`, `settings`, `baseline`, `rows`, `turns` and `notes`; no folder.
 
-    Rows get `atom_steps_per_s` (of CPU time), `ratio` (CPU time over the baseline's with the same network, size and
-    threads) and `speed_up` (wall time with one thread over this).
+    Rows get `atom_steps_per_s` (of CPU time), `ratio` (CPU time over the baseline's with the same size and threads) and
+    `speed_up` (wall time with one thread over this).
     """
     base = {_group(row): row["cpu_us"] for row in rows if row["contestant"] == baseline}
     alone = {(row["contestant"], row["atoms"]): row["wall_us"] for row in rows if row["threads"] == 1}
@@ -42,25 +36,25 @@ def finished(
     given = {name: _without_folder(name, value) for name, value in asdict(settings).items()}
     return {
         "machine": machine, "settings": given, "baseline": baseline, "rows": rows, "turns": turns,
-        "notes": notes + memory_remarks(rows), **more,
+        "notes": notes + memory_remarks(rows),
     }  # fmt: skip
 
 
 def _group(row: Record) -> tuple[Any, ...]:
-    return row.get("network"), row["threads"], row["atoms"]
+    return row["threads"], row["atoms"]
 
 
 def _without_folder(name: str, given: Any) -> Any:
-    if name in ("data", "eam_file"):
+    if name == "eam_file":
         return given and Path(given).name
     return [Path(model).name for model in given] if name == "models" else given
 
 
 def memory_remarks(rows: Sequence[Record]) -> list[str]:
     """A line on those who spend much of their time in the operating system, and how to save it."""
-    largest = {(row.get("network"), row["contestant"]): row for row in rows if row["threads"] == rows[0]["threads"]}
+    largest = {row["contestant"]: row for row in rows if row["threads"] == rows[0]["threads"]}
     found = [
-        f"{row['contestant']} {100 * row['system_share']:.0f} % (at {row['atoms']:.0f} atoms)"
+        f"{row['contestant']} {100 * row['system_share']:.0f} % (at {row['atoms']} atoms)"
         for row in largest.values()
         if row["system_share"] > MUCH_SYSTEM
     ]
@@ -73,47 +67,32 @@ def memory_remarks(rows: Sequence[Record]) -> list[str]:
     ]
 
 
-COST: dict[str, Cell] = {
+FORCES: dict[str, Cell] = {
+    "atoms": text("atoms"),
+    "contestant": text("contestant"),
+    "per": text("per"),
     "CPU\nµs/atom": value("cpu_us"),
     "min – max": lambda row: f"{number(row['cpu_us_min'])} – {number(row['cpu_us_max'])}",
     "×": value("ratio"),
     "system\n%": lambda row: f"{100 * row['system_share']:.0f}",
+    "atom-steps\nper CPU s": lambda row: f"{row['atom_steps_per_s']:.0f}",
 }
-FORCES: dict[str, Cell] = {"atoms": text("atoms"), "contestant": text("contestant"), "per": text("per"), **COST}
-FORCES["atom-steps\nper CPU s"] = lambda row: f"{row['atom_steps_per_s']:.0f}"
 WALL: dict[str, Cell] = {"wall\nµs/atom": value("wall_us"), "speed-up\n(wall)": value("speed_up")}
 MEMORY: dict[str, Cell] = {
     "rebuilds": lambda row: NONE if row["rebuilds"] is None else f"{row['rebuilds']} in {row['steps']}",
     **{f"{name}\nB/atom": value(key) for name, key in
        {"work": "workspace_bytes", "plan": "plan_bytes", "list": "list_bytes"}.items()},
 }  # fmt: skip
-TRAINING: dict[str, Cell] = {
-    "network": text("network"), "path": text("contestant"), **COST, "ms\nper batch": value("batch_ms"),
-    "CPU s\nper epoch": value("epoch_s"), "memory\nGiB": value("peak_bytes", 1 / GIB),
-}  # fmt: skip
 
 
 def tables(found: Record) -> list[Table]:
-    """One table for each number of threads, with a section for each size; of training one, a section per network."""
-    if "workload" in found:
-        return [_training_table(found)]
+    """One table for each number of threads, with a section for each size."""
     made = []
     for threads in found["settings"]["threads"]:
         rows = [row for row in found["rows"] if row["threads"] == threads]
         title = f"CPU time per atom, {_threads(threads)}, float32; × is over {found['baseline']}"
         made.append(tabulate(rows, FORCES | (WALL if threads > 1 else {}) | MEMORY, title, section="atoms"))
     return made
-
-
-def _training_table(found: Record) -> Table:
-    work, settings = found["workload"], found["settings"]
-    count = work["batches"]
-    title = (
-        f"CPU time of a training step on {settings['data']}, 1 thread, float32; × is over {found['baseline']}\n{count} "
-        f"of the {work['epoch_batches']} batches of an epoch, {work['atoms'] / count:.0f} atoms and "
-        f"{work['pairs'] / count:.0f} pairs each, median of {settings['repeats']} rounds"
-    )
-    return tabulate(found["rows"], TRAINING, title, section="network")
 
 
 def remarks(found: Record) -> list[str]:

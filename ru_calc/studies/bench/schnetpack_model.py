@@ -1,6 +1,6 @@
 """SchNetPack's own SchNet, of the size of one of ours, as its users would build it.
 
-Stock are `NeuralNetworkPotential`, `Strain`, `PairwiseDistances`, `SchNet` over `GaussianRBF` and `CosineCutoff`,
+Stock are `NeuralNetworkPotential`, `PairwiseDistances`, `SchNet` over `GaussianRBF` and `CosineCutoff`,
 `Atomwise`, `Forces`, `SkinNeighborList` over `MatScipyNeighborList`, and `SpkCalculator`.  Width, blocks, cutoff and
 number of Gaussians are those of our model.  The weights are random: time does not depend on them.
 """
@@ -34,8 +34,8 @@ def schnetpack() -> Any:
     return package
 
 
-def potential(model: Mapping[str, Any], stress: bool) -> nn.Module:
-    """A `NeuralNetworkPotential` with `energy` (eV), `forces` (eV/Å) and, if wanted, `stress` (eV/Å³).
+def potential(model: Mapping[str, Any]) -> nn.Module:
+    """A `NeuralNetworkPotential` with `energy` (eV) and `forces` (eV/Å).
 
     Args:
         model: hyper-parameters of a SchNet of ours.
@@ -45,15 +45,14 @@ def potential(model: Mapping[str, Any], stress: bool) -> nn.Module:
     """
     spk, width, cutoff_A = schnetpack(), model["channels"], model["cutoff_A"]
     basis, fade = spk.nn.GaussianRBF(model["n_radial"], cutoff_A), spk.nn.CosineCutoff(cutoff_A)
-    strain = [spk.atomistic.Strain()] if stress else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return spk.model.NeuralNetworkPotential(
             representation=spk.representation.SchNet(width, model["blocks"], basis, fade, n_filters=width),
-            input_modules=[*strain, spk.atomistic.PairwiseDistances()],
+            input_modules=[spk.atomistic.PairwiseDistances()],
             output_modules=[
                 spk.atomistic.Atomwise(width, output_key="energy"),
-                spk.atomistic.Forces(calc_stress=stress),
+                spk.atomistic.Forces(),
             ],
         )
 
