@@ -6,21 +6,29 @@ Energies are in eV (meV per atom for differences between phases), lengths in Å,
 from ru_calc.properties.bulk import (
     EquationOfStateFit,
     HcpLattice,
+    PhaseOrder,
     energy_at_volume,
     equation_of_state,
     equilibrium_volume,
     fit_equation_of_state,
+    phase_order,
     relaxed_hcp,
 )
-from ru_calc.properties.defects import Vacancy, hcp_vacancy, vacancy_formation
+from ru_calc.properties.defects import (
+    BasalSurface,
+    Vacancy,
+    basal_slab,
+    basal_surface,
+    hcp_vacancy,
+    layer_spacings_percent,
+    vacancy_formation,
+)
 from ru_calc.properties.elastic import HcpElasticConstants, elastic_tensor, hcp_elastic_constants
+from ru_calc.properties.energies import Dimer, dimer, dimer_energy, isolated_atom_energy
 from ru_calc.properties.everything import Property, all_properties
-from ru_calc.properties.molecules import Dimer, dimer, dimer_energy, isolated_atom_energy
 from ru_calc.properties.order import bond_fractions, common_neighbour_bonds, lindemann_index
-from ru_calc.properties.ordering import PhaseOrder, phase_order
 from ru_calc.properties.phonons import GammaPhonons, gamma_phonons, lowest_frequency_THz, phonopy_of
 from ru_calc.properties.references import ReferenceValue, reference, reference_value, reference_values
-from ru_calc.properties.surfaces import BasalSurface, basal_slab, basal_surface, layer_spacings_percent
 from ru_calc.properties.table import Row, compare, markdown, score, summary
 from ru_calc.structures.lattices import PHASES, hcp_crystal, phase_crystal
 

@@ -1,4 +1,4 @@
-"""Relaxed lattices and equations of state of perfect crystals."""
+"""Relaxed lattices, equations of state and the order of phases of perfect crystals."""
 
 from __future__ import annotations
 
@@ -10,28 +10,22 @@ from ase.calculators.calculator import Calculator
 from scipy.optimize import minimize, minimize_scalar
 
 from ru_calc.errors import UnphysicalError
-from ru_calc.properties.relaxing import energy_of
+from ru_calc.properties.energies import energy_of
 from ru_calc.structures.lattices import hcp_crystal, phase_crystal, phase_named
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 # How far a search may go from its start, as a factor on lattice constants, c/a and volumes.
 LENGTH_RANGE, C_OVER_A_RANGE, VOLUME_RANGE = 1.25, 1.15, 1.35
+CLOSE_PHASES = ("hcp", "dhcp", "fcc", "bcc", "a15")
 
 
 @dataclass(frozen=True)
 class HcpLattice:
-    """The relaxed hcp crystal.
-
-    Attributes:
-        a_A, c_A: lattice parameters in Å.
-        energy_eV: energy per atom in eV.
-        symbol: chemical symbol.
-    """
+    """The relaxed hcp crystal: lattice parameters in Å, energy per atom in eV."""
 
     a_A: float
     c_A: float
     energy_eV: float
-    symbol: str = "Ru"
 
     @property
     def c_over_a(self) -> float:
@@ -44,7 +38,7 @@ class HcpLattice:
 
     def atoms(self) -> Atoms:
         """The primitive cell, c along z."""
-        return hcp_crystal(self.a_A, self.c_A, self.symbol)
+        return hcp_crystal(self.a_A, self.c_A)
 
 
 @dataclass(frozen=True)
@@ -73,23 +67,16 @@ class EquationOfStateFit:
         return self.E0_eV + scale * ((x - 1) ** 3 * self.B_prime + (x - 1) ** 2 * (6 - 4 * x))
 
 
-def relaxed_hcp(
-    calculator: Calculator, a_guess_A: float = 2.72, c_guess_A: float = 4.29, symbol: str = "Ru"
-) -> HcpLattice:
+def relaxed_hcp(calculator: Calculator, a_guess_A: float = 2.72, c_guess_A: float = 4.29) -> HcpLattice:
     """The hcp lattice of lowest energy, minimised over (ln a, ln c) with the gradient V(σ_xx + σ_yy), V σ_zz.
 
-    Args:
-        calculator: any ASE calculator with stress.
-        a_guess_A, c_guess_A: start of the search in Å, which stays within 25 % of both.
-        symbol: chemical symbol.
-
     Raises:
-        UnphysicalError: there is no minimum within that range.
+        UnphysicalError: there is no minimum within 25 % of both guesses.
     """
 
     def energy_and_slope(x: np.ndarray) -> tuple[float, np.ndarray]:
         a, c = (float(length) for length in np.exp(x))
-        atoms = hcp_crystal(a, c, symbol)
+        atoms = hcp_crystal(a, c)
         energy = energy_of(atoms, calculator)
         virial = atoms.get_stress() * atoms.get_volume()
         return energy, np.array([virial[0] + virial[1], virial[2]])
@@ -102,17 +89,17 @@ def relaxed_hcp(
         energy_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-5, "ftol": 1e-14}
     )
     a, c = (float(value) for value in np.exp(found.x))
-    around = [energy_of(hcp_crystal(f * a, f * c, symbol), calculator) for f in (0.97, 1.03)]
+    around = [energy_of(hcp_crystal(f * a, f * c), calculator) for f in (0.97, 1.03)]
     # Where a model has no forces it is flat, which a search takes for a minimum.
     if not min(around) > found.fun or np.any(np.abs(found.x - start) > 0.999 * reach):
         raise UnphysicalError(
             f"no hcp lattice within {100 * (LENGTH_RANGE - 1):.0f} % of a = {a_guess_A} Å, c = {c_guess_A} Å: the "
             f"search ended at {a:.3f}, {c:.3f} Å; start closer with a_guess_A and c_guess_A, or do not trust the model"
         )
-    return HcpLattice(a, c, float(found.fun) / 2, symbol)
+    return HcpLattice(a, c, float(found.fun) / 2)
 
 
-def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol: str = "Ru") -> float:
+def energy_at_volume(name: str, volume_A3: float, calculator: Calculator) -> float:
     """Energy per atom in eV of a phase at a volume per atom in Å³, with c/a (of a hexagonal phase) relaxed.
 
     Raises:
@@ -121,11 +108,11 @@ def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol
     """
     phase = phase_named(name)
     if not phase.hexagonal:
-        atoms = phase_crystal(name, volume_A3, symbol=symbol)
+        atoms = phase_crystal(name, volume_A3)
         return energy_of(atoms, calculator) / len(atoms)
 
     def energy(log_ratio: float) -> float:
-        atoms = phase_crystal(name, volume_A3, phase.c_over_a * float(np.exp(log_ratio)), symbol)
+        atoms = phase_crystal(name, volume_A3, phase.c_over_a * float(np.exp(log_ratio)))
         return energy_of(atoms, calculator) / len(atoms)
 
     reach = float(np.log(C_OVER_A_RANGE))
@@ -138,7 +125,7 @@ def energy_at_volume(name: str, volume_A3: float, calculator: Calculator, symbol
     return float(found.fun)
 
 
-def equilibrium_volume(name: str, calculator: Calculator, start_A3: float, symbol: str = "Ru") -> float:
+def equilibrium_volume(name: str, calculator: Calculator, start_A3: float) -> float:
     """Volume per atom in Å³ of a phase's lowest energy, within 35 % of `start_A3`.
 
     Raises:
@@ -147,7 +134,7 @@ def equilibrium_volume(name: str, calculator: Calculator, start_A3: float, symbo
     """
     low, high = start_A3 / VOLUME_RANGE, start_A3 * VOLUME_RANGE
     found = minimize_scalar(
-        lambda volume: energy_at_volume(name, volume, calculator, symbol),
+        lambda volume: energy_at_volume(name, volume, calculator),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 0.01},
@@ -162,8 +149,7 @@ def fit_equation_of_state(volumes_A3: np.ndarray, energies_eV: np.ndarray) -> Eq
 
     The curve is a cubic polynomial in V^(−2/3), so the least-squares fit is linear and always converges.
 
-    Args:
-        volumes_A3, energies_eV: (k,) per atom, at least four.
+    At least four points (k,) are needed, per atom.
 
     Raises:
         UnphysicalError: the fitted curve has no minimum within the points.
@@ -197,16 +183,48 @@ def equation_of_state(
 
     Args:
         name: one of `PHASES`.
-        calculator: any ASE calculator.
-        hcp: the relaxed hcp lattice, where the search for the equilibrium volume starts.
         span: largest relative change of volume.
-        points: number of volumes.
 
     Raises:
         UnphysicalError: the phase has no minimum, or none that can be fitted.
         SettingsError: an unknown phase.
     """
-    volume = equilibrium_volume(name, calculator, hcp.volume_A3 * phase_named(name).volume_ratio, hcp.symbol)
+    volume = equilibrium_volume(name, calculator, hcp.volume_A3 * phase_named(name).volume_ratio)
     volumes = volume * np.linspace(1 - span, 1 + span, points)
-    energies = np.array([energy_at_volume(name, v, calculator, hcp.symbol) for v in volumes])
+    energies = np.array([energy_at_volume(name, v, calculator) for v in volumes])
     return fit_equation_of_state(volumes, energies)
+
+
+@dataclass(frozen=True)
+class PhaseOrder:
+    """Energies of several phases on one grid of volumes.
+
+    Attributes:
+        volumes_A3: (k,) volumes per atom.
+        energies_eV: phase → (k,) energies per atom, c/a relaxed.
+    """
+
+    volumes_A3: np.ndarray
+    energies_eV: dict[str, np.ndarray]
+
+    def margin_eV(self, lowest: str = "hcp") -> float:
+        """Smallest energy of another phase above `lowest`, in eV per atom; negative if one is lower."""
+        others = [self.energies_eV[name] - self.energies_eV[lowest] for name in self.energies_eV if name != lowest]
+        return float(np.min(others))
+
+
+def phase_order(
+    calculator: Calculator,
+    hcp: HcpLattice,
+    phases: tuple[str, ...] = CLOSE_PHASES,
+    points: int = 11,
+) -> PhaseOrder:
+    """Energies of phases on one grid of volumes within 10 % of that of hcp, with c/a relaxed.
+
+    Raises:
+        UnphysicalError: a phase has no best c/a.
+        SettingsError: an unknown phase.
+    """
+    volumes = hcp.volume_A3 * np.linspace(0.9, 1.1, points)
+    energies = {name: np.array([energy_at_volume(name, v, calculator) for v in volumes]) for name in phases}
+    return PhaseOrder(volumes, energies)

@@ -1,4 +1,4 @@
-"""Vacancies."""
+"""Vacancies, and the basal (0001) surface of hcp."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from ase.calculators.calculator import Calculator
 
 from ru_calc.errors import SettingsError
 from ru_calc.properties.bulk import HcpLattice
-from ru_calc.properties.relaxing import energy_of, relaxed_positions
+from ru_calc.properties.energies import energy_of, relaxed_positions
+from ru_calc.structures.lattices import hexagonal_cell
+from ru_calc.units import EV_PER_A2_IN_J_PER_M2
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,7 @@ def vacancy_formation(
 ) -> Vacancy:
     """E_f = E(N − 1) − (N − 1)/N E(N) in a periodic supercell of N sites at constant volume.
 
-    Args:
-        crystal: the relaxed cell of a crystal with equivalent sites.
-        calculator: any ASE calculator.
-        repeats: of that cell.
-        fmax_eV_per_A: longest force after relaxation.
+    `crystal` is the relaxed cell of a crystal with equivalent sites, `repeats` makes it the supercell.
 
     Raises:
         SettingsError: the supercell has only one site.
@@ -64,3 +62,81 @@ def hcp_vacancy(hcp: HcpLattice, calculator: Calculator, repeats: tuple[int, int
         UnphysicalError: the positions do not relax.
     """
     return vacancy_formation(hcp.atoms(), calculator, repeats)
+
+
+@dataclass(frozen=True)
+class BasalSurface:
+    """The (0001) surface.
+
+    Attributes:
+        gamma_J_per_m2, gamma_unrelaxed_J_per_m2: surface energy with and without relaxation.
+        spacings_percent: changes of the interlayer spacings d12, d23, … relative to c/2 in %, from the surface to
+            the middle; negative is inward.
+        layers: number of layers in the slab.
+        atoms: the relaxed slab, one atom per layer, z upwards.
+    """
+
+    gamma_J_per_m2: float
+    gamma_unrelaxed_J_per_m2: float
+    spacings_percent: np.ndarray
+    layers: int
+    atoms: Atoms
+
+    @property
+    def d12_percent(self) -> float:
+        return float(self.spacings_percent[0])
+
+    @property
+    def d23_percent(self) -> float:
+        return float(self.spacings_percent[1])
+
+
+def basal_slab(hcp: HcpLattice, layers: int = 12, vacuum_A: float = 15.0) -> Atoms:
+    """A bulk-terminated (0001) slab, one atom per layer, periodic in x and y, with `vacuum_A` above and below.
+
+    Raises:
+        SettingsError: fewer than five layers, with no bulk between the surfaces.
+    """
+    if layers < 5:
+        raise SettingsError(f"a slab of {layers} layers has no bulk between its surfaces: give 5 or more")
+    cell = hexagonal_cell(hcp.a_A, 1.0)
+    in_plane = np.array([[0, 0, 0], [1 / 3, 2 / 3, 0]]) @ cell
+    positions = in_plane[np.arange(layers) % 2]
+    positions[:, 2] = np.arange(layers) * hcp.c_A / 2
+    slab = Atoms(f"Ru{layers}", positions=positions, cell=cell, pbc=(True, True, False))
+    slab.center(vacuum=vacuum_A, axis=2)
+    return slab
+
+
+def basal_surface(
+    hcp: HcpLattice, calculator: Calculator, layers: int = 12, fmax_eV_per_A: float = 0.002
+) -> BasalSurface:
+    """γ = (E_slab − N E_bulk)/2A and the interlayer spacings of a slab with two equal free surfaces.
+
+    The lattice keeps its a; nine to twelve layers are converged for short-ranged models.
+
+    Raises:
+        SettingsError: fewer than five layers.
+        UnphysicalError: the slab does not relax.
+    """
+    slab = basal_slab(hcp, layers)
+    area = float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
+    unrelaxed = energy_of(slab, calculator)
+    relaxed = relaxed_positions(slab, calculator, fmax_eV_per_A)
+
+    def gamma(energy: float) -> float:
+        return (energy - layers * hcp.energy_eV) / (2 * area) * EV_PER_A2_IN_J_PER_M2
+
+    return BasalSurface(
+        gamma(float(relaxed.get_potential_energy())),
+        gamma(unrelaxed),
+        layer_spacings_percent(relaxed.positions[:, 2], hcp.c_A / 2)[: layers // 2],
+        layers,
+        relaxed,
+    )
+
+
+def layer_spacings_percent(heights_A: np.ndarray, bulk_spacing_A: float) -> np.ndarray:
+    """(layers − 1,) changes of the interlayer spacings relative to the bulk in %, from the top down."""
+    top_down = np.sort(np.asarray(heights_A))[::-1]
+    return 100 * (-np.diff(top_down) / bulk_spacing_A - 1)

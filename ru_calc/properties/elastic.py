@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ru_calc.properties.bulk import HcpLattice
-from ru_calc.properties.relaxing import relaxed_positions
+from ru_calc.properties.energies import relaxed_positions
 from ru_calc.units import EV_PER_A3_IN_GPA, from_voigt
 
 # Engineering strain: the Voigt shear γ_yz is 2 ε_yz.
@@ -41,8 +41,6 @@ def elastic_tensor(
     gives the constants of the unstressed crystal.
 
     Args:
-        atoms: a relaxed periodic crystal.
-        calculator: any ASE calculator with stress.
         strain: size of the Voigt strains.
         fmax_eV_per_A: longest force after the internal relaxation; its effect on C is of the order of
             fmax / (strain × force constant).
@@ -52,9 +50,8 @@ def elastic_tensor(
     """
     columns = []
     for j in range(6):
-        plus, minus = (
-            _relaxed_stress(_strained(atoms, j, sign * strain), calculator, fmax_eV_per_A) for sign in (1, -1)
-        )
+        strained = (_strained(atoms, j, sign * strain) for sign in (1, -1))
+        plus, minus = (relaxed_positions(cell, calculator, fmax_eV_per_A).get_stress() for cell in strained)
         columns.append((plus - minus) / (2 * strain))
     return np.stack(columns, axis=1) * EV_PER_A3_IN_GPA
 
@@ -83,7 +80,3 @@ def _strained(atoms: Atoms, component: int, size: float) -> Atoms:
     strained = atoms.copy()
     strained.set_cell(atoms.cell.array @ (np.eye(3) + from_voigt(voigt * TENSOR_PER_VOIGT)), scale_atoms=True)
     return strained
-
-
-def _relaxed_stress(atoms: Atoms, calculator: Calculator, fmax_eV_per_A: float) -> np.ndarray:
-    return relaxed_positions(atoms, calculator, fmax_eV_per_A).get_stress()

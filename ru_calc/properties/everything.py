@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, dataclass
-from functools import cached_property, partial
+from functools import cache, partial
 
 import numpy as np
 from ase.calculators.calculator import Calculator
 
 from ru_calc.errors import reason
-from ru_calc.properties.bulk import HcpLattice, energy_at_volume, equation_of_state, equilibrium_volume, relaxed_hcp
-from ru_calc.properties.defects import hcp_vacancy
+from ru_calc.properties.bulk import (
+    HcpLattice,
+    energy_at_volume,
+    equation_of_state,
+    equilibrium_volume,
+    phase_order,
+    relaxed_hcp,
+)
+from ru_calc.properties.defects import basal_surface, hcp_vacancy
 from ru_calc.properties.elastic import hcp_elastic_constants
-from ru_calc.properties.molecules import dimer, isolated_atom_energy
-from ru_calc.properties.ordering import phase_order
+from ru_calc.properties.energies import dimer, isolated_atom_energy
 from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz, require_phonopy
-from ru_calc.properties.surfaces import basal_surface
 from ru_calc.structures.lattices import phase_named
 
 NAMES = {
@@ -77,59 +82,6 @@ class Property:
 Measure = Callable[[], Sequence[float]]
 
 
-@dataclass
-class _Model:
-    """The measurements of a model; each gives the values of the symbols beside it in `_measurements`."""
-
-    calculator: Calculator
-    quick: bool
-
-    @cached_property
-    def hcp(self) -> HcpLattice:
-        return relaxed_hcp(self.calculator)
-
-    def lattice(self) -> Sequence[float]:
-        hcp = self.hcp
-        return hcp.a_A, hcp.c_A, hcp.c_over_a, hcp.volume_A3, hcp.energy_eV
-
-    def elastic_constants(self) -> Sequence[float]:
-        return astuple(hcp_elastic_constants(self.hcp, self.calculator))
-
-    def bulk_modulus(self) -> Sequence[float]:
-        fit = equation_of_state("hcp", self.calculator, self.hcp)
-        return fit.B_GPa, fit.B_prime
-
-    def optical_phonons(self) -> Sequence[float]:
-        modes = gamma_phonons(self.hcp, self.calculator)
-        return modes.E2g_THz, modes.B1g_THz
-
-    def lowest_phonon(self) -> Sequence[float]:
-        return (lowest_frequency_THz(self.hcp, self.calculator),)
-
-    def margin(self) -> Sequence[float]:
-        order = phase_order(self.calculator, self.hcp, points=5 if self.quick else 11)
-        return (1000 * order.margin_eV(),)
-
-    def above_hcp(self, phase: str) -> Sequence[float]:
-        start = self.hcp.volume_A3 * phase_named(phase).volume_ratio
-        volume = equilibrium_volume(phase, self.calculator, start)
-        return (1000 * (energy_at_volume(phase, volume, self.calculator) - self.hcp.energy_eV),)
-
-    def vacancy(self) -> Sequence[float]:
-        return (hcp_vacancy(self.hcp, self.calculator, (3, 3, 2) if self.quick else (4, 4, 3)).relaxed_eV,)
-
-    def surface(self) -> Sequence[float]:
-        found = basal_surface(self.hcp, self.calculator, layers=10 if self.quick else 12)
-        return found.gamma_unrelaxed_J_per_m2, found.gamma_J_per_m2, found.d12_percent, found.d23_percent
-
-    def atom(self) -> Sequence[float]:
-        energy = isolated_atom_energy(self.calculator)
-        return energy, energy - self.hcp.energy_eV
-
-    def dimer(self) -> Sequence[float]:
-        return astuple(dimer(self.calculator))
-
-
 def all_properties(
     calculator: Calculator, quick: bool = False, phonons: bool = False, only: Collection[str] | None = None
 ) -> list[Property]:
@@ -148,28 +100,53 @@ def all_properties(
     if phonons:
         require_phonopy()
     found: dict[str, Property] = {}
-    for symbols, measure in _measurements(_Model(calculator, quick), phonons).items():
+    for symbols, measure in _measurements(calculator, quick, phonons).items():
         if only is None or {*symbols} & {*only}:
             found |= {prop.symbol: prop for prop in _guarded(symbols, measure)}
     return [found[symbol] for symbol in NAMES if symbol in found]
 
 
-def _measurements(model: _Model, phonons: bool) -> dict[tuple[str, ...], Measure]:
+def _measurements(calculator: Calculator, quick: bool, phonons: bool) -> dict[tuple[str, ...], Measure]:
+    """What gives the values of which symbols."""
+
+    @cache
+    def hcp() -> HcpLattice:
+        return relaxed_hcp(calculator)
+
+    def lattice() -> Sequence[float]:
+        return hcp().a_A, hcp().c_A, hcp().c_over_a, hcp().volume_A3, hcp().energy_eV
+
+    def bulk_modulus() -> Sequence[float]:
+        fit = equation_of_state("hcp", calculator, hcp())
+        return fit.B_GPa, fit.B_prime
+
+    def above_hcp(phase: str) -> Sequence[float]:
+        volume = equilibrium_volume(phase, calculator, hcp().volume_A3 * phase_named(phase).volume_ratio)
+        return (1000 * (energy_at_volume(phase, volume, calculator) - hcp().energy_eV),)
+
+    def surface() -> Sequence[float]:
+        found = basal_surface(hcp(), calculator, layers=10 if quick else 12)
+        return found.gamma_unrelaxed_J_per_m2, found.gamma_J_per_m2, found.d12_percent, found.d23_percent
+
+    def atom() -> Sequence[float]:
+        energy = isolated_atom_energy(calculator)
+        return energy, energy - hcp().energy_eV
+
     chosen: dict[tuple[str, ...], Measure] = {
-        ("a", "c", "c/a", "V0", "E_hcp"): model.lattice,
-        ("C11", "C12", "C13", "C33", "C44"): model.elastic_constants,
-        ("E2g", "B1g"): model.optical_phonons,
-        ("hcp margin",): model.margin,
-        ("E_vac",): model.vacancy,
-        ("gamma_0001_unrelaxed", "gamma_0001", "d12", "d23"): model.surface,
-        ("E_atom", "E_coh"): model.atom,
+        ("a", "c", "c/a", "V0", "E_hcp"): lattice,
+        ("C11", "C12", "C13", "C33", "C44"): lambda: astuple(hcp_elastic_constants(hcp(), calculator)),
+        ("E2g", "B1g"): lambda: astuple(gamma_phonons(hcp(), calculator))[:2],
+        ("hcp margin",): lambda: (1000 * phase_order(calculator, hcp(), points=5 if quick else 11).margin_eV(),),
+        ("E_vac",): lambda: (hcp_vacancy(hcp(), calculator, (3, 3, 2) if quick else (4, 4, 3)).relaxed_eV,),
+        ("gamma_0001_unrelaxed", "gamma_0001", "d12", "d23"): surface,
+        ("E_atom", "E_coh"): atom,
     }
-    if not model.quick:
-        chosen |= {("B", "B_prime"): model.bulk_modulus, ("r_e", "D_e"): model.dimer}
+    if not quick:
+        chosen |= {("B", "B_prime"): bulk_modulus, ("r_e", "D_e"): lambda: astuple(dimer(calculator))}
     if phonons:
-        chosen["nu_min",] = model.lowest_phonon
-    phases = QUICK_ABOVE_HCP if model.quick else ABOVE_HCP
-    return chosen | {(f"{phase}-hcp",): partial(model.above_hcp, phase) for phase in phases}
+        chosen["nu_min",] = lambda: (lowest_frequency_THz(hcp(), calculator),)
+    phases = QUICK_ABOVE_HCP if quick else ABOVE_HCP
+    return chosen | {(f"{phase}-hcp",): partial(above_hcp, phase) for phase in phases}
 
 
 def _guarded(symbols: tuple[str, ...], measure: Measure) -> list[Property]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from scipy.sparse.csgraph import connected_components
 
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import find_pairs
@@ -33,8 +34,10 @@ def common_neighbour_bonds(atoms: Atoms, cutoff_A: float = BOND_CUTOFF_A) -> Cou
     counts: Counter[str] = Counter()
     for i, j in zip(pairs.first, pairs.second, strict=True):
         common = np.flatnonzero(bonded[i] & bonded[j])
-        edges = np.argwhere(np.triu(bonded[np.ix_(common, common)]))
-        counts[f"{len(common)}{len(edges)}{_largest_group([(int(a), int(b)) for a, b in edges])}"] += 1
+        among = bonded[np.ix_(common, common)]
+        groups = connected_components(among, directed=False)[1] if len(common) else common
+        bonds = np.bincount(groups[np.nonzero(np.triu(among))[0]], minlength=1)
+        counts[f"{len(common)}{bonds.sum()}{bonds.max()}"] += 1
     return counts
 
 
@@ -64,18 +67,3 @@ def lindemann_index(frames: Sequence[np.ndarray]) -> float:
     pairs = np.triu_indices(len(frames[0]), 1)
     distances = np.array([np.linalg.norm(r[pairs[0]] - r[pairs[1]], axis=1) for r in map(np.asarray, frames)])
     return float(np.mean(distances.std(axis=0) / distances.mean(axis=0)))
-
-
-def _largest_group(edges: list[tuple[int, int]]) -> int:
-    """Number of bonds in the largest connected group."""
-    groups: list[tuple[set[int], int]] = []
-    for edge in edges:
-        joined, bonds = set(edge), 1
-        apart = []
-        for atoms, count in groups:
-            if joined & atoms:
-                joined, bonds = joined | atoms, bonds + count
-            else:
-                apart.append((atoms, count))
-        groups = [*apart, (joined, bonds)]
-    return max((bonds for _, bonds in groups), default=0)

@@ -35,11 +35,6 @@ def gamma_phonons(hcp: HcpLattice, calculator: Calculator, displacement_A: float
 
     With equal masses and the acoustic sum rule Φ_01 = −Φ_00, the optical eigenvalues of the dynamical matrix are those
     of 2 Φ_00/m (e.g. Ashcroft & Mermin, Solid State Physics, chapter 22).
-
-    Args:
-        hcp: the relaxed lattice.
-        calculator: any ASE calculator.
-        displacement_A: step of the central differences in Å.
     """
     force_constants = np.stack([_slope(hcp.atoms(), calculator, axis, displacement_A) for axis in range(3)])
     mass = hcp.atoms().get_masses()[0]
@@ -58,11 +53,7 @@ def lowest_frequency_THz(
 
     Uses phonopy (A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)).
 
-    Args:
-        hcp: the relaxed lattice.
-        calculator: any ASE calculator.
-        supercell: repeats of the two-atom cell in which one atom is displaced.
-        mesh: points along the reciprocal vectors, Γ included.
+    `supercell` repeats the two-atom cell in which one atom is displaced; `mesh` includes Γ.
 
     Raises:
         SettingsError: phonopy is not installed.

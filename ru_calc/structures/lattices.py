@@ -58,29 +58,28 @@ def hexagonal_cell(a_A: float, c_A: float) -> np.ndarray:
     return np.array([[a_A, 0, 0], [-a_A / 2, a_A * np.sqrt(3) / 2, 0], [0, 0, c_A]])
 
 
-def crystal(name: str, cell: np.ndarray, symbol: str = "Ru") -> Atoms:
+def crystal(name: str, cell: np.ndarray) -> Atoms:
     """The atoms of a phase in its primitive cell (A15: the cubic cell of eight atoms), given as (3, 3) in Å.
 
     Raises:
         SettingsError: an unknown phase.
     """
     scaled = phase_named(name).scaled
-    return Atoms(f"{symbol}{len(scaled)}", scaled_positions=scaled, cell=cell, pbc=True)
+    return Atoms(f"Ru{len(scaled)}", scaled_positions=scaled, cell=cell, pbc=True)
 
 
-def hcp_crystal(a_A: float, c_A: float, symbol: str = "Ru") -> Atoms:
+def hcp_crystal(a_A: float, c_A: float) -> Atoms:
     """The two-atom cell of hcp, c along z."""
-    return crystal("hcp", hexagonal_cell(a_A, c_A), symbol)
+    return crystal("hcp", hexagonal_cell(a_A, c_A))
 
 
-def phase_crystal(name: str, volume_A3: float, c_over_a: float | None = None, symbol: str = "Ru") -> Atoms:
+def phase_crystal(name: str, volume_A3: float, c_over_a: float | None = None) -> Atoms:
     """The primitive cell of a phase (A15: the cubic cell of eight atoms).
 
     Args:
         name: one of `PHASES`.
         volume_A3: volume per atom in Å³.
         c_over_a: of hcp, dhcp (about 3.2) or omega (about 0.6); None takes the usual value.
-        symbol: chemical symbol.
 
     Raises:
         SettingsError: an unknown phase, or c/a for a cubic one.
@@ -90,7 +89,7 @@ def phase_crystal(name: str, volume_A3: float, c_over_a: float | None = None, sy
         raise SettingsError(f"c/a = {c_over_a} was given for {name}, which is cubic: leave it out")
     cell = hexagonal_cell(1.0, c_over_a or phase.c_over_a) if phase.hexagonal else np.array(phase.cell, dtype=float)
     cell *= (volume_A3 * len(phase.scaled) / abs(np.linalg.det(cell))) ** (1 / 3)
-    return crystal(name, cell, symbol)
+    return crystal(name, cell)
 
 
 def phase_named(name: str) -> Phase:

@@ -27,7 +27,7 @@ from ru_calc.properties import (
     vacancy_formation,
 )
 from ru_calc.properties.bulk import energy_at_volume, equilibrium_volume
-from ru_calc.properties.relaxing import relaxed_positions
+from ru_calc.properties.energies import relaxed_positions
 from ru_calc.units import EV_PER_A2_IN_J_PER_M2, EV_PER_A3_IN_GPA, SQRT_EV_PER_U_A2_IN_THZ
 
 RUTHENIUM_MASS_U = 101.07

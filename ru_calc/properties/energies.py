@@ -1,0 +1,83 @@
+"""Energies, positions relaxed in a fixed cell, the free atom and the dimer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.optimize import BFGS
+from scipy.optimize import minimize_scalar
+
+from ru_calc.errors import UnphysicalError
+
+
+def energy_of(atoms: Atoms, calculator: Calculator) -> float:
+    """Potential energy in eV of `atoms`, which keep the calculator."""
+    atoms.calc = calculator
+    return float(atoms.get_potential_energy())
+
+
+def relaxed_positions(
+    atoms: Atoms, calculator: Calculator, fmax_eV_per_A: float = 0.005, max_steps: int = 200
+) -> Atoms:
+    """A copy of `atoms` with the calculator, relaxed in its cell until no force is longer than `fmax_eV_per_A`.
+
+    Raises:
+        UnphysicalError: the forces are still larger after `max_steps`.
+    """
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    with BFGS(atoms, logfile=None, maxstep=0.1) as optimizer:
+        converged = optimizer.run(fmax=fmax_eV_per_A, steps=max_steps)
+    if not converged:
+        largest = float((atoms.get_forces() ** 2).sum(axis=1).max() ** 0.5)
+        raise UnphysicalError(
+            f"{len(atoms)} atoms did not relax: largest force {largest:.4f} eV/Å after {max_steps} steps, "
+            f"limit {fmax_eV_per_A}; give a larger fmax_eV_per_A or max_steps"
+        )
+    return atoms
+
+
+@dataclass(frozen=True)
+class Dimer:
+    """Bond length in Å, and energy of two free atoms minus that of the dimer in eV."""
+
+    r_e_A: float
+    D_e_eV: float
+
+
+def isolated_atom_energy(calculator: Calculator) -> float:
+    """Energy in eV of an isolated atom."""
+    return energy_of(Atoms("Ru", positions=[[0, 0, 0]]), calculator)
+
+
+def dimer_energy(distance_A: float, calculator: Calculator) -> float:
+    """Energy in eV of two isolated atoms at a distance in Å."""
+    return energy_of(Atoms("Ru2", positions=[[0, 0, 0], [0, 0, distance_A]]), calculator)
+
+
+def dimer(
+    calculator: Calculator,
+    distances_A: np.ndarray | None = None,
+) -> Dimer:
+    """Bond length and well depth at the lowest minimum of the dimer curve.
+
+    The curve is first scanned at `distances_A` (1.6 to 4.0 Å in steps of 0.1 if None).
+
+    Raises:
+        UnphysicalError: the curve has no minimum between the first and the last distance.
+    """
+    grid = np.arange(1.6, 4.05, 0.1) if distances_A is None else np.asarray(distances_A)
+    energies = np.array([dimer_energy(r, calculator) for r in grid])
+    lowest = int(np.argmin(energies))
+    if lowest in (0, len(grid) - 1):
+        raise UnphysicalError(f"the dimer has no minimum between {grid[0]:.1f} and {grid[-1]:.1f} Å")
+    found = minimize_scalar(
+        lambda r: dimer_energy(r, calculator),
+        bounds=(grid[lowest - 1], grid[lowest + 1]),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
+    return Dimer(float(found.x), 2 * isolated_atom_energy(calculator) - float(found.fun))
