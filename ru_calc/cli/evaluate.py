@@ -98,7 +98,7 @@ def _say(evaluation: Evaluation, n_given: int) -> None:
         frames = {failure.frame for failure in evaluation.failures}
         click.echo(f"warning: {len(frames)} of {evaluated} frames were not predicted in full:")
         for failure in evaluation.failures[:5]:
-            kind = evaluation.dataset.config_type[evaluation.frames.tolist().index(failure.frame)]
+            kind = evaluation.comparison.dataset.config_type[evaluation.frames.tolist().index(failure.frame)]
             click.echo(f"  frame {failure.frame} ({kind}), {failure.quantity}: {failure.reason}")
         if len(evaluation.failures) > 5:
             click.echo(f"  and {len(evaluation.failures) - 5} more, all in failures.csv of --output")

@@ -3,7 +3,7 @@
 dataset ──▶ Predictions ──▶ energy shift ──▶ Evaluation ──▶ table, parity plots, worst frames
 """
 
-from ru_calc.evaluate.assessment import Evaluation, assess, chosen_frames
+from ru_calc.evaluate.assessment import SHIFTS, Evaluation, assess, chosen_frames
 from ru_calc.evaluate.predictions import (
     Failure,
     Predictions,
@@ -12,7 +12,6 @@ from ru_calc.evaluate.predictions import (
     predict_by_model,
 )
 from ru_calc.evaluate.report import tables, write_report
-from ru_calc.evaluate.shift import SHIFTS
 from ru_calc.evaluate.splits import only, read_split
 
 __all__ = [

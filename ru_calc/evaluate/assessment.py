@@ -11,7 +11,10 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError
 from ru_calc.evaluate.metrics import QUANTITIES, Comparison, error_table
 from ru_calc.evaluate.predictions import Failure, Predictions
-from ru_calc.evaluate.shift import energy_shift
+from ru_calc.structures.neighbors import find_pairs
+
+SHIFTS = ("none", "mean", "isolated")
+ALONE_A = 7.0
 
 
 @dataclass(frozen=True)
@@ -19,18 +22,16 @@ class Evaluation:
     """Labels, predictions and errors.
 
     Attributes:
-        dataset: the frames that were evaluated.
-        comparison: their labels and predictions.
+        comparison: labels and predictions of the frames that were evaluated.
         frames: (f,) their indices in the original data set.
-        splits: split name → indices within `dataset`.
+        splits: split name → indices within the comparison.
         rows: the table; see `ru_calc.evaluate.metrics.error_table`.
         failures: labels without a prediction; `frame` is the index in the original data set.
-        shift: `none`, `mean` or `isolated`.
+        shift: one of `SHIFTS`; see `energy_shift`.
         shift_eV_per_atom: what was added to the predicted energies.
         about: facts about predictor and data, for the report.
     """
 
-    dataset: Dataset
     comparison: Comparison
     frames: np.ndarray
     splits: dict[str, np.ndarray]
@@ -70,7 +71,7 @@ def assess(
         dataset: all frames.
         predictions: of the frames that `chosen_frames` gives, in that order.
         splits: split name → indices in `dataset`.
-        shift: see `ru_calc.evaluate.shift`.
+        shift: see `energy_shift`.
 
     Raises:
         DataError: nothing could be predicted, or no frame can give the shift.
@@ -81,9 +82,40 @@ def assess(
         why = predictions.failures[0].reason if predictions.failures else "no frame has a label"
         raise DataError(f"nothing could be compared in any of the {len(part)} frames ({why})")
     added = energy_shift(shift, part, predictions.energy)
-    comparison = Comparison(
-        part, predictions.energy + added * part.structures.counts, predictions.forces, predictions.stress
-    )
+    energy = predictions.energy + added * part.structures.counts
+    comparison = Comparison(part, energy, predictions.forces, predictions.stress)
     failures = [Failure(int(frames[f.frame]), f.quantity, f.reason) for f in predictions.failures]
     rows = error_table(comparison, places)
-    return Evaluation(part, comparison, frames, places, rows, failures, shift, added, about or {})
+    return Evaluation(comparison, frames, places, rows, failures, shift, added, about or {})
+
+
+def energy_shift(kind: str, dataset: Dataset, energy: np.ndarray) -> float:
+    """What to add to predicted energies, in eV per atom.
+
+    Args:
+        kind: `none`; `mean`, which makes the mean error of the energy per atom zero and its root mean square smallest;
+            or `isolated`, which makes the energy of an isolated atom right.
+        dataset: the labels.
+        energy: (f,) predictions in eV.
+
+    Raises:
+        DataError: no frame can give the shift.
+    """
+    if kind == "none":
+        return 0.0
+    error = (dataset.energy - energy) / dataset.structures.counts
+    usable = np.isfinite(error)
+    if kind == "isolated":
+        usable &= isolated_frames(dataset)
+    if not usable.any():
+        needed = f"of one atom without neighbours within {ALONE_A} Å " if kind == "isolated" else ""
+        raise DataError(f"--shift is {kind}, but no frame {needed}has both a labelled and a predicted energy")
+    return float(error[usable].mean())
+
+
+def isolated_frames(dataset: Dataset) -> np.ndarray:
+    """(f,) whether a frame is a single atom without an image of itself within 7 Å."""
+    alone = dataset.structures.counts == 1
+    crowded = np.unique(find_pairs(dataset.structures.select(np.flatnonzero(alone)), ALONE_A).frames)
+    alone[np.flatnonzero(alone)[crowded]] = False
+    return alone

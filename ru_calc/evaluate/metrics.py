@@ -8,32 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ru_calc.structures import Structures
+from ru_calc.dataset import Dataset
 from ru_calc.units import EV_PER_A3_IN_GPA
 
 QUANTITIES = ("energy", "forces", "stress")
 ALL = "all"
 # In eV per atom, eV/Å, eV/Å³: labels that vanish by symmetry are rounding noise, which must not divide anything.
 NEGLIGIBLE = 1e-5
-
-
-class Labelled(Protocol):
-    """The part of a data set that is needed: frames and their labels, NaN where missing."""
-
-    @property
-    def structures(self) -> Structures: ...
-    @property
-    def energy(self) -> np.ndarray: ...
-    @property
-    def forces(self) -> np.ndarray: ...
-    @property
-    def stress(self) -> np.ndarray: ...
-    @property
-    def config_type(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -118,7 +103,7 @@ class Comparison:
         ValueError: predictions and labels have different shapes.
     """
 
-    dataset: Labelled
+    dataset: Dataset
     energy: np.ndarray | None = None
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
@@ -129,26 +114,21 @@ class Comparison:
             if predicted is not None and np.shape(predicted) != np.shape(label):
                 raise ValueError(f"{name}: predictions {np.shape(predicted)}, labels {np.shape(label)}; must be equal")
 
-    def values(self, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and predictions of a quantity; energies are per atom."""
+    def values(self, quantity: str, frames: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and predictions of a quantity, energies per atom, over frames with the given indices (all if None)."""
         label = np.asarray(getattr(self.dataset, quantity), float)
         predicted = getattr(self, quantity)
         predicted = np.full(label.shape, np.nan) if predicted is None else np.asarray(predicted, float)
         if quantity == "energy":
-            counts = self.dataset.structures.counts
-            return label / counts, predicted / counts
-        return label, predicted
+            label, predicted = label / self.dataset.structures.counts, predicted / self.dataset.structures.counts
+        if frames is None:
+            return label, predicted
+        chosen = self.dataset.structures.atoms_of(frames) if quantity == "forces" else frames
+        return label[chosen], predicted[chosen]
 
     def errors(self, frames: np.ndarray | None = None) -> dict[str, Errors]:
         """`Errors` of each quantity over the frames with the given indices (by default, all)."""
-        result = {}
-        for quantity in QUANTITIES:
-            label, predicted = self.values(quantity)
-            if frames is not None:
-                chosen = self.dataset.structures.atoms_of(frames) if quantity == "forces" else frames
-                label, predicted = label[chosen], predicted[chosen]
-            result[quantity] = compare(label, predicted)
-        return result
+        return {quantity: compare(*self.values(quantity, frames)) for quantity in QUANTITIES}
 
     def row(self, frames: np.ndarray | None = None) -> dict[str, Any]:
         """A row of the table in printed units: frames, atoms, then `energy_MAE_meV_per_atom` and so on."""
@@ -188,14 +168,9 @@ def _columns(quantity: str, errors: Errors) -> dict[str, Any]:
 
 
 def error_table(comparison: Comparison, splits: Mapping[str, np.ndarray] | None = None) -> list[dict[str, Any]]:
-    """Rows for every split and, within it, for all frames and every config type.
+    """Rows of `Comparison.row` for every split and, within it, for all frames and every config type.
 
-    Args:
-        comparison: labels and predictions.
-        splits: split name → frame indices; by default one split `all` with every frame.
-
-    Returns:
-        Rows of `Comparison.row` with `split` and `config_type` in front; empty splits are left out.
+    `splits` gives the frame indices by name; by default one split `all` has every frame.  Empty splits are left out.
     """
     if splits is None:
         splits = {ALL: np.arange(len(comparison.dataset.structures))}

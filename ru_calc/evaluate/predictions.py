@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ru_calc.dataset import Dataset
+from ru_calc.dataset import LABELS, Dataset
 from ru_calc.errors import SettingsError, reason
 from ru_calc.units import to_voigt
 
@@ -46,24 +46,11 @@ class Predictions:
     stress: np.ndarray
     failures: list[Failure] = field(default_factory=list)
 
-    @classmethod
-    def empty(cls, dataset: Dataset) -> Predictions:
-        """All NaN, to be filled."""
-        n_frames, n_atoms = len(dataset), dataset.structures.n_atoms
-        return cls(np.full(n_frames, np.nan), np.full((n_atoms, 3), np.nan), np.full((n_frames, 6), np.nan))
-
 
 def predict_by_model(
     predictor: Predictor, dataset: Dataset, batch_atoms: int = 1000, advance: Advance = lambda frames: None
 ) -> Predictions:
-    """Predictions of a `Predictor`.
-
-    Args:
-        predictor: a model.
-        dataset: the frames.
-        batch_atoms: atoms per batch.
-        advance: called with the number of frames just done.
-    """
+    """Predictions of a `Predictor`; `advance` is called with the number of frames just done."""
     from ru_calc.predictor import predict_all
 
     found = predict_all(predictor, dataset.structures, batch_atoms=batch_atoms, advance=advance)
@@ -76,7 +63,7 @@ def _not_finite(result: Predictions, dataset: Dataset) -> list[Failure]:
     """One failure for each label whose prediction is not finite."""
     failures = []
     frame_of_atom = dataset.structures.frame_of_atom
-    for name in ("energy", "forces", "stress"):
+    for name in LABELS:
         label, predicted = getattr(dataset, name), getattr(result, name)
         rows = np.flatnonzero((np.isfinite(label) & ~np.isfinite(predicted)).reshape(len(label), -1).any(axis=1))
         frames = np.unique(frame_of_atom[rows]) if name == "forces" else rows
@@ -117,7 +104,9 @@ def predict_by_calculator(calculator: Any, dataset: Dataset, advance: Advance = 
 
     The energy is the force-consistent `free_energy` if the calculator has one.
     """
-    result, s = Predictions.empty(dataset), dataset.structures
+    s = dataset.structures
+    energy, forces, stress = (np.full(np.shape(getattr(dataset, name)), np.nan) for name in LABELS)
+    result = Predictions(energy, forces, stress)
     offers = getattr(calculator, "implemented_properties", ())
     energy_name = "free_energy" if "free_energy" in offers else "energy"
     for k in range(len(dataset)):

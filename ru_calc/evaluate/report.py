@@ -60,10 +60,7 @@ def parity_panels(comparison: Comparison, frames: np.ndarray | None = None) -> P
     """Labels and predictions of the frames with the given indices (all by default), as `parity_plot` takes them."""
     panels = {}
     for quantity, (unit, factor) in UNITS.items():
-        label, predicted = comparison.values(quantity)
-        if frames is not None:
-            chosen = comparison.dataset.structures.atoms_of(frames) if quantity == "forces" else frames
-            label, predicted = label[chosen], predicted[chosen]
+        label, predicted = comparison.values(quantity, frames)
         panels[quantity] = (label.ravel() * factor, predicted.ravel() * factor, unit)
     return panels
 
@@ -140,7 +137,7 @@ def _write_worst(evaluation: Evaluation, folder: Path, n_worst: int) -> list[Pat
 
 def annotated(evaluation: Evaluation, k: int) -> Atoms:
     """Evaluated frame `k` with its labels as results, and predictions as `predicted_*`, in eV, eV/Å, eV/Å³."""
-    dataset, comparison = evaluation.dataset, evaluation.comparison
+    comparison, dataset = evaluation.comparison, evaluation.comparison.dataset
     atoms = dataset.atoms(k)
     atoms.info["frame"] = int(evaluation.frames[k])
     atoms.info["split"] = next((name for name, places in evaluation.splits.items() if k in places), "none")

@@ -6,6 +6,7 @@ number (see `velocities.degrees_of_freedom`); otherwise 100 atoms would be 1 % t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,7 @@ State = dict[str, Any]
 
 
 class Ensemble:
-    """Velocity Verlet at constant energy, and what the other ensembles share.
-
-    Args:
-        atoms: with calculator and momenta; moved in place.
-        settings: of the run.
-        dof: degrees of freedom that share the kinetic energy.
-        rng: source of random forces.
-
-    Raises:
-        SettingsError: constant pressure without a volume.
-    """
+    """Velocity Verlet at constant energy, and what the other ensembles share; `atoms` are moved in place."""
 
     def __init__(self, atoms: Atoms, settings: MDSettings, dof: int, rng: np.random.Generator) -> None:
         self.atoms, self.settings, self.dof, self.rng = atoms, settings, dof, rng
@@ -81,13 +72,8 @@ class Langevin(Ensemble):
 
     def _make(self) -> Any:
         friction = (self.settings.friction_per_ps or FRICTION_PER_PS) / (1000 * units.fs)
-        return _CountingBAOAB(
-            self.atoms,
-            self.timestep,
-            temperature_K=self.settings.temperature_K,
-            T_tau=1 / friction,
-            rng=self.rng,
-        )
+        target = {"temperature_K": self.settings.temperature_K, "T_tau": 1 / friction}
+        return _CountingBAOAB(self.atoms, self.timestep, rng=self.rng, **target)
 
     def set_temperature(self, temperature_K: float) -> None:
         self.dynamics.set_temperature(temperature_K)
@@ -162,19 +148,18 @@ class NoseHoover(Ensemble):
 
     def state(self) -> State:
         state: State = {"offset": self.offset, "_thermostat._kT": float(self.dynamics._thermostat._kT)}
-        for part, names in self.parts.items():
-            owner = getattr(self.dynamics, part) if part else self.dynamics
-            state |= {f"{part}.{name}": np.asarray(getattr(owner, name)).tolist() for name in names}
-        return state
+        return state | {key: np.asarray(getattr(owner, name)).tolist() for key, owner, name in self._variables()}
 
     def load(self, state: State) -> None:
         self.offset = state["offset"]
         self.dynamics._thermostat._kT = state["_thermostat._kT"]
+        for key, owner, name in self._variables():
+            setattr(owner, name, np.array(state[key]) if isinstance(state[key], list) else state[key])
+
+    def _variables(self) -> Iterator[tuple[str, Any, str]]:
         for part, names in self.parts.items():
             owner = getattr(self.dynamics, part) if part else self.dynamics
-            for name in names:
-                value = state[f"{part}.{name}"]
-                setattr(owner, name, np.array(value) if isinstance(value, list) else value)
+            yield from ((f"{part}.{name}", owner, name) for name in names)
 
 
 class ConstantPressure(NoseHoover):

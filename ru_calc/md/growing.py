@@ -23,7 +23,13 @@ class GrowingFile:
 
     def __init__(self, path: Path, resume_at: int | None = None, binary: bool = False) -> None:
         if resume_at is not None:
-            cut(path, resume_at)
+            size = path.stat().st_size if path.is_file() else -1
+            if size < resume_at:
+                found = "is missing" if size < 0 else f"has {size} bytes, but {resume_at} were written"
+                raise OutputError(
+                    f"{path} {found}: the run cannot continue in place; start a new one from its last frame"
+                )
+            os.truncate(path, resume_at)
         text: dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": ""}
         self.file: IO[Any] = open(path, "ab" if binary else "a", **text)
 
@@ -35,17 +41,3 @@ class GrowingFile:
     def close(self) -> None:
         """Closes the file."""
         self.file.close()
-
-
-def cut(path: Path, length: int) -> None:
-    """Cuts a file back to `length` bytes.
-
-    Raises:
-        OutputError: it is missing or shorter.
-    """
-    size = path.stat().st_size if path.is_file() else -1
-    if size < length:
-        found = "is missing" if size < 0 else f"has {size} bytes, but {length} were written"
-        raise OutputError(f"{path} {found}: the run cannot continue in place; start a new one from its last frame")
-    with open(path, "r+b") as file:
-        file.truncate(length)

@@ -33,22 +33,16 @@ FRAMES_AT_ONCE = 64
 class H5MDWriter:
     """Writes frames of the same atoms.
 
-    Args:
-        path: the `.h5` file.
-        numbers, masses_u: (n,) of the atoms.
-        pbc: (3,) bool.
-        resume_at: number of frames to keep of an earlier file; None starts a new one.
+    `resume_at` is the number of frames to keep of an earlier file; None starts a new one.
 
     Raises:
         OutputError: the earlier file holds fewer frames.
     """
 
-    def __init__(
-        self, path: Path, numbers: np.ndarray, masses_u: np.ndarray, pbc: np.ndarray, resume_at: int | None = None
-    ) -> None:
-        self.path, self.numbers, self.masses_u, self.pbc = path, numbers, masses_u, pbc
+    def __init__(self, path: Path, atoms: Atoms, resume_at: int | None = None) -> None:
+        self.path, self.atoms = path, atoms
         self.journal = path.with_name(path.name + ".part")
-        vectors = [(name, "<f8", (len(numbers), 3)) for name in ("position", "velocity", "force")]
+        vectors = [(name, "<f8", (len(atoms), 3)) for name in ("position", "velocity", "force")]
         self.record = np.dtype(
             [("step", "<i8"), ("time", "<f8"), ("energy", "<f8"), ("edges", "<f8", (3, 3)), *vectors]
         )
@@ -92,11 +86,11 @@ class H5MDWriter:
         root.create_group("creator").attrs.update({"name": "ru-calc", "version": ru_calc.__version__})
         root.create_group("modules/units").attrs["version"] = np.array([1, 0], dtype="<i4")
         particles = file.create_group("particles/all")
-        particles.create_dataset("species", data=self.numbers.astype("<i4"))
-        particles.create_dataset("mass", data=self.masses_u).attrs["unit"] = "u"
+        particles.create_dataset("species", data=self.atoms.numbers.astype("<i4"))
+        particles.create_dataset("mass", data=self.atoms.get_masses()).attrs["unit"] = "u"
         box = particles.create_group("box")
         box.attrs["dimension"] = 3
-        box.attrs["boundary"] = np.array(["periodic" if p else "none" for p in self.pbc], dtype="S8")
+        box.attrs["boundary"] = np.array(["periodic" if p else "none" for p in self.atoms.pbc], dtype="S8")
 
     def _make_datasets(self, file: h5py.File, count: int) -> dict[str, h5py.Dataset]:
         made = {}

@@ -15,26 +15,14 @@ VOLUME_FACTOR = 4.0
 
 
 class Monitor:
-    """Says why a frame is unphysical.
-
-    Args:
-        settings: with the limits.
-        start_eV: conserved quantity at step 0.
-        volume_A3: at step 0.
-    """
+    """Says why a frame is unphysical, from the conserved quantity and the volume at step 0."""
 
     def __init__(self, settings: MDSettings, start_eV: float, volume_A3: float) -> None:
         self.settings, self.start_eV, self.volume_A3 = settings, start_eV, volume_A3
         self.neighbors = VerletList(settings.min_distance_A)
 
     def cause(self, atoms: Atoms, energy_eV: float, forces: np.ndarray, reservoir_eV: float) -> str | None:
-        """Why the frame is unphysical, or None.
-
-        Args:
-            energy_eV: potential energy.
-            forces: (n, 3) eV/Å.
-            reservoir_eV: energy in thermostats and barostats.
-        """
+        """Why a frame with this potential and reservoir energy and forces (n, 3) in eV/Å is unphysical, or None."""
         return (
             self._not_finite(atoms, energy_eV, forces)
             or self._too_close(atoms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import ase.io
 import numpy as np
@@ -15,19 +14,6 @@ from ru_calc.errors import OutputError
 from ru_calc.files import whole_file
 from ru_calc.md.growing import GrowingFile
 from ru_calc.md.h5md import H5MDWriter
-
-
-class Writer(Protocol):
-    """Writes frames to a trajectory."""
-
-    def append(self, frame: Atoms) -> None:
-        """Adds a frame that carries energy, forces and `info` with `step` and `time_fs`."""
-
-    def mark(self) -> int:
-        """Where a restart from here cuts the trajectory."""
-
-    def close(self) -> None:
-        """Completes the file."""
 
 
 def frame_of(atoms: Atoms, energy_eV: float, forces: np.ndarray, step: int, time_fs: float) -> Atoms:
@@ -95,17 +81,17 @@ def keep_frames(path: Path, count: int) -> None:
         raise OutputError(f"{path} no longer holds its {count} frames: {problem}; start a new run") from problem
 
 
-def open_trajectory(path: Path, atoms: Atoms, resume_at: int | None = None) -> Writer:
-    """The writer for the suffix of `path`.
+Writer = ExtxyzWriter | TrajWriter | H5MDWriter
 
-    Args:
-        path: ends in .extxyz, .traj or .h5.
-        atoms: whose frames follow.
-        resume_at: the mark of an earlier writer at which to go on; None starts a new file.
+
+def open_trajectory(path: Path, atoms: Atoms, resume_at: int | None = None) -> Writer:
+    """The writer of frames of `atoms` for the suffix of `path`, .extxyz, .traj or .h5.
+
+    It goes on at `resume_at`, the mark of an earlier writer; None starts a new file.
 
     Raises:
         OutputError: the file holds less than it did at the mark.
     """
     if path.suffix == ".h5":
-        return H5MDWriter(path, np.array(atoms.numbers), atoms.get_masses(), atoms.pbc.copy(), resume_at)
+        return H5MDWriter(path, atoms, resume_at)
     return (TrajWriter if path.suffix == ".traj" else ExtxyzWriter)(path, resume_at)

@@ -15,11 +15,7 @@ NOISE = 1e-6
 def draw_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator, ensemble: str) -> None:
     """Gives atoms Maxwell–Boltzmann momenta of exactly `temperature_K`, without drift or (if not periodic) rotation.
 
-    Args:
-        atoms: receive the momenta; fixed atoms stay fixed, and the drift is then kept.
-        temperature_K: of these momenta, over the degrees of freedom of the ensemble.
-        rng: source of the random numbers.
-        ensemble: see `degrees_of_freedom`.
+    The temperature is that over the ensemble's `degrees_of_freedom`.  Fixed atoms stay fixed, and the drift then stays.
     """
     thermalize_momenta(atoms, temperature_K, rng=rng)
     drawn = atoms.get_kinetic_energy()

@@ -27,8 +27,8 @@ from ru_calc.evaluate import (
     read_split,
     write_report,
 )
+from ru_calc.evaluate.assessment import isolated_frames
 from ru_calc.evaluate.report import output_files
-from ru_calc.evaluate.shift import isolated_frames
 from ru_calc.potentials.derivatives import Reference
 
 
