@@ -63,11 +63,7 @@ class Conversion:
 
 
 def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None) -> Conversion:
-    """The frames of all files, in order.
-
-    Args:
-        paths: of files that `ase.io.read` takes, also compressed (.gz, .bz2, .xz).
-        settings: see `ConvertSettings`.
+    """The frames of all files that `ase.io.read` takes, also compressed (.gz, .bz2, .xz), in order.
 
     Raises:
         DataError: a file that is missing, empty or unreadable; a frame (named by file and number) with other elements,
@@ -157,11 +153,7 @@ def _read_database(path: Path) -> list[Atoms]:
 
 
 def clean_frame(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[Atoms, str, bool]:
-    """A frame with at most one energy, checked, and without a stress that has no meaning.
-
-    Args:
-        atoms: as `ase.io` reads them.
-        energy, where: see `labels_of`.
+    """A frame with at most one energy, checked, and without a stress that has no meaning; see `labels_of`.
 
     Returns:
         The frame; `free_energy`, `energy` or `missing`; whether a stress was dropped.

@@ -61,11 +61,10 @@ class Checkpoint:
             for field in dataclasses.fields(self)
             if field.name not in ("atoms", "settings", "output")
         }
-        output = dataclasses.asdict(self.output) | {"folder": ""}
         text = {
             "schema": SCHEMA,
             "settings": dataclasses.asdict(self.settings),
-            "output": output,
+            "output": dataclasses.asdict(self.output) | {"folder": ""},
             "scalars": scalars,
             "constraints": encode([constraint.todict() for constraint in self.atoms.constraints]),
         }

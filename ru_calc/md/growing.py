@@ -10,12 +10,7 @@ from ru_calc.errors import OutputError
 
 
 class GrowingFile:
-    """A text or binary file that is appended to.
-
-    Args:
-        path: of the file.
-        resume_at: the `mark` to which an existing file is cut back; None appends to whatever is there.
-        binary: take bytes instead of text.
+    """A text or binary file that is appended to, after it was cut back to the mark `resume_at` if that is given.
 
     Raises:
         OutputError: the file is missing or shorter than `resume_at`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +60,8 @@ def pressure_GPa(atoms: Atoms) -> float:
     return -float(stress[:3].mean()) * EV_PER_A3_IN_GPA
 
 
-def as_arrays(rows: Iterable[Row]) -> dict[str, np.ndarray]:
+def as_arrays(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Columns by name."""
-    rows = list(rows)
     return {name: np.array([row[name] for row in rows]) for name in COLUMNS}
 
 

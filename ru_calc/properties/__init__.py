@@ -4,9 +4,7 @@ Energies are in eV (meV per atom for differences between phases), lengths in Å,
 """
 
 from ru_calc.properties.bulk import (
-    EquationOfStateFit,
     HcpLattice,
-    PhaseOrder,
     energy_at_volume,
     equation_of_state,
     equilibrium_volume,
@@ -14,37 +12,21 @@ from ru_calc.properties.bulk import (
     phase_order,
     relaxed_hcp,
 )
-from ru_calc.properties.defects import (
-    BasalSurface,
-    Vacancy,
-    basal_slab,
-    basal_surface,
-    hcp_vacancy,
-    layer_spacings_percent,
-    vacancy_formation,
-)
-from ru_calc.properties.elastic import HcpElasticConstants, elastic_tensor, hcp_elastic_constants
-from ru_calc.properties.energies import Dimer, dimer, dimer_energy, isolated_atom_energy
+from ru_calc.properties.defects import basal_slab, basal_surface, hcp_vacancy, layer_spacings_percent, vacancy_formation
+from ru_calc.properties.elastic import elastic_tensor, hcp_elastic_constants
+from ru_calc.properties.energies import dimer, isolated_atom_energy
 from ru_calc.properties.everything import Property, all_properties
 from ru_calc.properties.order import bond_fractions, common_neighbour_bonds, lindemann_index
-from ru_calc.properties.phonons import GammaPhonons, gamma_phonons, lowest_frequency_THz, phonopy_of
-from ru_calc.properties.references import ReferenceValue, reference, reference_value, reference_values
+from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz, phonopy_of
+from ru_calc.properties.references import reference, reference_value, reference_values
 from ru_calc.properties.table import Row, compare, markdown, score, summary
 from ru_calc.structures.lattices import PHASES, hcp_crystal, phase_crystal
 
 __all__ = [
     "PHASES",
-    "BasalSurface",
-    "Dimer",
-    "EquationOfStateFit",
-    "GammaPhonons",
-    "HcpElasticConstants",
     "HcpLattice",
-    "PhaseOrder",
     "Property",
-    "ReferenceValue",
     "Row",
-    "Vacancy",
     "all_properties",
     "basal_slab",
     "basal_surface",
@@ -52,7 +34,6 @@ __all__ = [
     "common_neighbour_bonds",
     "compare",
     "dimer",
-    "dimer_energy",
     "elastic_tensor",
     "energy_at_volume",
     "equation_of_state",

@@ -133,12 +133,11 @@ def equilibrium_volume(name: str, calculator: Calculator, start_A3: float) -> fl
         SettingsError: an unknown phase.
     """
     low, high = start_A3 / VOLUME_RANGE, start_A3 * VOLUME_RANGE
-    found = minimize_scalar(
-        lambda volume: energy_at_volume(name, volume, calculator),
-        bounds=(low, high),
-        method="bounded",
-        options={"xatol": 0.01},
-    )
+
+    def energy(volume_A3: float) -> float:
+        return energy_at_volume(name, volume_A3, calculator)
+
+    found = minimize_scalar(energy, bounds=(low, high), method="bounded", options={"xatol": 0.01})
     if not 1.01 * low < found.x < 0.99 * high:
         raise UnphysicalError(f"{name} has no energy minimum between {low:.1f} and {high:.1f} Å³ per atom")
     return float(found.x)
@@ -214,10 +213,7 @@ class PhaseOrder:
 
 
 def phase_order(
-    calculator: Calculator,
-    hcp: HcpLattice,
-    phases: tuple[str, ...] = CLOSE_PHASES,
-    points: int = 11,
+    calculator: Calculator, hcp: HcpLattice, phases: tuple[str, ...] = CLOSE_PHASES, points: int = 11
 ) -> PhaseOrder:
     """Energies of phases on one grid of volumes within 10 % of that of hcp, with c/a relaxed.
 

@@ -17,12 +17,7 @@ from ru_calc.units import EV_PER_A2_IN_J_PER_M2
 
 @dataclass(frozen=True)
 class Vacancy:
-    """Formation energies of one vacancy in eV.
-
-    Attributes:
-        relaxed_eV, unrelaxed_eV: with and without relaxation of the positions.
-        sites: number of sites in the periodic supercell.
-    """
+    """Formation energies of one vacancy, with and without relaxation, and the number of sites in the supercell."""
 
     relaxed_eV: float
     unrelaxed_eV: float
@@ -30,10 +25,7 @@ class Vacancy:
 
 
 def vacancy_formation(
-    crystal: Atoms,
-    calculator: Calculator,
-    repeats: tuple[int, int, int],
-    fmax_eV_per_A: float = 0.01,
+    crystal: Atoms, calculator: Calculator, repeats: tuple[int, int, int], fmax_eV_per_A: float = 0.01
 ) -> Vacancy:
     """E_f = E(N − 1) − (N − 1)/N E(N) in a periodic supercell of N sites at constant volume.
 

@@ -53,15 +53,7 @@ def isolated_atom_energy(calculator: Calculator) -> float:
     return energy_of(Atoms("Ru", positions=[[0, 0, 0]]), calculator)
 
 
-def dimer_energy(distance_A: float, calculator: Calculator) -> float:
-    """Energy in eV of two isolated atoms at a distance in Å."""
-    return energy_of(Atoms("Ru2", positions=[[0, 0, 0], [0, 0, distance_A]]), calculator)
-
-
-def dimer(
-    calculator: Calculator,
-    distances_A: np.ndarray | None = None,
-) -> Dimer:
+def dimer(calculator: Calculator, distances_A: np.ndarray | None = None) -> Dimer:
     """Bond length and well depth at the lowest minimum of the dimer curve.
 
     The curve is first scanned at `distances_A` (1.6 to 4.0 Å in steps of 0.1 if None).
@@ -69,15 +61,14 @@ def dimer(
     Raises:
         UnphysicalError: the curve has no minimum between the first and the last distance.
     """
+
+    def energy(distance_A: float) -> float:
+        return energy_of(Atoms("Ru2", positions=[[0, 0, 0], [0, 0, distance_A]]), calculator)
+
     grid = np.arange(1.6, 4.05, 0.1) if distances_A is None else np.asarray(distances_A)
-    energies = np.array([dimer_energy(r, calculator) for r in grid])
-    lowest = int(np.argmin(energies))
+    lowest = int(np.argmin([energy(r) for r in grid]))
     if lowest in (0, len(grid) - 1):
         raise UnphysicalError(f"the dimer has no minimum between {grid[0]:.1f} and {grid[-1]:.1f} Å")
-    found = minimize_scalar(
-        lambda r: dimer_energy(r, calculator),
-        bounds=(grid[lowest - 1], grid[lowest + 1]),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
+    around = (grid[lowest - 1], grid[lowest + 1])
+    found = minimize_scalar(energy, bounds=around, method="bounded", options={"xatol": 1e-4})
     return Dimer(float(found.x), 2 * isolated_atom_energy(calculator) - float(found.fun))

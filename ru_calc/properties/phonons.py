@@ -88,14 +88,11 @@ def phonopy_of(hcp: HcpLattice, calculator: Calculator, supercell: tuple[int, in
     phonon = Phonopy(cell, supercell_matrix=np.diag(supercell))
     phonon.generate_displacements(distance=0.01, is_plusminus=True)
     displaced = phonon.supercells_with_displacements or []
-    phonon.forces = np.array([_forces(_from_phonopy(cell), calculator) for cell in displaced])
+    moved = [Atoms(c.symbols, cell=c.cell, scaled_positions=c.scaled_positions, pbc=True) for c in displaced]
+    phonon.forces = np.array([_forces(atoms, calculator) for atoms in moved])
     phonon.produce_force_constants()
     phonon.symmetrize_force_constants()
     return phonon
-
-
-def _from_phonopy(cell: Any) -> Atoms:
-    return Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
 
 
 def _forces(atoms: Atoms, calculator: Calculator) -> np.ndarray:

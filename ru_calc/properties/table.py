@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ru_calc.properties.everything import Property
 from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Target, reference
@@ -17,19 +18,23 @@ WORST_DEVIATION = 5.0
 
 @dataclass(frozen=True)
 class Row:
-    """A property, its reference values, and whether the target is met.
+    """A property, its reference values and its target.
 
     Attributes:
         property: as measured.
         references: level → value, None where there is none.
         target: None where there is none.
-        met: None where there is no target.
     """
 
     property: Property
     references: dict[str, ReferenceValue | None]
     target: Target | None
-    met: bool | None
+
+    @cached_property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        deviation = self.deviation()
+        return None if deviation is None else deviation <= 1 and self.property.value is not None
 
     def difference(self, level: str) -> float | None:
         """Deviation from a level's value in %; of a property in %, eV or eV/atom, in that unit."""
@@ -53,13 +58,10 @@ class Row:
 
 def compare(properties: Sequence[Property]) -> list[Row]:
     """One row for each property."""
-    rows = []
-    for prop in properties:
-        references = {level: reference(prop.symbol, level) for level in LEVELS}
-        deviation = Row(prop, references, TARGETS.get(prop.symbol), None).deviation()
-        met = None if deviation is None else deviation <= 1 and prop.value is not None
-        rows.append(Row(prop, references, TARGETS.get(prop.symbol), met))
-    return rows
+    return [
+        Row(prop, {level: reference(prop.symbol, level) for level in LEVELS}, TARGETS.get(prop.symbol))
+        for prop in properties
+    ]
 
 
 def score(rows: Sequence[Row]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import ase.build
 import numpy as np
@@ -60,13 +60,8 @@ def structure_names() -> list[str]:
     return list(RECIPES)
 
 
-def build_structure(name: str, options: BuildOptions | None = None, **changes: object) -> Atoms:
-    """A structure by name.
-
-    Args:
-        name: one of `structure_names()`.
-        options: see `BuildOptions`.
-        changes: single options by name; they override `options`.
+def build_structure(name: str, **given: object) -> Atoms:
+    """The structure that is called `name`, one of `structure_names()`, with `BuildOptions` by name.
 
     Raises:
         SettingsError: an unknown name or option, an option that does not apply to the structure or is out of range,
@@ -75,10 +70,10 @@ def build_structure(name: str, options: BuildOptions | None = None, **changes: o
     if name not in RECIPES:
         raise SettingsError(f"there is no structure {name!r}; choose one of {', '.join(RECIPES)}")
     known = {field.name for field in fields(BuildOptions)}
-    for key in changes:
+    for key in given:
         if key not in known:
             raise SettingsError(f"structures have no option {key!r}; choose from {', '.join(sorted(known))}")
-    options = replace(options or BuildOptions(), **changes)  # type: ignore[arg-type]
+    options = BuildOptions(**given)  # type: ignore[arg-type]
     build, allowed = RECIPES[name]
     _check(name, options, allowed)
     atoms = build(options)
@@ -89,7 +84,7 @@ def build_structure(name: str, options: BuildOptions | None = None, **changes: o
 
 def options_of(name: str) -> frozenset[str]:
     """Names of the options that apply to the structure `name`."""
-    return frozenset(RECIPES[name][1])
+    return RECIPES[name][1]
 
 
 def _check(name: str, options: BuildOptions, allowed: frozenset[str]) -> None:

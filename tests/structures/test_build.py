@@ -7,7 +7,7 @@ from ase.build import bulk
 
 from ru_calc.errors import SettingsError
 from ru_calc.structures import Structures, check_atoms
-from ru_calc.structures.build import BuildOptions, build_structure, compact_repeat, options_of, structure_names
+from ru_calc.structures.build import build_structure, compact_repeat, options_of, structure_names
 from ru_calc.structures.neighbors import find_pairs
 
 # Coordination in the first shell, from any table of crystal structures; hcp's shell is split by its c/a.
@@ -110,8 +110,8 @@ def test_vacancies_are_taken_out_at_random_and_reproducibly():
     assert not np.array_equal(one.positions, other.positions)
 
 
-def test_options_come_as_a_dataclass_or_by_name():
-    a = build_structure("fcc", BuildOptions(a_A=3.9), repeat=(2, 1, 1))
+def test_options_come_by_name():
+    a = build_structure("fcc", a_A=3.9, repeat=(2, 1, 1))
     assert isinstance(a, Atoms) and len(a) == 8
     np.testing.assert_allclose(a.cell.lengths(), [7.8, 3.9, 3.9])
     assert "diameter_A" in options_of("sphere") and "diameter_A" not in options_of("fcc")
