@@ -39,9 +39,12 @@ template <class T> inline void pair_harmonics(const Angular<T>& e, const Geometr
     }
 }
 
-// R_n of each pair, n along the vector: radial[pair][n], and the slopes where they are wanted.
-template <class T> inline void radial_functions(const Angular<T>& e, const Geometry<T>& pairs,
-                                                const FilterWeights<T>& w, Span span, T* value, T* slope) {
+// R_n of each pair, n along the vector: radial[pair][n], and the slopes where they are wanted.  A function of its own,
+// as `add_density` is: inlined into the pass over atoms, their loops run short of registers (5 to 10 % of the
+// energies).
+template <class T> __attribute__((noinline)) void radial_functions(const Angular<T>& e, const Geometry<T>& pairs,
+                                                                   const FilterWeights<T>& w, Span span, T* value,
+                                                                   T* slope) {
     constexpr int L = lanes<T>;
     for (int p = 0; p < span.n; ++p) {
         const T* rows = e.table.rows.get() + size_t(pairs.interval.get()[span.begin + p]) * e.radial;
@@ -77,7 +80,8 @@ inline void density_chunk(const Angular<T>& e, int n, int lm, const T* y, const 
     }
 }
 
-template <class T> inline void add_density(const Angular<T>& e, int n, const T* y, const T* value, T* a) {
+template <class T>
+__attribute__((noinline)) void add_density(const Angular<T>& e, int n, const T* y, const T* value, T* a) {
     int lm = 0;
     for (; lm + 8 <= e.harmonics; lm += 8) density_chunk<T, 8>(e, n, lm, y, value, a);
     for (; lm < e.harmonics; ++lm) density_chunk<T, 1>(e, n, lm, y, value, a);
