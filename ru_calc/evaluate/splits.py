@@ -12,11 +12,6 @@ from ru_calc.errors import DataError
 from ru_calc.files import shipped
 
 
-def shipped_splits() -> dict[str, Path]:
-    """Splits shipped with the models, by model name: `models/NAME.split.json`."""
-    return {path.name.removesuffix(".split.json"): path for path in shipped("*.split.json")}
-
-
 def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
     """Split name → indices of frames.
 
@@ -27,10 +22,11 @@ def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
     Raises:
         DataError: the file is missing or of another kind, or belongs to another data set.
     """
-    path = Path(shipped_splits().get(str(split), split))
+    by_model = {path.name.removesuffix(".split.json"): path for path in shipped("*.split.json")}
+    path = Path(by_model.get(str(split), split))
     path = path / "split.json" if path.is_dir() else path
     if not path.is_file():
-        named = ", ".join(shipped_splits()) or "none is shipped"
+        named = ", ".join(by_model) or "none is shipped"
         raise DataError(f"there is no split {path}; give the split.json of a run folder, or a model's name ({named})")
     try:
         content = json.loads(path.read_text())

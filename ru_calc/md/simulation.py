@@ -144,7 +144,9 @@ class Simulation:
                     f"step {self.step}: writing failed ({problem}); free some space and restart"
                 ) from problem
             finally:
-                self._close()
+                for file in (self.log, self.trajectory):
+                    if file is not None:
+                        file.close()
         elapsed, done = time.perf_counter() - begun, self.step - first
         speed = len(self.atoms) * done / elapsed if done else float("nan")
         interrupted = self.step < self.settings.steps
@@ -251,9 +253,3 @@ class Simulation:
             frame = self._frame()
             with whole_file(self.output.folder / name) as temporary:
                 ase.io.write(temporary, frame, format="extxyz")
-
-    def _close(self) -> None:
-        if self.log is not None:
-            self.log.close()
-        if self.trajectory is not None:
-            self.trajectory.close()
