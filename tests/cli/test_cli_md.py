@@ -441,3 +441,11 @@ def test_the_calculator_of_the_commands_is_the_one_that_was_asked_for(tmp_path):
     calculator = ru_calc.cli.shared.make_calculator(str(tmp_path / "small.safetensors"), "cpu", "float64")
     assert isinstance(calculator, RuCalculator)
     assert calculator.parameters["dtype"] == "float64" and calculator.parameters["device"] == "cpu"
+
+
+def test_the_command_offers_every_ensemble_that_there_is() -> None:
+    from ru_calc.md.ensembles import CLASSES
+    from ru_calc.md.settings import ENSEMBLES
+
+    (choices,) = [o.type.choices for o in ru_calc.cli.md.command.params if o.name == "ensemble"]
+    assert tuple(choices) == ENSEMBLES and {*CLASSES} == {*ENSEMBLES}

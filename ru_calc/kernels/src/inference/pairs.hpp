@@ -38,7 +38,7 @@ struct CoreTerm {
     double energy, slope;
 };
 
-// The ZBL core at a distance; see tables/constants.py, and ZBLCore in potentials/layers.py.
+// The ZBL core at a distance; see tables/constants.py, and ZBLCore in tables/smooth.py.
 template <class T> inline CoreTerm zbl_core(const Model<T>& m, double r) {
     double screen = 0, slope = 0;
     for (size_t k = 0; k < m.core_terms.size(); k += 2) {
