@@ -67,7 +67,12 @@ def install(sdist: Path, folder: Path, compiler: str) -> tuple[Path, str]:
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / "bin" / "python"
     (packages,) = (folder / "env").glob("lib/python*/site-packages")
-    (packages / "dependencies.pth").write_text("\n".join(INSTALLED))
+    others = folder / "dependencies"  # without this package: an installation in front of another finds its modules
+    others.mkdir()
+    for path in (path for place in reversed(INSTALLED) for path in Path(place).iterdir()):
+        if "ru_calc" not in path.name and not (others / path.name).exists():
+            (others / path.name).symlink_to(path)
+    (packages / "dependencies.pth").write_text(str(others))
     said = run(
         sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", "--no-build-isolation",
         "--no-cache-dir", "--no-compile", sdist, cwd=folder, CXX=compiler,

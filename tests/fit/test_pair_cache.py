@@ -214,8 +214,9 @@ def test_what_is_larger_than_the_bound_is_not_kept(structures, tmp_path):
 
 
 def test_small_sets_are_not_kept(structures, tmp_path):
-    assert structures.n_atoms < 1000
-    PairCache(tmp_path).pairs(structures, CUTOFF_A)
+    few = structures.select(range(len(structures) // 2))
+    assert 0 < few.n_atoms < 1000
+    PairCache(tmp_path).pairs(few, CUTOFF_A)
     assert files(tmp_path) == []
     atoms = bulk("Ru", "hcp", a=2.7, c=4.3) * (10, 10, 5)
     PairCache(tmp_path).pairs(Structures.from_atoms(atoms), 3.0)
