@@ -38,7 +38,7 @@ def progress_bar(
     """A bar that vanishes at the end.
 
     Args:
-        by_itself: draw from a thread, some times a second; its CPU time counts as the command's.
+        by_itself: draw from a thread, twice a second; its CPU time counts as the command's.
         console: standard error by default.
     """
     from rich.console import Console as RichConsole

@@ -43,7 +43,6 @@ class FitInput:
         device: `cpu`, `cuda` or `cuda:N`.
         init_from: name or file of the model to start from; None means random weights.
         licence: of the weights, for the model file.
-        plain: see `Trainer`.
     """
 
     dataset: Dataset
@@ -52,7 +51,6 @@ class FitInput:
     device: str = "cpu"
     init_from: str | None = None
     licence: str = NO_LICENCE
-    plain: bool = False
 
 
 def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = None) -> dict[str, Any]:
@@ -191,14 +189,14 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Log) -> Trai
         for part in (train_set, job.dataset.select(split["validation"]))
     ]
     potential.to(device=job.device, dtype=dtype)
-    trainer = Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set), job.plain)
+    trainer = Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set))
     batches = settings.epochs * len(trainer.train.batches(settings, 0))
     if batches < settings.accumulate:
         raise SettingsError(
             f"accumulate is {settings.accumulate}, but all epochs together have {batches} batches, so the weights "
             f"would never change; use --set accumulate={max(batches // 10, 1)} or less, or more epochs"
         )
-    if not trainer.compiled and not job.plain and settings.model.get("spline_intervals"):
+    if not trainer.compiled and settings.model.get("spline_intervals"):
         say(
             "the compiled passes are missing (no C++20 compiler at installation): plain torch fits the same network "
             "some four times slower"

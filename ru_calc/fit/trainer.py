@@ -37,7 +37,6 @@ class Trainer:
         settings: of the fit.
         train, validation: frames to fit and to validate on.
         statistics: of the training labels.
-        plain: differentiate plain torch twice instead of using the compiled passes; equal to rounding.
     """
 
     def __init__(
@@ -47,12 +46,11 @@ class Trainer:
         train: PackedFrames,
         validation: PackedFrames,
         statistics: LabelStatistics,
-        plain: bool = False,
     ) -> None:
         self.potential, self.settings, self.train, self.validation = potential, settings, train, validation
         self._leaves = list(potential.parameters())
         self.statistics, self.progress = statistics, Progress()
-        self.compiled = not plain and torch.device(train.device).type == "cpu" and kernels.fastest() is not None
+        self.compiled = torch.device(train.device).type == "cpu" and kernels.fastest() is not None
         self.averaged = build_potential(potential.family, potential.hyperparameters())
         self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
         groups = part_rates(potential, settings)

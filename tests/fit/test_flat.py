@@ -135,7 +135,9 @@ def trainer(dataset: Dataset, plain: bool = False, chosen: FitSettings | None = 
     chosen = chosen or settings()
     model = small_potential(**{"spline_intervals": 24, **SIZES, **changes}).train()
     parts = [PackedFrames(dataset.select(part), model.cutoff_A, torch.float64) for part in (range(9), range(9, 12))]
-    return Trainer(model, chosen, *parts, LabelStatistics.of(dataset), plain)
+    made = Trainer(model, chosen, *parts, LabelStatistics.of(dataset))
+    made.compiled &= not plain
+    return made
 
 
 def weights(made: Trainer) -> list[torch.Tensor]:

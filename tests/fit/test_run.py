@@ -176,11 +176,12 @@ def test_fine_tuning_reads_tables_as_fine_as_its_settings_say(dataset, tmp_path)
     assert load_model(tmp_path / "tuned" / "best.safetensors").potential.settings.spline_intervals == 24
 
 
-@pytest.mark.parametrize(("plain", "says"), [(False, 1), (True, 0)])
-def test_a_fit_without_compiled_passes_says_so_unless_none_were_wanted(dataset, tmp_path, monkeypatch, plain, says):
+@pytest.mark.parametrize(("intervals", "says"), [(24, 1), (0, 0)])
+def test_a_fit_without_compiled_passes_says_so_if_its_network_has_some(dataset, tmp_path, monkeypatch, intervals, says):
     monkeypatch.setattr(kernels, "fastest", lambda: None)
-    lines = []
-    run_fit(replace(job(dataset, tmp_path / "run", epochs=1), plain=plain), say=lines.append)
+    made, lines = job(dataset, tmp_path / "run", epochs=1), []
+    settings = replace(made.settings, model={**made.settings.model, "spline_intervals": intervals})
+    run_fit(replace(made, settings=settings), say=lines.append)
     assert sum("the compiled passes are missing" in line for line in lines) == says
 
 

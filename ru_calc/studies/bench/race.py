@@ -30,8 +30,8 @@ def row_of(contestant: Contestant, threads: int, n_atoms: int, calls: int, turns
 
     Returns:
         contestant, per, threads, atoms, calls, repeats, cpu_us (median), cpu_us_min, cpu_us_max, wall_us (all per atom
-        and call), system_share (of the CPU time, that of the operating system), the
-        contestant's facts, and `turns` with cpu_us, system_us and wall_us of each.
+        and call), system_share (of the CPU time, that of the operating system), the contestant's facts, and `turns`
+        with cpu_us, system_us and wall_us of each.
     """
     scale = 1e6 / (calls * n_atoms)
     each = {f"{kind}_us": [scale * getattr(turn, f"{kind}_s") for turn in turns] for kind in ("cpu", "system", "wall")}
