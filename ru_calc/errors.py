@@ -3,6 +3,9 @@
 The command line prints the message of a `RuCalcError` on one line and exits with status 1.
 """
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 
 class RuCalcError(Exception):
     """Any error that ru-calc itself raises."""
@@ -32,6 +35,12 @@ def require(fine: bool, name: str, value: object, rule: str) -> None:
     """Raises a `SettingsError` that says what the setting `name` must be, unless it is `fine`."""
     if not fine:
         raise SettingsError(f"{name} is {value}; it must be {rule}")
+
+
+def choices(name: str, known: Collection[str]) -> str:
+    """The names that there are, and before them the one that an unknown name is close to."""
+    near = get_close_matches(name, sorted(known), 1)
+    return (f"did you mean {near[0]}? " if near else "") + f"choose one of {', '.join(sorted(known))}"
 
 
 def reason(problem: BaseException) -> str:

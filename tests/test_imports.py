@@ -16,7 +16,7 @@ ROWS = """
     cli
     studies studies.paper
     studies.compare studies.sweep
-    studies.bench
+    studies.bench sample
     md relax properties
     fit calculator
     modelfiles

@@ -15,6 +15,7 @@ COMMANDS = {
     "relax": "Relax the atoms and, if asked, the cell.",
     "properties": "Compute lattice, elastic, phonon, defect and surface properties, beside DFT and experiment.",
     "evaluate": "Measure the errors of a model, or of any ASE calculator, on labelled frames.",
+    "sample": "Make diverse structures to be labelled by DFT.",
     "convert": "Convert files that ASE reads to an HDF5 data set.",
     "fit": "Fit a model to an HDF5 data set.",
     "sweep": "Run one fit for each of many settings, and tabulate the results.",

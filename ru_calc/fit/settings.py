@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 from ru_calc.dataset import check_fractions
-from ru_calc.errors import SettingsError, require
+from ru_calc.errors import SettingsError, choices, require
 from ru_calc.fit.runs import changes as record_changes
 from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
@@ -149,7 +147,7 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     model = {name[6:]: value for name, value in changes.items() if name.startswith("model.")}
     unknown = sorted(set(own) - known)
     if unknown:
-        raise SettingsError(f"there is no setting {unknown[0]!r}; {_choices(unknown[0], known)}, model.NAME")
+        raise SettingsError(f"there is no setting {unknown[0]!r}; {choices(unknown[0], known)}, model.NAME")
     check_types(FitSettings, own)
     family = FAMILIES.get(own.get("family", PRESETS[preset].family))
     brought = family[0].fit_settings if family and preset == "md" else {}
@@ -160,16 +158,11 @@ def with_changes(preset: str, changes: dict[str, Any]) -> FitSettings:
     unknown = sorted(set(model) - hyperparameters)
     if unknown:
         raise SettingsError(
-            f"family {settings.family!r} has no hyper-parameter {unknown[0]!r}; {_choices(unknown[0], hyperparameters)}"
+            f"family {settings.family!r} has no hyper-parameter {unknown[0]!r}; {choices(unknown[0], hyperparameters)}"
         )
     check_types(network, model, "model.")
     resolved = build_potential(settings.family, {**settings.model, **model}).hyperparameters()
     return replace(settings, model=resolved)
-
-
-def _choices(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, sorted(known), 1)
-    return (f"did you mean {near[0]}? " if near else "") + f"choose one of {', '.join(sorted(known))}"
 
 
 def with_changes_to(earlier: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> FitSettings:

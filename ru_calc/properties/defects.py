@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator
 from ru_calc.errors import SettingsError
 from ru_calc.properties.bulk import HcpLattice
 from ru_calc.properties.energies import energy_of, relaxed_positions
-from ru_calc.structures.lattices import hexagonal_cell
+from ru_calc.structures.planes import close_packed
 from ru_calc.units import EV_PER_A2_IN_J_PER_M2
 
 
@@ -91,11 +91,8 @@ def basal_slab(hcp: HcpLattice, layers: int = 12, vacuum_A: float = 15.0) -> Ato
     """
     if layers < 5:
         raise SettingsError(f"a slab of {layers} layers has no bulk between its surfaces: give 5 or more")
-    cell = hexagonal_cell(hcp.a_A, 1.0)
-    in_plane = np.array([[0, 0, 0], [1 / 3, 2 / 3, 0]]) @ cell
-    positions = in_plane[np.arange(layers) % 2]
-    positions[:, 2] = np.arange(layers) * hcp.c_A / 2
-    slab = Atoms(f"Ru{layers}", positions=positions, cell=cell, pbc=(True, True, False))
+    slab = close_packed(("AB" * layers)[:layers], hcp.a_A, hcp.c_A / 2)
+    slab.pbc = (True, True, False)
     slab.center(vacuum=vacuum_A, axis=2)
     return slab
 
