@@ -31,6 +31,9 @@ SUFFIXES = (".h5", ".hdf5")
     help="That of the labels, e.g. 'PBE, GPAW'.",
 )
 @click.option("--energy-reference", default="as labelled", show_default=True, help="Zero of the energies.")
+@click.option(
+    "--leave-out", multiple=True, metavar="TYPE", help="Leave out frames of this config_type; may be repeated."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.h5 if it exists.")
 def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> None:
     """Convert IN... (extxyz, traj, db, vasprun.xml, OUTCAR, also .gz) to OUT.h5, and summarise it."""
@@ -48,6 +51,8 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     click.echo("energy taken from: " + ", ".join(f"{name} ({count} frames)" for name, count in sorted(used.items())))
     if used.get("energy") and used.get("free_energy"):
         click.echo("warning: energy and free_energy are mixed; they differ by the electronic entropy: see --energy")
+    for name, count in result.left_out.items():
+        click.echo(f"left out: {count} frames of {name}")
     if result.stress_dropped:
         click.echo(f"stress dropped from {result.stress_dropped} frames that are not periodic in three directions")
     if result.unlabelled:

@@ -20,7 +20,7 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 
 
 @click.command("fit")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option("--preset", type=click.Choice(["md", "paper"]), help="Settings to start from. [default: md]")
 @click.option("--family", metavar="NAME", help="Family of the network. [default: the preset's]")
@@ -39,26 +39,38 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 )  # fmt: skip
 @click.option("--list-settings", is_flag=True, is_eager=True, expose_value=False, callback=_list_settings,
               help="Show all settings and hyper-parameters with their values in the preset md.")  # fmt: skip
+@click.option("--level", help="Level of theory that the model predicts: one of DATA, or what a file states.  "
+              "[default: that of the last DATA]")  # fmt: skip
 @click.option("--init-from", help="Start from the weights of this model: name, file or run folder.")
 @click.option(
     "--committee", type=click.IntRange(2), metavar="N", help="N fits of the same frames with seeds SEED, SEED + 1, …"
 )
+@click.option(
+    "--folds", type=click.IntRange(2), metavar="N",
+    help="Cross-validation: N fits, each tested on another N-th of the frames; with --init-from also their mean.",
+)  # fmt: skip
 @click.option("--resume", is_flag=True, help="Resume the fit in the run folder, with its settings.")
 @click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
 @click.option("--licence", help="Licence of the weights, for the model file.  [default: not stated]")
-def command(data: str, output: Path, **options: Any) -> None:
-    """Fit a model to DATA: an HDF5 file, or the name of a shipped set (distilled)."""
+def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
+    """Fit a model to DATA: HDF5 files, or names of shipped sets (distilled).
+
+    Files of different levels of theory are fitted together: the levels share the network, but not the zero of energy.
+    """
     from ru_calc.devices import resolve_device
     from ru_calc.fit.start import FIT
 
-    start, members = _resumed(output, options) if options["resume"] else (_new(options), options["committee"])
+    if options["folds"] and options["committee"]:
+        raise click.UsageError("--folds and --committee both ask for several fits; leave out one of them")
+    members = options["folds"] or options["committee"]
+    start, members = _resumed(output, options, members) if options["resume"] else (_new(options), members)
     device = resolve_device(options["device"])
     _check(output, members, options["resume"], start)
     use_threads(options["threads"])
-    words = ["ru-calc", "fit", data, "-o", str(output), "--resume"]
+    words = ["ru-calc", "fit", *data, "-o", str(output), "--resume"]
     with resumable(FIT, output, words, lambda: _how_far(output, members)):
-        _fit(data, members, options["resume"], folder=output, device=device, **start)
+        _fit(data, options["level"], members, options["resume"], folder=output, device=device, **start)
 
 
 def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:
@@ -93,7 +105,7 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
     return {"settings": settings, "init_from": options["init_from"], "licence": options["licence"] or NO_LICENCE}
 
 
-def _resumed(folder: Path, options: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+def _resumed(folder: Path, options: dict[str, Any], members: int | None) -> tuple[dict[str, Any], int | None]:
     """Settings, start and licence of the fit in a folder, changed as given, and the size of its committee."""
     from ru_calc.fit.settings import with_changes_to
     from ru_calc.fit.start import stored_fit
@@ -101,11 +113,11 @@ def _resumed(folder: Path, options: dict[str, Any]) -> tuple[dict[str, Any], int
     before = stored_fit(folder)
     given = {name: options[name] or getattr(before, name) for name in ("init_from", "licence")}
     settings = with_changes_to(before.settings, options["preset"], _changes(options))
-    return {"settings": settings, **given}, options["committee"] or before.committee
+    return {"settings": settings, **given}, members or before.committee
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:
-    given = {name: options[name] for name in ("family", "epochs", "seed") if options[name] is not None}
+    given = {name: options[name] for name in ("family", "epochs", "seed", "folds") if options[name] is not None}
     if options["rate"] is not None:
         given |= {f"rate_{part}": options["rate"] for part in ("embedding", "blocks", "readout")}
     if options["split"]:
@@ -116,19 +128,21 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     return options["changes"] | given
 
 
-def _fit(data: str, members: int | None, resume: bool, **job: Any) -> None:
+def _fit(data: tuple[str, ...], level: str | None, members: int | None, resume: bool, **job: Any) -> None:
     from ru_calc.dataset import read_dataset
     from ru_calc.dataset.summary import summary
     from ru_calc.fit.committee import run_committee
+    from ru_calc.fit.levels import by_level
     from ru_calc.fit.run import FitInput, run_fit
 
-    dataset = read_dataset(data)
-    click.echo(summary(dataset))
+    levels = by_level([read_dataset(one) for one in data], data, level)
+    click.echo("\n".join(summary(dataset) for dataset in levels))
+    fit = FitInput(levels[0], others=levels[1:], **job)
     with progress_bar("fit") as bar:
         if members is None:
-            run_fit(FitInput(dataset, **job), resume, say, bar)
+            run_fit(fit, resume, say, bar)
         else:
-            run_committee(FitInput(dataset, **job), members, resume, say, bar)
+            run_committee(fit, members, resume, say, bar)
 
 
 def _how_far(folder: Path, members: int | None) -> str:

@@ -2,9 +2,9 @@
 
 from ru_calc.dataset.frames import LABELS, Dataset
 from ru_calc.dataset.hdf5 import SCHEMA, UNITS, read_dataset, shipped_data, write_dataset
-from ru_calc.dataset.split import check_fractions, split_by_group
+from ru_calc.dataset.split import check_fractions, fold_of, split_by_group
 
 __all__ = [
-    "LABELS", "SCHEMA", "UNITS", "Dataset", "check_fractions", "read_dataset", "shipped_data", "split_by_group",
-    "write_dataset",
+    "LABELS", "SCHEMA", "UNITS", "Dataset", "check_fractions", "fold_of", "read_dataset", "shipped_data",
+    "split_by_group", "write_dataset",
 ]  # fmt: skip

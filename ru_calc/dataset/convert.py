@@ -37,12 +37,14 @@ class ConvertSettings:
         energy: one of `ENERGIES`; see `labels_of`.
         group_by: `info` groups frames by their `group_id` (a frame without one is its own group), `file` by file.
         level_of_theory, energy_reference: description of the labels, kept in the file.
+        leave_out: config types whose frames are left out.
     """
 
     energy: str = "auto"
     group_by: str = "info"
     level_of_theory: str = "not stated"
     energy_reference: str = "as labelled"
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ class Conversion:
         energies: number of frames whose energy is `free_energy`, `energy` or `missing`.
         stress_dropped: number of frames whose stress was dropped, as they are not periodic in three directions.
         unlabelled: number of frames without any label.
+        left_out: number of frames of each config type that was left out.
     """
 
     dataset: Dataset
     energies: dict[str, int]
     stress_dropped: int
     unlabelled: int
+    left_out: dict[str, int]
 
 
 def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None) -> Conversion:
@@ -67,20 +71,28 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
 
     Raises:
         DataError: a file that is missing, empty or unreadable; a frame (named by file and number) with other elements,
-            or with a position, cell, label or weight that is not finite; no label in any frame.
+            or with a position, cell, label or weight that is not finite; no label in any frame; a config type to leave
+            out that no frame has.
     """
     settings = settings or ConvertSettings()
     frames: list[Atoms] = []
     energies: Counter[str] = Counter()
+    left_out = Counter(dict.fromkeys(settings.leave_out, 0))
     dropped = 0
     for number, path in enumerate(paths):
         for k, atoms in enumerate(read_frames(path)):
+            if atoms.info.get("config_type") in left_out:
+                left_out[atoms.info["config_type"]] += 1
+                continue
             frame, source, without_stress = clean_frame(atoms, settings.energy, f"{path}, frame {k}: ")
             if settings.group_by == "file":
                 frame.info["group_id"] = f"{number:04d}_{Path(path).name}"
             frames.append(frame)
             energies[source] += 1
             dropped += without_stress
+    absent = [name for name, count in left_out.items() if not count]
+    if absent:
+        raise DataError(f"no frame has the config type {absent[0]!r}, which was to be left out; check its spelling")
     # Every frame now has at most one energy.
     dataset = Dataset.from_atoms(frames, "energy", settings.level_of_theory, energy_reference=settings.energy_reference)
     bare = len(dataset) - int(np.any([dataset.has(label) for label in LABELS], axis=0).sum())
@@ -89,7 +101,7 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
             f"none of the {bare} frames has {'an energy' if settings.energy == 'auto' else settings.energy}, forces or "
             "a stress, so there is nothing to learn from; convert files with the results of a calculation"
         )
-    return Conversion(dataset, dict(energies), dropped, bare)
+    return Conversion(dataset, dict(energies), dropped, bare, dict(left_out))
 
 
 def read_frames(path: str | Path) -> list[Atoms]:

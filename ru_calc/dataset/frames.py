@@ -86,6 +86,21 @@ class Dataset:
             **{name: getattr(self, name)[indices] for name in per_frame},
         )
 
+    @staticmethod
+    def joined(parts: Sequence[Dataset]) -> Dataset:
+        """The frames of all parts, in order; groups of different parts stay apart, though their `group_id` be equal."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = ("energy", "forces", "stress", "config_type", "weight")
+        groups = [np.char.add(f"{k}:", part.group_id) for k, part in enumerate(parts)]
+        return Dataset(
+            Structures.joined([part.structures for part in parts]),
+            group_id=np.concatenate(groups),
+            level_of_theory=parts[0].level_of_theory,
+            energy_reference="; ".join(dict.fromkeys(part.energy_reference for part in parts)),
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
+        )
+
     def atoms(self, k: int) -> Atoms:
         """Frame `k` as `ase.Atoms`, with its labels in a `SinglePointCalculator`."""
         s, part = self.structures, self.structures.atoms_of([k])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ru_calc.dataset.frames import Dataset
+from ru_calc.dataset.groups import group_of
 from ru_calc.errors import SettingsError
 
 
@@ -48,3 +49,18 @@ def split_by_group(
             owner[group] = np.argmax(share * (dealt.sum() + sizes[group]) - dealt)
             dealt[owner[group]] += sizes[group]
     return {name: np.flatnonzero(owner[inverse] == k) for k, name in enumerate(names)}
+
+
+def fold_of(dataset: Dataset, count: int, seed: int = 0) -> np.ndarray:
+    """(f,) fold of each frame, 0 to count − 1, with the frames of a `group_id` kept together.
+
+    Each of `GROUPS` is dealt out in turn, its config types one after the other, so that every fold has a share of each
+    even where there are few frames.
+    """
+    groups, first, inverse = np.unique(dataset.group_id, return_index=True, return_inverse=True)
+    kind = dataset.config_type[first]
+    order = np.random.default_rng(seed).permutation(len(groups)).tolist()
+    order.sort(key=lambda k: (group_of(str(kind[k])), str(kind[k])))
+    fold = np.empty(len(groups), dtype=np.int64)
+    fold[order] = np.arange(len(groups)) % count
+    return fold[inverse]

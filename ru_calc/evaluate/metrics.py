@@ -6,7 +6,7 @@ RMSE / √(mean label²).  Missing labels (NaN) and labels without a finite pred
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ QUANTITIES = ("energy", "forces", "stress")
 ALL = "all"
 # In eV per atom, eV/Å, eV/Å³: labels that vanish by symmetry are rounding noise, which must not divide anything.
 NEGLIGIBLE = 1e-5
+SOFT_FORCE_EV_PER_A = 0.1  # in the denominator of a frame's force error
+STILL_EV_PER_A = 1e-3  # rms force of frames whose forces vanish by symmetry
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,16 @@ class Comparison:
         row: dict[str, Any] = {"frames": len(counts), "atoms": int(counts.sum())}
         for quantity, errors in self.errors(frames).items():
             row |= _columns(quantity, errors)
-        return row
+        of_frames = self.frame_errors() if frames is None else self.frame_errors()[frames]
+        known = of_frames[np.isfinite(of_frames)]
+        return row | {"forces_frame_error": float(known.mean()) if len(known) else float("nan")}
+
+    def frame_errors(self) -> np.ndarray:
+        """(f,) force error of each frame, rms error / (rms force + 0.1 eV/Å); NaN where forces vanish by symmetry."""
+        s, label = self.dataset.structures, np.asarray(self.dataset.forces, float)
+        square = np.bincount(s.frame_of_atom, (label**2).sum(axis=1), minlength=len(s))
+        rms = np.sqrt(square / np.maximum(3 * s.counts, 1))
+        return np.where(rms > STILL_EV_PER_A, self.frame_rms("forces") / (rms + SOFT_FORCE_EV_PER_A), np.nan)
 
     def frame_rms(self, quantity: str) -> np.ndarray:
         """(f,) root mean square error within each frame; NaN where no value can be compared."""
@@ -167,14 +178,18 @@ def _columns(quantity: str, errors: Errors) -> dict[str, Any]:
     return columns
 
 
-def error_table(comparison: Comparison, splits: Mapping[str, np.ndarray] | None = None) -> list[dict[str, Any]]:
+def error_table(
+    comparison: Comparison, splits: Mapping[str, np.ndarray] | None = None, by: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
     """Rows of `Comparison.row` for every split and, within it, for all frames and every config type.
 
-    `splits` gives the frame indices by name; by default one split `all` has every frame.  Empty splits are left out.
+    Args:
+        splits: frame indices by name; by default one split `all` has every frame.  Empty splits are left out.
+        by: what to put in place of a config type, such as its group.
     """
     if splits is None:
         splits = {ALL: np.arange(len(comparison.dataset.structures))}
-    kinds = np.asarray(comparison.dataset.config_type).astype(str)
+    kinds = np.array([by(str(kind)) for kind in comparison.dataset.config_type])
     rows = []
     for split, frames in splits.items():
         frames = np.asarray(frames, dtype=np.int64)

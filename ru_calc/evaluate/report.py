@@ -11,9 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
+from ru_calc.dataset.groups import group_of
 from ru_calc.errors import OutputError
 from ru_calc.evaluate.assessment import Evaluation
-from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES, Comparison
+from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES, Comparison, error_table
 from ru_calc.files import check_writable, make_folder, whole_file, write_json
 from ru_calc.reports.figures import Panels, parity_plot
 from ru_calc.reports.tables import Cell, Record, Table, share, spelled, tabulate, text, value
@@ -22,8 +23,8 @@ from ru_calc.units import EV_PER_A3_IN_GPA
 ERROR_COLUMNS: dict[str, Cell] = {
     "E MAE\n(meV/atom)": value("energy_MAE_meV_per_atom"), "E RMSE": value("energy_RMSE_meV_per_atom"),
     "F MAE\n(meV/Å)": value("forces_MAE_meV_per_A"), "F RMSE": value("forces_RMSE_meV_per_A"),
-    "F RMSE /\nrms force": share("forces_relative"), "σ MAE\n(GPa)": value("stress_MAE_GPa"),
-    "σ RMSE": value("stress_RMSE_GPa"),
+    "F RMSE /\nrms force": share("forces_relative"), "F error\nper frame": share("forces_frame_error"),
+    "σ MAE\n(GPa)": value("stress_MAE_GPa"), "σ RMSE": value("stress_RMSE_GPa"),
 }  # fmt: skip
 UNITS = {"energy": ("eV/atom", 1.0), "forces": ("eV/Å", 1.0), "stress": ("GPa", EV_PER_A3_IN_GPA)}
 COUNTS = {"values": "count", "missing": "missing", "not predicted": "unpredicted"}
@@ -34,7 +35,19 @@ def tables(evaluation: Evaluation) -> list[Table]:
     rows = evaluation.rows
     tested = [row for row in rows if row["split"] == "test"] or rows
     named = {"split": text("split"), "config type": text("config_type"), "frames": text("frames")}
-    return [quantity_table(rows), tabulate(tested, named | ERROR_COLUMNS, "errors per config type", section="split")]
+    by_group = error_table(evaluation.comparison, {row["split"]: evaluation.splits[row["split"]] for row in tested},
+                           group_of)  # fmt: skip
+    return [
+        quantity_table(rows),
+        tabulate(tested, named | ERROR_COLUMNS, "errors per config type", section="split"),
+        group_table(by_group),
+    ]
+
+
+def group_table(rows: Sequence[Record]) -> Table:
+    """The main errors of each group of config types; rows as `error_table` gives them, by `group_of`."""
+    named = {"split": text("split"), "group": text("config_type"), "frames": text("frames")}
+    return tabulate(rows, named | ERROR_COLUMNS, "errors per group of config types", section="split")
 
 
 def quantity_table(rows: Sequence[Record], title: str = "errors per split") -> Table:

@@ -91,14 +91,14 @@ class PackedFrames:
         )
         return batch, targets
 
-    def batches(self, settings: FitSettings, epoch: int | None = None) -> list[np.ndarray]:
-        """Frame indices of each batch, shuffled by seed and epoch, or in order if `epoch` is None."""
+    def batches(self, settings: FitSettings, epoch: int | None = None, turn: int = 0) -> list[np.ndarray]:
+        """Frame indices of each batch, shuffled by seed, epoch and turn in it, or in order if `epoch` is None."""
         order = np.arange(len(self))
         sizes = np.stack([np.ones_like(self.counts), self.counts, self.pair_counts], axis=1)
         bounds = [settings.batch_frames, settings.batch_atoms, settings.batch_pairs]
         if epoch is None:
             return pack(order, sizes, bounds)
-        rng = np.random.default_rng([settings.seed, epoch])
+        rng = np.random.default_rng([settings.seed, epoch, turn] if turn else [settings.seed, epoch])
         batches = pack(rng.permutation(order), sizes, bounds, settings.open_batches)
         if settings.open_batches > 1:
             # The batches closed last are less full, and hold the frames that fit badly.

@@ -1,7 +1,9 @@
-"""A committee: fits that differ only in their seeds, and how well their spread predicts their error.
+"""A committee: fits that differ only in their seeds, and how well their spread predicts their error; or in their folds.
 
 The folder holds `settings.json`, `split.json`, a run folder for each member (`member_1`, `member_2`, …),
-`committee.json` and `committee.md`.  Member k has the seed `seed` + k − 1; all have the split of the first.
+`committee.json` and `committee.md`.  Member k has the seed `seed` + k − 1; all have the split of the first, or, if
+`folds` of the settings is not 0, member k is tested on fold k.  If all start from the weights of one model
+(`init_from`), `best.safetensors` has the mean of their weights.
 """
 
 from __future__ import annotations
@@ -13,17 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import rankdata
 
 from ru_calc.dataset import Dataset
+from ru_calc.dataset.groups import group_of
 from ru_calc.errors import SettingsError
-from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
+from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison, error_table
+from ru_calc.evaluate.report import group_table
 from ru_calc.files import whole_file, write_json
+from ru_calc.fit.begin import rebuilt
+from ru_calc.fit.levels import fingerprint
 from ru_calc.fit.report import open_fitted
-from ru_calc.fit.run import FitInput, begin_fit, finish_fit, finished, split_of
+from ru_calc.fit.run import FitInput, begin_fit, finish_fit, finished, splits_of
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, LEAST_MEMBERS, check_start
+from ru_calc.modelfiles.load import load_model, save_model
 from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
 from ru_calc.reports.tables import page, tabulate, text, value
@@ -53,16 +61,17 @@ def run_committee(
     Returns:
         The contents of `committee.json`: `part` (`test`, or `validation` without test frames), `members` (`folder`,
         `seed` and `errors` of each on every part, as in `metrics.json`), `mean` (errors of the mean prediction on
-        `part`) and `spread` (see `spread_of_forces`).
+        `part`) and `spread` (see `spread_of_forces`); with folds, `groups` instead of these two (see `pooled`).
 
     Raises:
         SettingsError, OutputError: see `check_committee`.
-        DataError: see `ru_calc.fit.run.split_of`.
+        DataError: see `ru_calc.fit.run.splits_of`.
     """
-    check_committee(job.folder, members, job.settings, job.init_from, resume, job.dataset.fingerprint())
-    split = split_of(job)
+    check_committee(job.folder, members, job.settings, job.init_from, resume, fingerprint(job.levels))
+    splits = splits_of(job)
+    split = splits[0]
     if not resume:
-        begin_fit(job, split, committee=members)
+        begin_fit(job, splits, committee=members)
     found: list[dict[str, Any]] = []
     for k in range(1, members + 1):
         member = replace(job, folder=member_folder(job.folder, k), settings=settings_of(job.settings, k))
@@ -70,7 +79,13 @@ def run_committee(
         found.append({"folder": member.folder.name, "seed": member.settings.seed, "errors": errors})
     part = "test" if len(split["test"]) else "validation"
     files = [job.folder / one["folder"] / BEST for one in found]
-    result = {"part": part, "members": found, **judged(files, job.dataset.select(split[part]))}
+    if job.settings.folds:
+        result = {"part": part, "members": found, **pooled(files, job)}
+    else:
+        result = {"part": part, "members": found, **judged(files, job.dataset.select(split[part]))}
+    if job.init_from is not None:
+        result["weights"] = "mean of the members"
+        _save_mean(files, job.folder / BEST)
     write_json(job.folder / "committee.json", result)
     with whole_file(job.folder / "committee.md") as temporary:
         temporary.write_text(report(result), encoding="utf-8")
@@ -92,6 +107,8 @@ def check_committee(
         SettingsError: there are too few members, or a member's folder holds another fit; else see `check_start`.
         OutputError: the folder cannot be made or written.
     """
+    if settings.folds not in (0, members):
+        raise SettingsError(f"there are {settings.folds} folds, but {members} members; give one member for each fold")
     if members < LEAST_MEMBERS:
         raise SettingsError(f"the committee has {members} members; it must have at least {LEAST_MEMBERS}")
     check_start(folder, settings, init_from, resume, data, members)
@@ -115,8 +132,9 @@ def member_folder(folder: Path, k: int) -> Path:
 
 
 def settings_of(settings: FitSettings, k: int) -> FitSettings:
-    """Settings of member `k`, counted from 1: its own seed and the common split."""
-    return replace(settings, seed=settings.seed + k - 1, split_seed=settings.seed_of_split)
+    """Settings of member `k`, counted from 1: its own seed, and the common split or its own fold."""
+    fold = k - 1 if settings.folds else 0
+    return replace(settings, seed=settings.seed + k - 1, split_seed=settings.seed_of_split, fold=fold)
 
 
 def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
@@ -125,6 +143,34 @@ def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
     mean = Comparison(dataset, *(np.mean([getattr(one, name) for one in found], axis=0) for name in QUANTITIES))
     spread = spread_of_forces(np.array([one.forces for one in found]), dataset.forces)
     return {"mean": mean.row(), "spread": spread}
+
+
+def pooled(files: Sequence[Path], job: FitInput) -> dict[str, Any]:
+    """`groups`: errors of each frame by the member that has not seen it, as `error_table` gives them, by group."""
+    dataset, settings = job.dataset, job.settings
+    parts = [splits_of(replace(job, settings=settings_of(settings, k + 1)))[0]["test"] for k in range(len(files))]
+    order = np.concatenate(parts)
+    found = [
+        predict_all(open_fitted(file).predictor, dataset.select(part).structures, QUANTITIES)
+        for file, part in zip(files, parts, strict=True)
+    ]
+    predicted = (np.concatenate([getattr(one, name) for one in found]) for name in QUANTITIES)
+    return {
+        "groups": error_table(Comparison(dataset.select(order), *predicted), {"test": np.arange(len(order))}, group_of)
+    }
+
+
+def _save_mean(files: Sequence[Path], path: Path) -> None:
+    """Writes the mean of the weights of several models that were fitted from one start."""
+    models = [load_model(file) for file in files]
+    states = [model.potential.state_dict() for model in models]
+    own = models[0].potential.hyperparameters()
+    if "atom_energy_eV" in own:  # taken from the training frames of each
+        own["atom_energy_eV"] = float(np.mean([model.potential.settings.atom_energy_eV for model in models]))
+    mean = rebuilt(models[0].potential, own)
+    mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]})
+    header = {name: value for name, value in models[0].header.items() if name != "metrics"}
+    save_model(path, mean, {**header, "mean_of": len(models)})
 
 
 def spread_of_forces(forces: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -165,8 +211,18 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def report(result: Mapping[str, Any]) -> str:
-    """`committee.md`: errors of the members and of their mean, and how well the spread predicts the error."""
-    members, part, spread = result["members"], result["part"], result["spread"]
+    """`committee.md`: errors of the members, and of their mean and its spread, or of all folds by group."""
+    members, part = result["members"], result["part"]
+    if "groups" in result:
+        rows = [{**one, **one["errors"][part]} for one in members]
+        return page(
+            f"# {len(members)} folds",
+            "Errors of each member on the frames of its fold, which it has not seen:",
+            tabulate(rows, COLUMNS).markdown(),
+            "Errors of all frames, each by the member that has not seen it:",
+            group_table(result["groups"]).markdown(),
+        )
+    spread = result["spread"]
     rows = [{**one, **one["errors"][part]} for one in members] + [{"folder": "mean of all", **result["mean"]}]
     return page(
         f"# A committee of {len(members)}",

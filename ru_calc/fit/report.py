@@ -30,9 +30,13 @@ def open_fitted(file: str | Path) -> OpenModel:
 
 
 def final_report(
-    file: Path, dataset: Dataset, split: Mapping[str, np.ndarray], folder: Path, say: Callable[[str], None]
+    file: Path, dataset: Dataset, split: Mapping[str, np.ndarray], output: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Errors of a model file per split: a table, warnings of overfitting, `metrics.json` and `parity.png`."""
+    """Errors of a model file per split: a table, warnings of overfitting, and the files `output` and `parity.png`.
+
+    Args:
+        output: the JSON file of errors, `metrics.json`; a number in its name is also in that of the plot.
+    """
     model = open_fitted(file)
     say(f"predicting all {sum(map(len, split.values()))} frames in float64 by the {model.engine} engine")
     comparisons = {}
@@ -43,12 +47,13 @@ def final_report(
             comparisons[name] = Comparison(part, found.energy, found.forces, found.stress)
     metrics = {name: comparison.row() for name, comparison in comparisons.items()}
     rows = [{"split": name, "config_type": ALL, **row} for name, row in metrics.items()]
-    say(quantity_table(rows, "errors of the best model").text())
+    say(quantity_table(rows, f"errors of the best model: {dataset.level_of_theory}").text())
     for warning in divergence({name: comparison.errors() for name, comparison in comparisons.items()}):
         say(f"warning: {warning}")
-    write_json(folder / "metrics.json", metrics)
     shown = "test" if "test" in comparisons else "validation"
-    parity_plot(folder / "parity.png", parity_panels(comparisons[shown]), title=shown)
+    plot = output.with_name(output.name.replace("metrics", "parity")).with_suffix(".png")
+    parity_plot(plot, parity_panels(comparisons[shown]), title=shown)
+    write_json(output, metrics)
     return metrics
 
 

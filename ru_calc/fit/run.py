@@ -1,13 +1,15 @@
 """A fit from a data set to a run folder, as `ru-calc fit` makes it.
 
 The folder holds `settings.json` (all settings), `split.json`, `log.csv`, `best.safetensors` and `last.safetensors`
-(models), `state.safetensors` (the checkpoint), `learning_curves.png`, `parity.png` and `metrics.json`.
+(models), `state.safetensors` (the checkpoint), `learning_curves.png`, `parity.png` and `metrics.json`; in a fit to
+several levels of theory also `split_2.json`, `best_2.safetensors` and `metrics_2.json` of the second level, and so on.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ru_calc.dataset import Dataset, split_by_group
+from ru_calc.dataset import Dataset, fold_of, split_by_group
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.files import whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.begin import first_potential
+from ru_calc.fit.levels import Level, fingerprint, share_modules
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start
-from ru_calc.fit.trainer import Trainer
+from ru_calc.fit.trainer import Trainer, epoch_batches
 from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.read import BEST
 from ru_calc.reports.figures import learning_curves
@@ -37,12 +40,13 @@ class FitInput:
     """A fit to make.
 
     Attributes:
-        dataset: labelled frames.
+        dataset: labelled frames, of the level of theory that the model predicts.
         folder: the run folder.
         settings: of the fit.
         device: `cpu`, `cuda` or `cuda:N`.
         init_from: name or file of the model to start from; None means random weights.
         licence: of the weights, for the model file.
+        others: frames of other levels of theory, which share the network; see `levels.py`.
     """
 
     dataset: Dataset
@@ -51,6 +55,12 @@ class FitInput:
     device: str = "cpu"
     init_from: str | None = None
     licence: str = NO_LICENCE
+    others: Sequence[Dataset] = ()
+
+    @property
+    def levels(self) -> list[Dataset]:
+        """The data sets of all levels of theory, that of the model first."""
+        return [self.dataset, *self.others]
 
 
 def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = None) -> dict[str, Any]:
@@ -68,13 +78,13 @@ def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = No
         DataError: the data lack a label that the loss needs, or a part of the split is empty.
         SettingsError, OutputError: see `check_start`.
     """
-    settings, dataset = job.settings, job.dataset
-    check_start(job.folder, settings, job.init_from, resume, dataset.fingerprint())
-    split = split_of(job)
+    settings = job.settings
+    check_start(job.folder, settings, job.init_from, resume, fingerprint(job.levels))
+    splits = splits_of(job)
     torch.manual_seed(settings.seed)
-    trainer = start_trainer(job, split, say)
+    trainer = start_trainer(job, splits, say)
     if not resume:  # only now, so that a fit that cannot start leaves no folder behind
-        begin_fit(job, split)
+        begin_fit(job, splits)
     state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
@@ -84,9 +94,17 @@ def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = No
     _train(trainer, job, say, bar)
     _write_log(job.folder, trainer.progress.rows)
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
-    metrics = final_report(job.folder / BEST, dataset, split, job.folder, say)
+    reports = [
+        final_report(numbered(job.folder / BEST, k), dataset, splits[k], numbered(job.folder / METRICS, k), say)
+        for k, dataset in list(enumerate(job.levels))[::-1]  # the model's own last: then the fit is finished
+    ]
     _say_result(trainer, job, say)
-    return metrics
+    return reports[-1]
+
+
+def numbered(path: Path, level: int) -> Path:
+    """The file of a level of theory, counted from 0: its number is added from the second on."""
+    return path.with_stem(f"{path.stem}_{level + 1}") if level else path
 
 
 def finish_fit(job: FitInput, note: str, say: Log = print, bar: Any = None) -> dict[str, Any]:
@@ -116,18 +134,27 @@ def _say_result(trainer: Trainer, job: FitInput, say: Log) -> None:
     best, done = trainer.progress.best_epoch, trainer.progress.epoch
     if job.init_from is not None and not best:
         say(f"warning: no epoch was better than {job.init_from}, from which the fit started: the errors are its own")
-    say(f"the best model, of epoch {best} of {done}, is in {job.folder / BEST}")
+    say(f"the {job.settings.keep} model, of epoch {best} of {done}, is in {job.folder / BEST}")
 
 
-def split_of(job: FitInput) -> dict[str, np.ndarray]:
-    """Indices of the frames of each part.
+def splits_of(job: FitInput) -> list[dict[str, np.ndarray]]:
+    """Indices of the frames of each part, for each level of theory.
 
     Raises:
         DataError: the data lack a label that the loss needs, or there are no training or no validation frames.
+        SettingsError: `passes` of the settings has another number of levels.
     """
-    settings, dataset = job.settings, job.dataset
+    settings, levels = job.settings, job.levels
+    if len(settings.passes) not in (0, len(levels)):
+        raise SettingsError(
+            f"passes is {settings.passes}, but the data are of {len(levels)} levels of theory; give one number for each"
+        )
+    return [_split(dataset, settings) for dataset in levels]
+
+
+def _split(dataset: Dataset, settings: FitSettings) -> dict[str, np.ndarray]:
     dataset.require(settings.labels)
-    split = split_by_group(dataset, settings.split, settings.seed_of_split)
+    split = _parts(dataset, settings)
     for name in ("train", "validation"):
         if not len(split[name]):
             raise DataError(
@@ -137,24 +164,35 @@ def split_of(job: FitInput) -> dict[str, np.ndarray]:
     return split
 
 
+def _parts(dataset: Dataset, settings: FitSettings) -> dict[str, np.ndarray]:
+    if not settings.folds:
+        return split_by_group(dataset, settings.split, settings.seed_of_split)
+    fold = fold_of(dataset, settings.folds, settings.seed_of_split)
+    rest = np.flatnonzero(fold != settings.fold)
+    train, validation, _ = settings.split
+    parts = max(round((train + validation) / validation), 2)
+    held = fold_of(dataset.select(rest), parts, settings.seed_of_split) == 0
+    return {"train": rest[~held], "validation": rest[held], "test": np.flatnonzero(fold == settings.fold)}
+
+
 def _take_start(trainer: Trainer, job: FitInput, say: Log) -> None:
     """Keeps the weights to start from as the best until an epoch is better."""
     loss, errors = trainer.validate()
     trainer.progress.best_loss = loss
-    save_model(job.folder / BEST, trainer.averaged, _header(job, {"epoch": 0, **errors}))
+    _save(job, BEST, trainer, {"epoch": 0, **errors})
     say(f"start: {_errors('validation', errors)}  loss {loss:.4f}")
 
 
 def _train(trainer: Trainer, job: FitInput, say: Log, bar: Any) -> None:
-    n_batches = len(trainer.train.batches(job.settings, 0))
+    n_batches = len(epoch_batches(trainer.levels, job.settings, 0))
     if not trainer.finished:
         say(
             "mean absolute errors: of training frames during the epoch, of validation frames with the averaged weights "
             "after it; * marks the best loss so far"
         )
     say(
-        f"{job.settings.epochs} epochs of {n_batches} batches: {len(trainer.train)} training and "
-        f"{len(trainer.validation)} validation frames"
+        f"{job.settings.epochs} epochs of {n_batches} batches: "
+        + ", ".join(f"{len(one.train)} training and {len(one.validation)} validation frames" for one in trainer.levels)
     )
     if bar is not None:
         bar.reset(total=job.settings.epochs * n_batches)
@@ -162,10 +200,9 @@ def _train(trainer: Trainer, job: FitInput, say: Log, bar: Any) -> None:
     while not trainer.finished:
         improved = trainer.run_epoch(bar.update if bar is not None else lambda batches: None)
         row = trainer.progress.rows[-1]
-        facts = _header(job, row)
-        save_model(job.folder / "last.safetensors", trainer.averaged, facts)
+        _save(job, "last.safetensors", trainer, row)
         if improved:
-            save_model(job.folder / BEST, trainer.averaged, facts)
+            _save(job, BEST, trainer, row)
         _write_log(job.folder, trainer.progress.rows)
         # Last: a fit killed before this line repeats the epoch, and writes the same files again.
         trainer.save_state(job.folder / STATE)
@@ -174,23 +211,38 @@ def _train(trainer: Trainer, job: FitInput, say: Log, bar: Any) -> None:
         say(f"stopped early: the validation loss has not improved since epoch {trainer.progress.best_epoch}")
 
 
-def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Log) -> Trainer:
+def start_trainer(job: FitInput, splits: Sequence[dict[str, np.ndarray]], say: Log) -> Trainer:
     """A trainer before its first epoch.
 
     Args:
-        split: indices of `train` and `validation` frames.
+        splits: indices of `train` and `validation` frames, for each level of theory.
     """
-    settings, train_set = job.settings, job.dataset.select(split["train"])
-    potential = first_potential(settings, job.dataset, train_set, job.init_from, say)
-    dtype = getattr(torch, settings.dtype)
-    cache = PairCache(say=say)
-    packed = [
-        PackedFrames(part, potential.cutoff_A, dtype, job.device, cache)
-        for part in (train_set, job.dataset.select(split["validation"]))
+    settings, cache = job.settings, PairCache(say=say)
+    parts = [
+        [dataset.select(split[name]) for name in ("train", "validation")]
+        for dataset, split in zip(job.levels, splits, strict=True)
     ]
-    potential.to(device=job.device, dtype=dtype)
-    trainer = Trainer(potential, settings, packed[0], packed[1], LabelStatistics.of(train_set))
-    batches = settings.epochs * len(trainer.train.batches(settings, 0))
+    potentials = [
+        first_potential(settings, dataset, train_set, job.init_from, say)
+        for dataset, (train_set, _) in zip(job.levels, parts, strict=True)
+    ]
+    share_modules(potentials, settings.own)
+    dtype = getattr(torch, settings.dtype)
+    levels = []
+    for potential, (train_set, validation_set) in zip(potentials, parts, strict=True):
+        train, validation = (
+            PackedFrames(part, potential.cutoff_A, dtype, job.device, cache) for part in (train_set, validation_set)
+        )
+        potential.to(device=job.device, dtype=dtype)
+        levels.append(Level(potential, train, validation, LabelStatistics.of(train_set)))
+    trainer = Trainer(levels, settings)
+    _check_batches(trainer, say)
+    return trainer
+
+
+def _check_batches(trainer: Trainer, say: Log) -> None:
+    settings = trainer.settings
+    batches = settings.epochs * len(epoch_batches(trainer.levels, settings, 0))
     if batches < settings.accumulate:
         raise SettingsError(
             f"accumulate is {settings.accumulate}, but all epochs together have {batches} batches, so the weights "
@@ -201,28 +253,38 @@ def start_trainer(job: FitInput, split: dict[str, np.ndarray], say: Log) -> Trai
             "the compiled passes are missing (no C++20 compiler at installation): plain torch fits the same network "
             "some four times slower"
         )
-    return trainer
 
 
-def begin_fit(job: FitInput, split: dict[str, np.ndarray], **facts: Any) -> None:
-    """Makes the run folder with the record of the fit and its split.
+def begin_fit(job: FitInput, splits: Sequence[dict[str, np.ndarray]], **facts: Any) -> None:
+    """Makes the run folder with the record of the fit and its splits.
 
     Args:
         facts: further entries of the record.
     """
     record: dict[str, Any] = {
-        "settings": asdict(job.settings), "data": job.dataset.fingerprint(), "init_from": job.init_from,
-        "licence": job.licence, "level_of_theory": job.dataset.level_of_theory, **facts,
+        "settings": asdict(job.settings), "data": fingerprint(job.levels), "init_from": job.init_from,
+        "licence": job.licence, "level_of_theory": job.dataset.level_of_theory,
+        "other_levels": [other.level_of_theory for other in job.others], **facts,
     }  # fmt: skip
     FIT.begin(job.folder, record)
-    parts = {name: indices.tolist() for name, indices in split.items()}
-    write_json(job.folder / "split.json", {"data": record["data"], **parts}, indent=None)
+    for k, (dataset, split) in enumerate(zip(job.levels, splits, strict=True)):
+        parts = {name: indices.tolist() for name, indices in split.items()}
+        path = numbered(job.folder / "split.json", k)
+        write_json(path, {"data": dataset.fingerprint(), **parts}, indent=None)
 
 
-def _header(job: FitInput, row: dict[str, float]) -> dict[str, Any]:
+def _save(job: FitInput, name: str, trainer: Trainer, row: dict[str, float]) -> None:
+    """Writes the averaged weights of all levels of theory, that of the model last."""
+    for k, (dataset, averaged) in list(enumerate(zip(job.levels, trainer.averages, strict=True)))[::-1]:
+        save_model(numbered(job.folder / name, k), averaged, _header(job, dataset, {} if k else row))
+
+
+def _header(job: FitInput, dataset: Dataset, row: dict[str, float]) -> dict[str, Any]:
+    others = [other for other in job.levels if other is not dataset]
     return {
-        "level_of_theory": job.dataset.level_of_theory, "energy_reference": job.dataset.energy_reference,
-        "data": job.dataset.fingerprint(), "seed": job.settings.seed, "licence": job.licence,
+        "level_of_theory": dataset.level_of_theory, "energy_reference": dataset.energy_reference,
+        "data": dataset.fingerprint(), "seed": job.settings.seed, "licence": job.licence,
+        "other_levels": {other.level_of_theory: other.fingerprint() for other in others},
         "init_from": job.init_from, "fit": asdict(job.settings), "metrics": row,
     }  # fmt: skip
 

@@ -13,13 +13,18 @@ from ru_calc.potentials import FAMILIES, build_potential
 
 BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
 WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
-CHOICES = {"family": tuple(FAMILIES), "loss": ("relative", "standardised"), "dtype": ("float32", "float64")}
+CHOICES = {"family": tuple(FAMILIES), "loss": ("relative", "standardised"),
+           "keep": ("best", "last"), "dtype": ("float32", "float64")}  # fmt: skip
+
 LEAST = {
     **dict.fromkeys(("epochs", "accumulate", "patience", "open_batches"), 1),
-    **dict.fromkeys((*BOUNDS, "seed", "weight_decay", "forces_share"), 0), "split_seed": -1,
+    **dict.fromkeys((*BOUNDS, "seed", "weight_decay", "forces_share", "folds", "fold"), 0), "split_seed": -1,
 }  # fmt: skip
 # What stored settings mean that are older than one of these.
-EARLIER = {"batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08}
+EARLIER = {
+    "batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08,
+    "passes": (), "own": (), "keep": "best", "folds": 0, "fold": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,13 @@ class FitSettings:
             of weight 0 is not needed.
         ramp: (from, to) fraction of the epochs over which the weights go from start to end.
         patience: epochs without a better validation loss after which the fit stops.
+        keep: the epoch whose weights are the result: that with the `best` validation loss, or the `last`.
         split: fractions of training, validation and test frames.
+        folds, fold: if `folds` is not 0, the test frames are one of so many folds, counted from 0, and `split` divides
+            the others into training and validation frames.
+        passes: over the training frames of each level of theory in an epoch, that of the model first, then the others
+            in the order of their data sets; empty means 1 for each.
+        own: parts of the network that each level of theory has for itself, such as `energy`; all others are shared.
         seed: of everything random.
         split_seed: seed of the split; −1 means `seed`.
         dtype: `float32` or `float64`.
@@ -76,14 +87,21 @@ class FitSettings:
     stress_weight: tuple[float, float] = (0.3, 0.5)
     ramp: tuple[float, float] = (0.2, 0.9)
     patience: int = 160
+    keep: str = "best"
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    folds: int = 0
+    fold: int = 0
+    passes: tuple[float, ...] = ()
+    own: tuple[str, ...] = ()
     seed: int = 0
     split_seed: int = -1
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in (*WEIGHTS, "ramp", "split"):
+        for name in (*WEIGHTS, "ramp", "split", "passes"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+        object.__setattr__(self, "own", tuple(self.own))
+        require(all(count > 0 for count in self.passes), "passes", self.passes, "positive for each level of theory")
         for name, allowed in CHOICES.items():
             require(getattr(self, name) in allowed, name, repr(getattr(self, name)), f"one of {', '.join(allowed)}")
         for name, least in LEAST.items():
@@ -97,6 +115,8 @@ class FitSettings:
         for name in WEIGHTS:
             require(min(getattr(self, name)) >= 0, name, getattr(self, name), "at least 0 at start and end")
         require(check_fractions(self.split)[1] > 0, "split", self.split, "such that it has validation frames")
+        require(self.folds != 1, "folds", self.folds, "0 (none) or at least 2")
+        require(self.fold < max(self.folds, 1), "fold", self.fold, f"less than folds ({self.folds})")
         if not any(getattr(self, name) for name in BOUNDS):
             raise SettingsError(f"{', '.join(BOUNDS)} are all 0; one of them must bound a batch")
         if not any(self.weights(1.0).values()):

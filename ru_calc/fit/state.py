@@ -31,11 +31,15 @@ class Progress:
         """All epochs are done, or the validation loss has not improved for `patience` epochs."""
         return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
 
-    def add(self, row: dict[str, float]) -> bool:
-        """Counts an epoch with these entries of the log; True if its `validation_loss` is the best so far."""
+    def add(self, row: dict[str, float], keep: str = "best") -> bool:
+        """Counts an epoch with these entries of the log; True if it is the one to keep so far.
+
+        Args:
+            keep: `best` keeps the epoch with the lowest `validation_loss`, `last` every epoch.
+        """
         self.epoch += 1
         self.rows.append({"epoch": self.epoch, **row})
-        improved = row["validation_loss"] < self.best_loss
+        improved = keep == "last" or row["validation_loss"] < self.best_loss
         if improved:
             self.best_loss, self.best_epoch = row["validation_loss"], self.epoch
         return improved

@@ -9,7 +9,7 @@ from ru_calc.dataset import split_by_group
 from ru_calc.devices import timed
 from ru_calc.fit.run import FitInput, start_trainer
 from ru_calc.fit.tracking import ErrorSums
-from ru_calc.fit.trainer import young_garbage
+from ru_calc.fit.trainer import epoch_batches, young_garbage
 
 WARM_UP = 2
 
@@ -24,8 +24,8 @@ def epoch_cpu_s(job: FitInput, batches: int = 40) -> float:
     """
     split = split_by_group(job.dataset, job.settings.split, job.settings.seed_of_split)
     torch.manual_seed(job.settings.seed)
-    trainer = start_trainer(job, split, lambda line: None)
-    every, weights = trainer.train.batches(job.settings, 0), job.settings.weights(1.0)
+    trainer = start_trainer(job, [split], lambda line: None)
+    every, weights = epoch_batches(trainer.levels, job.settings, 0), job.settings.weights(1.0)
     order = np.random.default_rng(0).permutation(len(every))[: WARM_UP + batches]
 
     def take(numbers: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,52 +18,55 @@ from ru_calc import kernels
 from ru_calc.errors import RuCalcError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.flat import flatten
-from ru_calc.fit.losses import LabelStatistics, loss_terms
+from ru_calc.fit.levels import Level, copies, parameters_of
+from ru_calc.fit.losses import loss_terms
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.state import Progress, read_state, trained, write_state
 from ru_calc.fit.tracking import ErrorSums
-from ru_calc.potentials import Potential, build_potential
+from ru_calc.potentials import Potential
 from ru_calc.potentials.derivatives import differentiate
 from ru_calc.predictor import Prediction
 
 Report = Callable[[int], None]
+LevelBatch = tuple[int, np.ndarray]  # number of the level, indices of its frames
 ABSURD_LOSS = 1e12  # beyond any start: the weights are lost, though still finite
 
 
 class Trainer:
-    """Optimises one potential.
+    """Optimises the potential of one level of theory, or of several that share weights.
 
     Args:
-        potential: the module, in the dtype and on the device of the frames.
+        levels: their networks and frames; validation is on the first, which is the one to predict.
         settings: of the fit.
-        train, validation: frames to fit and to validate on.
-        statistics: of the training labels.
     """
 
-    def __init__(
-        self,
-        potential: Potential,
-        settings: FitSettings,
-        train: PackedFrames,
-        validation: PackedFrames,
-        statistics: LabelStatistics,
-    ) -> None:
-        self.potential, self.settings, self.train, self.validation = potential, settings, train, validation
-        self._leaves = list(potential.parameters())
-        self.statistics, self.progress = statistics, Progress()
-        self.compiled = torch.device(train.device).type == "cpu" and kernels.fastest() is not None
-        self.averaged = build_potential(potential.family, potential.hyperparameters())
-        self.averaged.to(device=train.device, dtype=train.dtype).load_state_dict(potential.state_dict())
-        groups = part_rates(potential, settings)
-        averages = [group["params"] for group in part_rates(self.averaged, settings)]
-        if potential.conservative:  # other potentials have weights without a gradient, which must stay apart
+    def __init__(self, levels: Sequence[Level], settings: FitSettings) -> None:
+        self.levels, self.settings, self.progress = levels, settings, Progress()
+        potentials = [level.potential for level in levels]
+        self._leaves = [list(potential.parameters()) for potential in potentials]
+        self.compiled = levels[0].train.device.type == "cpu" and kernels.fastest() is not None
+        self.averages = copies(potentials, settings.own)
+        groups = part_rates(potentials, settings)
+        averages = [group["params"] for group in part_rates(self.averages, settings)]
+        if potentials[0].conservative:  # other potentials have weights without a gradient, which must stay apart
             for group in groups:
                 group["params"] = [flatten(group["params"])]
             averages = [[flatten(members)] for members in averages]
-        self.averaged.requires_grad_(False)
+        for averaged in self.averages:
+            averaged.requires_grad_(False)
         self.optimizer = optimizer_of(groups, settings)
-        self._buffers = list(zip(self.averaged.buffers(), potential.buffers(), strict=True))
+        self._buffers = list(zip(self.averaged.buffers(), self.potential.buffers(), strict=True))
         self._averages = [member.detach() for members in averages for member in members]
+
+    @property
+    def potential(self) -> Potential:
+        """The potential of the first level."""
+        return self.levels[0].potential
+
+    @property
+    def averaged(self) -> Potential:
+        """The same with averaged weights."""
+        return self.averages[0]
 
     @property
     def finished(self) -> bool:
@@ -74,13 +78,14 @@ class Trainer:
         start, cpu, epoch = time.perf_counter(), time.process_time(), self.progress.epoch
         seed_epoch(self.settings, epoch)
         weights = self.settings.weights(epoch / self.settings.epochs)
-        batches = self.train.batches(self.settings, epoch)
+        batches = epoch_batches(self.levels, self.settings, epoch)
         sums = ErrorSums()
-        self.potential.train()
+        for level in self.levels:
+            level.potential.train()
         with young_garbage():
-            for k, frames in enumerate(batches):
+            for k, batch in enumerate(batches):
                 last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
-                self.step(frames, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
+                self.step(batch, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
                 report(1)
             loss, errors = self.validate()
         return self.progress.add(
@@ -92,30 +97,34 @@ class Trainer:
                 **errors,
                 "validation_loss": loss,
                 **{f"{name}_weight": value for name, value in weights.items()},
-            }
+            },
+            self.settings.keep,
         )
 
     def step(
-        self, frames: Any, weights: dict[str, float], sums: ErrorSums, progress: float, last_of_step: bool
+        self, of_level: LevelBatch, weights: dict[str, float], sums: ErrorSums, progress: float, last_of_step: bool
     ) -> None:
         """Adds the gradient of one batch, and updates the weights if it is the last of its step.
 
         Args:
-            frames: indices in the training set.
+            of_level: number of the level, and indices in its training set.
             weights: of the terms of the loss.
-            sums: to which the errors are added.
+            sums: to which the errors are added, if the level is the first.
             progress: fraction of all epochs that is done, for the learning rate.
         """
-        batch, targets = self.train.gather(frames)
+        number, frames = of_level
+        level = self.levels[number]
+        batch, targets = level.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
-        prediction = differentiate(self.potential, batch, want, training=True, compiled=self.compiled)
-        terms = loss_terms(self.settings, prediction, targets, self.statistics)
+        prediction = differentiate(level.potential, batch, want, training=True, compiled=self.compiled)
+        terms = loss_terms(self.settings, prediction, targets, level.statistics)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
         if not torch.isfinite(loss):
             raise self._diverged(float(loss.detach()), f", frames {frames[:5].tolist()} …", " or look at those frames")
         # Without `inputs`, the geometry would get a gradient too.
-        (loss / self.settings.accumulate).backward(inputs=self._leaves)
-        sums.add(prediction, targets)
+        (loss / self.settings.accumulate).backward(inputs=self._leaves[number])
+        if not number:
+            sums.add(prediction, targets)
         if last_of_step:
             self._update(progress)
 
@@ -138,9 +147,9 @@ class Trainer:
         weights, totals, frames_done = self.settings.weights(1.0), 0.0, 0
         if not self.settings.ema:
             self._average(0.0)
-        sums = ErrorSums()
-        for _, targets, prediction in predictions(self.averaged, self.validation, self.settings, self.compiled):
-            terms = loss_terms(self.settings, prediction, targets, self.statistics)
+        sums, level = ErrorSums(), self.levels[0]
+        for _, targets, prediction in predictions(self.averaged, level.validation, self.settings, self.compiled):
+            terms = loss_terms(self.settings, prediction, targets, level.statistics)
             totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
             frames_done += len(targets.counts)
             sums.add(prediction, targets)
@@ -159,7 +168,7 @@ class Trainer:
 
     def save_state(self, path: Path) -> None:
         """Writes everything that the next epoch depends on to one file."""
-        weights = {"model": self.potential.state_dict(), "average": self.averaged.state_dict()}
+        weights = {name: network.state_dict() for name, network in self._networks().items()}
         write_state(path, self.progress, weights, self.optimizer)
 
     def load_state(self, path: Path) -> None:
@@ -168,11 +177,34 @@ class Trainer:
         Raises:
             RuCalcError: the file is missing, damaged, or of another network.
         """
-        state = read_state(path, self.train.device)
+        state = read_state(path, self.levels[0].train.device)
         self.progress = state.progress
-        self.potential.load_state_dict(state.weights("model"))
-        self.averaged.load_state_dict(state.weights("average"))
+        for name, network in self._networks().items():
+            network.load_state_dict(state.weights(name))
         state.restore(self.optimizer)
+
+    def _networks(self) -> dict[str, Potential]:
+        """Of all levels, by their names in the state."""
+        found: dict[str, Potential] = {}
+        for k, (level, averaged) in enumerate(zip(self.levels, self.averages, strict=True)):
+            number = f"_{k + 1}" if k else ""
+            found |= {f"model{number}": level.potential, f"average{number}": averaged}
+        return found
+
+
+def epoch_batches(levels: Sequence[Level], settings: FitSettings, epoch: int) -> list[LevelBatch]:
+    """The batches of an epoch, each of one level: `passes` of the settings over its frames, in random order."""
+    passes = settings.passes or (1.0,) * len(levels)
+    found: list[LevelBatch] = []
+    for number, (level, count) in enumerate(zip(levels, passes, strict=True)):
+        for turn in range(math.ceil(count)):
+            batches = level.train.batches(settings, epoch, turn)
+            share = min(count - turn, 1.0)
+            found += [(number, batch) for batch in batches[: max(round(share * len(batches)), 1)]]
+    if len(levels) == 1 and passes == (1.0,):
+        return found
+    rng = np.random.default_rng([settings.seed, epoch, len(levels)])
+    return [found[k] for k in rng.permutation(len(found))]
 
 
 @contextmanager
@@ -225,10 +257,10 @@ def rate_factor(progress: float, settings: FitSettings) -> float:
     return settings.final_rate + (1 - settings.final_rate) * 0.5 * (1 + math.cos(math.pi * min(x, 1.0)))
 
 
-def part_rates(network: nn.Module, settings: FitSettings) -> list[dict[str, Any]]:
+def part_rates(networks: Sequence[nn.Module], settings: FitSettings) -> list[dict[str, Any]]:
     """Parameter groups for AdamW: one for each learning rate of embedding, interaction blocks and readout."""
     parts: dict[str, list[nn.Parameter]] = {"embedding": [], "blocks": [], "readout": []}
-    for name, parameter in network.named_parameters():
+    for name, parameter in parameters_of(networks):
         head = name.split(".")[0]
         parts[head if head in parts else "readout"].append(parameter)
     rates = {"embedding": settings.rate_embedding, "blocks": settings.rate_blocks, "readout": settings.rate_readout}

@@ -13,7 +13,7 @@ from ru_calc.errors import SettingsError
 # Words for one value, and for several in a list.
 WORDS = {
     int: ("a whole number", "whole numbers"), float: ("a number", "numbers"), bool: ("true or false", ""),
-    str: ("a name", ""),
+    str: ("a name", "names"),
 }  # fmt: skip
 
 

@@ -86,6 +86,12 @@ class Structures:
             self.positions[self.atoms_of(indices)], self.cells[indices], self.pbc[indices], self.counts[indices]
         )
 
+    @staticmethod
+    def joined(parts: Sequence[Structures]) -> Structures:
+        """The frames of all parts, in order."""
+        names = ("positions", "cells", "pbc", "counts")
+        return Structures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
     def atoms_of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Indices of the atoms of the given frames, frame after frame."""
         offsets = self.offsets

@@ -239,3 +239,12 @@ def test_a_blank_line_does_not_hide_the_frames_behind_it(tmp_path):
         read_frames(tmp_path / "a.extxyz")
     (tmp_path / "end.extxyz").write_text("\n".join([*lines, "", "", ""]))
     assert len(read_frames(tmp_path / "end.extxyz")) == 3
+
+
+def test_config_types_are_left_out_by_name_and_counted(tmp_path):
+    write(tmp_path / "a.extxyz", lj_frames(5, config_types=("hcp", "fcc")))
+    result = convert([tmp_path / "a.extxyz"], ConvertSettings(leave_out=("fcc",)))
+    assert result.left_out == {"fcc": 2}
+    assert set(result.dataset.config_type) == {"hcp"} and len(result.dataset) == 3
+    with pytest.raises(DataError, match="no frame has the config type 'bcc', which was to be left out"):
+        convert([tmp_path / "a.extxyz"], ConvertSettings(leave_out=("fcc", "bcc")))

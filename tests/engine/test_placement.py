@@ -24,6 +24,7 @@ from ru_calc.dataset import Dataset
 from ru_calc.engine.device import DeviceEngine
 from ru_calc.evaluate.predictions import predict_by_model
 from ru_calc.fit.batches import PackedFrames
+from ru_calc.fit.levels import Level
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.tracking import ErrorSums
@@ -108,8 +109,8 @@ def fit_once(potential: nn.Module, dataset: Dataset) -> None:
         PackedFrames(dataset.select(part), potential.cutoff_A, torch.float32, ELSEWHERE) for part in ([0, 1, 2], [3])
     ]
     settings = FitSettings()
-    trainer = Trainer(potential, settings, *parts, LabelStatistics.of(dataset))
-    trainer.step(np.arange(3), settings.weights(0.0), ErrorSums(), 0.5, True)
+    trainer = Trainer([Level(potential, *parts, LabelStatistics.of(dataset))], settings)
+    trainer.step((0, np.arange(3)), settings.weights(0.0), ErrorSums(), 0.5, True)
     trainer.validate()
 
 

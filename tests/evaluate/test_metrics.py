@@ -158,3 +158,23 @@ def test_the_error_of_a_frame_is_over_its_own_atoms(comparison):
     assert comparison.frame_rms("energy") == pytest.approx([0.1, 0.3])
     unknown = replace(comparison, energy=np.array([np.nan, -3.3])).frame_rms("energy")
     assert math.isnan(unknown[0]) and unknown[1] == pytest.approx(0.3)
+
+
+def test_the_force_error_of_a_frame_is_its_rms_error_over_its_rms_force_and_a_tenth():
+    dataset = Dataset.from_atoms(lj_frames(6))
+    still = np.isin(dataset.structures.frame_of_atom, [0])
+    forces = np.where(still[:, None], 0.0, dataset.forces)
+    comparison = Comparison(replace(dataset, forces=forces), forces=forces + 0.05)
+    found = comparison.frame_errors()
+    assert np.isnan(found[0])  # no force: the frame would count as right, whatever the model
+    moving = [k for k in range(1, 6) if dataset.structures.counts[k] > 1]
+    for k in moving:
+        own = forces[dataset.structures.atoms_of([k])]
+        assert found[k] == pytest.approx(0.05 / (math.sqrt(np.mean(own**2)) + 0.1))
+    assert comparison.row()["forces_frame_error"] == pytest.approx(np.mean(found[moving]))
+
+
+def test_rows_can_be_those_of_groups_of_config_types():
+    dataset = Dataset.from_atoms(lj_frames(6))
+    rows = error_table(Comparison(dataset, forces=dataset.forces + 0.1), by=lambda kind: kind[1:])
+    assert [(row["config_type"], row["frames"]) for row in rows] == [("all", 6), ("cc", 3), ("cp", 3)]

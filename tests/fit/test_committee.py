@@ -233,3 +233,55 @@ def test_the_best_weights_are_judged_not_the_last(tmp_path):
     ]
     assert result["mean"]["forces_RMSE_meV_per_A"] == means[0]["forces_RMSE_meV_per_A"]
     assert means[0]["forces_RMSE_meV_per_A"] != means[1]["forces_RMSE_meV_per_A"]
+
+
+# Folds
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory):
+    """Folder, result and lines of two folds from one start."""
+    folder, lines = tmp_path_factory.mktemp("folds"), []
+    run_fit(job(folder / "start"), say=quiet)
+    made = replace(job(folder / "run", folds=2, keep="last"), init_from=str(folder / "start"))
+    return folder / "run", run_committee(made, 2, say=lines.append), lines
+
+
+def test_every_frame_is_tested_in_one_fold_by_a_member_that_has_not_seen_it(folds):
+    folder, result, lines = folds
+    splits = [json.loads((folder / f"member_{k}" / "split.json").read_text()) for k in (1, 2)]
+    assert sorted(splits[0]["test"] + splits[1]["test"]) == list(range(len(DATA)))
+    for split in splits:
+        assert sorted(split["train"] + split["validation"] + split["test"]) == list(range(len(DATA)))
+    every = result["groups"][0]
+    assert every["config_type"] == "all" and every["frames"] == len(DATA)
+    parts = [DATA.select(split["test"]) for split in splits]
+    found = [
+        predict_all(Reference(load_model(folder / f"member_{k + 1}").potential), parts[k].structures) for k in (0, 1)
+    ]
+    error = np.concatenate([one.forces - part.forces for one, part in zip(found, parts, strict=True)])
+    assert every["forces_MAE_meV_per_A"] == pytest.approx(1e3 * np.abs(error).mean(), rel=1e-4)
+    assert any("by the member that has not seen it" in line for line in lines)
+
+
+def test_the_model_of_the_folds_has_the_mean_of_their_weights(folds):
+    folder, _, _ = folds
+    mean = load_model(folder).potential.state_dict()
+    members = [load_model(folder / f"member_{k}").potential.state_dict() for k in (1, 2)]
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (members[0][name] + members[1][name]) / 2, rtol=0, atol=1e-7)
+    assert differ(members[0], members[1])
+
+
+def test_the_last_epoch_is_kept_where_it_is_asked_for(folds):
+    folder, _, _ = folds
+    best, last = (load_model(folder / "member_1" / f"{name}.safetensors") for name in ("best", "last"))
+    assert not differ(best.potential.state_dict(), last.potential.state_dict())
+    assert best.header["metrics"]["epoch"] == 2
+
+
+def test_members_and_folds_must_be_as_many(tmp_path):
+    with pytest.raises(SettingsError, match="there are 3 folds, but 2 members"):
+        check_committee(tmp_path / "run", 2, job(tmp_path, folds=3).settings)
+    with pytest.raises(SettingsError, match="folds is 1; it must be 0"):
+        job(tmp_path, folds=1)

@@ -17,6 +17,7 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import RuCalcError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.flat import flatten
+from ru_calc.fit.levels import Level
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.fit.settings import FitSettings, with_changes
 from ru_calc.fit.trainer import Trainer, clip
@@ -135,7 +136,7 @@ def trainer(dataset: Dataset, plain: bool = False, chosen: FitSettings | None = 
     chosen = chosen or settings()
     model = small_potential(**{"spline_intervals": 24, **SIZES, **changes}).train()
     parts = [PackedFrames(dataset.select(part), model.cutoff_A, torch.float64) for part in (range(9), range(9, 12))]
-    made = Trainer(model, chosen, *parts, LabelStatistics.of(dataset))
+    made = Trainer([Level(model, *parts, LabelStatistics.of(dataset))], chosen)
     made.compiled &= not plain
     return made
 

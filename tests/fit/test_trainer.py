@@ -11,7 +11,7 @@ from labelled import lj_frames, quiet
 
 from ru_calc.dataset import Dataset
 from ru_calc.fit.batches import PackedFrames
-from ru_calc.fit.run import FitInput, run_fit, split_of, start_trainer
+from ru_calc.fit.run import FitInput, run_fit, splits_of, start_trainer
 from ru_calc.fit.settings import with_changes
 from ru_calc.fit.trainer import Trainer
 
@@ -23,7 +23,7 @@ Weights = dict[str, torch.Tensor]
 def trainer_of(folder: Path, preset: str = "md", **changes) -> Trainer:
     torch.manual_seed(0)
     job = FitInput(DATA, folder, with_changes(preset, {"split_seed": 0, **changes}))
-    return start_trainer(job, split_of(job), quiet)
+    return start_trainer(job, splits_of(job), quiet)
 
 
 def equal(one: Weights, other: Weights) -> bool:
@@ -54,7 +54,7 @@ def test_the_seed_decides_the_first_weights(tmp_path: Path, monkeypatch: pytest.
 def test_the_seed_and_the_epoch_decide_what_drops_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch, always the same, so that the error is that of the first weights."""
     batches = PackedFrames.batches
-    monkeypatch.setattr(PackedFrames, "batches", lambda frames, settings, epoch=None: batches(frames, settings))
+    monkeypatch.setattr(PackedFrames, "batches", lambda frames, settings, *_: batches(frames, settings))
 
     def error_of_an_epoch(seed: int, epoch: int) -> float:
         trainer = trainer_of(tmp_path, "paper", batch_frames=100, accumulate=1, seed=seed)

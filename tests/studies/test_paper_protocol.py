@@ -189,7 +189,7 @@ def test_schnet_is_trained_as_the_paper_says() -> None:
     assert (s.clip_norm, s.warmup, s.final_rate, s.ramp) == (0.01, 0.2, 0.0, (0.5, 1.0))
     assert s.weights(0.5) == {"energy": 1.0, "forces": 0.0, "stress": 0.0}
     assert s.weights(1.0) == {"energy": 0.75, "forces": 0.5, "stress": 0.0}
-    groups = {group["lr"]: len(group["params"]) for group in part_rates(SchNet(3, 3, 5.0), s)}
+    groups = {group["lr"]: len(group["params"]) for group in part_rates([SchNet(3, 3, 5.0)], s)}
     assert groups == {1e-5: 6, 2e-5: 3 * 12, 5e-5: 2 * 10}
     assert schedule(STEPWISE, protocol, 3) == replace(s, accumulate=1)
 
@@ -197,7 +197,7 @@ def test_schnet_is_trained_as_the_paper_says() -> None:
 @pytest.mark.parametrize("family", ["KAN", "ANI", "GNN", "CalHousNet"])
 def test_the_others_are_trained_by_adam_on_the_mean_over_all_targets(family: str) -> None:
     s = schedule(family, PaperProtocol(), 4)
-    assert {group["lr"] for group in part_rates(build_network(family, 3, 4, 5.0), s)} == {1e-3}
+    assert {group["lr"] for group in part_rates([build_network(family, 3, 4, 5.0)], s)} == {1e-3}
     assert (s.weight_decay, s.accumulate, s.patience) == (0.0, 1, 20)
     assert s.weights(0.0) == s.weights(1.0) == {"energy": 0.25, "forces": 0.75, "stress": 0.0}
 

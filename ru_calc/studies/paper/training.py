@@ -86,7 +86,7 @@ class Training:
         torch.manual_seed(protocol.seed)
         self.network = build_network(family, train.inputs.shape[1], outputs, protocol.cutoff_A)
         self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimizer = optimizer_of(part_rates(self.network, self.settings), self.settings)
+        self.optimizer = optimizer_of(part_rates([self.network], self.settings), self.settings)
         self.accumulate = min(self.settings.accumulate, len(train.frames.batches(self.settings, 0)))
         self.counts = Counts()
 

@@ -21,7 +21,7 @@ from ru_calc.errors import DataError, OutputError, RuCalcError, SettingsError
 from ru_calc.evaluate.metrics import SCALES
 from ru_calc.files import make_folder, write_json
 from ru_calc.fit.report import fit_cost
-from ru_calc.fit.run import FitInput, finish_fit, finished, split_of
+from ru_calc.fit.run import FitInput, finish_fit, finished, splits_of
 from ru_calc.fit.runs import Log, data_changes, refuse
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, check_start
@@ -73,7 +73,7 @@ def run_sweep(
     part = dataset.select(kept)
     jobs = [FitInput(part, folder / "trials" / name, plan.settings(name)) for name in plan.chosen(only)]
     for job in jobs:
-        split = split_of(job)  # the same for all trials
+        split = splits_of(job)[0]  # the same for all trials
         check_start(job.folder, job.settings, resume=FIT.begun(job.folder), data=part.fingerprint())
     plan = _begin(folder, replace(plan, data=fingerprint), command)
     parts = {"train": kept[split["train"]], "validation": kept[split["validation"]], "test": test}
