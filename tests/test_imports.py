@@ -17,7 +17,7 @@ ROWS = """
     studies studies.paper
     studies.compare studies.sweep
     studies.bench sample
-    md relax properties
+    label md relax properties
     fit calculator
     modelfiles
     evaluate engine

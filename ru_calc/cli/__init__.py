@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Measure the errors of a model, or of any ASE calculator, on labelled frames.",
     "sample": "Make diverse structures to be labelled by DFT.",
     "convert": "Convert files that ASE reads to an HDF5 data set.",
+    "label": "Label structures with energy, forces and stress by any ASE calculator.",
     "fit": "Fit a model to an HDF5 data set.",
     "sweep": "Run one fit for each of many settings, and tabulate the results.",
     "compare": "Fit several families of potentials to the same data, and compare them.",

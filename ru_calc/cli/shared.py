@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,14 +170,8 @@ def use_threads(threads: int) -> None:
 
 
 @contextmanager
-def resumable(run: RunKind, folder: Path, words: Sequence[str], where: Callable[[], str] = str) -> Iterator[None]:
-    """Ends the command with status 130 at Ctrl-C or SIGTERM, and prints how to resume the run in `folder`.
-
-    Args:
-        words: of the command that resumes it.
-        where: tells how far the run was.
-    """
-    import shlex
+def interruptible(message: Callable[[], str]) -> Iterator[None]:
+    """Ends the command with status 130 at Ctrl-C or SIGTERM, and prints what `message` then says."""
     import signal
     import sys
     import threading
@@ -187,11 +181,27 @@ def resumable(run: RunKind, folder: Path, words: Sequence[str], where: Callable[
     try:
         yield
     except KeyboardInterrupt:
-        message = f"interrupted before the {run.name} began; give the same command again"
-        if run.begun(folder):
-            message = f"interrupted{where()}; resume with: {shlex.join(words)}"
-        click.echo(message, err=True)
+        click.echo(message(), err=True)
         sys.exit(130)
+
+
+def resumable(
+    run: RunKind, folder: Path, words: Sequence[str], where: Callable[[], str] = str
+) -> AbstractContextManager[None]:
+    """Ends the command with status 130 at Ctrl-C or SIGTERM, and prints how to resume the run in `folder`.
+
+    Args:
+        words: of the command that resumes it.
+        where: tells how far the run was.
+    """
+    import shlex
+
+    def message() -> str:
+        if run.begun(folder):
+            return f"interrupted{where()}; resume with: {shlex.join(words)}"
+        return f"interrupted before the {run.name} began; give the same command again"
+
+    return interruptible(message)
 
 
 def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuCalculator:
