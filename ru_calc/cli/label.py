@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--attempts", type=click.IntRange(1), help="Attempts per frame.  [default: 2; with --preset 3]")
 @click.option(
     "--limit-min", type=float,
-    help="CPU time of an attempt in minutes; four times as much by the clock.  [default: none; with --preset 25]",
+    help="CPU time of an attempt in minutes; ten times as much by the clock.  [default: none; with --preset 25]",
 )  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Try again the frames that LABELS.failed lists.")
 @click.option("--keep-going", is_flag=True, help="Do not stop when the first five frames all fail.")

@@ -23,7 +23,7 @@ from ru_calc.label.tasks import Outcome, Task
 from ru_calc.structures import has_volume
 from ru_calc.units import to_voigt
 
-WALL_PER_CPU = 4.0  # where a calculator waits for another program, no CPU time passes here
+WALL_PER_CPU = 10.0  # where a calculator waits for another program, no CPU time passes here
 
 
 class OutOfTime(BaseException):
@@ -52,9 +52,9 @@ class Labeller:
             with time_limit(task.limit_s):
                 results, record = label(task)
             return Outcome(checked(results, task.atoms), record)
-        except OutOfTime:
+        except OutOfTime as problem:
             self._kept = None
-            return Outcome(reason=f"over {(task.limit_s or 0) / 60:g} min", hopeless=True)
+            return Outcome(reason=str(problem), hopeless=True)
         except SettingsError as problem:
             return Outcome(reason=str(problem), refused=True)
         except Exception as problem:  # a calculator may fail in any way
@@ -122,12 +122,17 @@ def cpu_time_s() -> float:
 
 @contextmanager
 def time_limit(cpu_s: float | None) -> Iterator[None]:
-    """Raises `OutOfTime` in the main thread after so much CPU time, or four times as much by the clock."""
+    """Raises `OutOfTime` in the main thread after so much CPU time, or ten times as much by the clock."""
     if cpu_s is None:
         yield
         return
     timers = ((signal.ITIMER_PROF, signal.SIGPROF, cpu_s), (signal.ITIMER_REAL, signal.SIGALRM, WALL_PER_CPU * cpu_s))
-    before = [signal.signal(number, _out_of_time) for _, number, _ in timers]
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _, _, seconds = timers[0 if number == signal.SIGPROF else 1]
+        raise OutOfTime(f"over {seconds / 60:g} min {'of CPU time' if number == signal.SIGPROF else 'by the clock'}")
+
+    before = [signal.signal(number, stop) for _, number, _ in timers]
     try:
         for timer, _, seconds in timers:
             signal.setitimer(timer, seconds, 1.0)  # again every second, should the first be swallowed
@@ -136,7 +141,3 @@ def time_limit(cpu_s: float | None) -> Iterator[None]:
         for (timer, number, _), handler in zip(timers, before, strict=True):
             signal.setitimer(timer, 0)
             signal.signal(number, handler)
-
-
-def _out_of_time(_number: int, _frame: FrameType | None) -> None:
-    raise OutOfTime

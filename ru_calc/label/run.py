@@ -149,10 +149,6 @@ class _Run:
             if stop.exists():
                 self.result.left += len(tasks)
                 tasks.clear()
-                if not running:
-                    stop.unlink(missing_ok=True)
-                    self.say(f"stopped by {stop}, which is removed")
-                    break
             while tasks and len(running) < self.settings.at_a_time:
                 task = tasks.popleft()
                 running[submit(task)] = task
@@ -160,6 +156,9 @@ class _Run:
                 again = self._settle(running.pop(future), _outcome_of(future))
                 tasks.extendleft(again)
         self._write_failures()
+        if self.result.left:
+            stop.unlink(missing_ok=True)
+            self.say(f"stopped by {stop}, which is removed")
 
     def _task(self, uid: str, atoms: Atoms) -> Task:
         s, bare = self.settings, Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

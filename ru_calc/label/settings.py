@@ -29,7 +29,7 @@ class LabelSettings:
         workers: frames at a time; by default 1, on a cluster 100.
         threads: of each worker.
         attempts: per frame; by default 2, of a preset 3.
-        limit_min: largest CPU time of an attempt, in minutes (four times as much by the clock); none by default, of a
+        limit_min: largest CPU time of an attempt, in minutes (ten times as much by the clock); none by default, of a
             preset 25.
         retry_failed: try again the frames that failed in earlier runs.
         keep_going: do not end the run when the first frames all fail.
