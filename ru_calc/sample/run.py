@@ -21,6 +21,8 @@ from ru_calc.sample.settings import SampleSettings
 TRIES = 100
 # Starts of runs have numbers that no static frame reaches: a run does not start from a frame of the sample.
 START, START_TURNS = 1 << 20, 60
+# A cluster whose cell grows further has come apart.
+GROWTH_A = 4.0
 Report = Callable[[str], None]
 
 
@@ -134,17 +136,29 @@ def _of_runs(
     frames: list[Atoms] = []
     limits = settings.temperature_K or kind.temperature_K
     for condition in conditions(count, limits, generator(settings.seed, kind.name)):
-        found = md_frames(_start(kind, condition, settings), calculator, condition.settings(settings.every_fs),
-                          settings.every_fs)  # fmt: skip
-        fit = [atoms for atoms in found.frames if objection(atoms, kind.boundary, kind.nearest_A) is None]
+        start = _start(kind, condition, settings)
+        found = md_frames(start, calculator, condition.settings(settings.every_fs), settings.every_fs)
+        fit = [atoms for atoms in found.frames if _fit(_tidied(atoms, kind, settings), kind, start)]
         group = None
         for atoms in fit:
-            if kind.boundary == "bulk":
-                atoms.wrap()
             frames.append(finished(atoms, kind.name, kind.boundary, group))
             group = group or frames[-1].info["uid"]
         notes += _missing(kind, condition, len(found.frames), len(fit), found.problem)
     return frames
+
+
+def _tidied(atoms: Atoms, kind: MDKind, settings: SampleSettings) -> Atoms:
+    """Atoms of a crystal back in the cell; a cluster, which turns and stretches, in the middle of a cell that fits."""
+    if kind.boundary == "bulk":
+        atoms.wrap()
+    if kind.boundary == "cluster":
+        atoms.center(vacuum=settings.vacuum_A / 2)
+    return atoms
+
+
+def _fit(atoms: Atoms, kind: MDKind, start: Atoms) -> bool:
+    whole = atoms.cell.lengths().max() <= start.cell.lengths().max() + GROWTH_A
+    return whole and objection(atoms, kind.boundary, kind.nearest_A) is None
 
 
 def _start(kind: MDKind, condition: Condition, settings: SampleSettings) -> Atoms:
@@ -161,5 +175,7 @@ def _missing(kind: MDKind, condition: Condition, found: int, fit: int, problem: 
     where = f"{kind.name}, run {condition.run} at {condition.temperature_K:.0f} K"
     notes = [f"{where} ended early, with {found} of {condition.frames} frames: {problem}"] if problem else []
     if fit < found:
-        notes.append(f"{where}: {found - fit} of {found} frames left out, atoms too close or the vacuum gone")
+        notes.append(
+            f"{where}: {found - fit} of {found} frames left out: atoms too close, vacuum gone or cluster in pieces"
+        )
     return notes

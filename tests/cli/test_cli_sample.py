@@ -38,6 +38,15 @@ def test_known_frames_are_excluded(tmp_path: Path) -> None:
     assert "left out, as they are known: 3 of 5 frames" in more.stderr
 
 
+def test_runs_with_the_shipped_model_make_frames_at_the_temperature_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "md.extxyz"
+    result = run("-o", out, "--md", "md_slab_vacancy=2", "--temperature-K", "400", "--every-fs", 100)
+    assert result.exit_code == 0, result.output
+    frames = read(out, ":")
+    assert [a.info["T"] for a in frames] == [400, 400] and len({a.info["group_id"] for a in frames}) == 1
+    assert all(a.info["kind"] == "slab" and a.calc is None and a.info["dmin"] > 2.1 for a in frames)
+
+
 def test_kinds_are_listed() -> None:
     result = run("--list-kinds")
     assert result.exit_code == 0

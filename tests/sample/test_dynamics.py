@@ -77,6 +77,16 @@ def test_frames_of_runs_are_named_grouped_and_the_same_again():
     assert [a.info["uid"] for a in alone.frames] == [a.info["uid"] for a in made.frames[5:]]
 
 
+def test_a_cluster_keeps_its_vacuum_and_one_that_flies_apart_is_left_out():
+    settings = SampleSettings(kinds={}, md={"md_cluster": 4}, every_fs=100.0, temperature_K=(5.0, 5.0), vacuum_A=13.0)
+    made = sample(settings, FreeFlight)
+    assert len(made.frames) == 4 and not made.notes
+    for atoms in made.frames:
+        np.testing.assert_allclose(atoms.cell.lengths() - np.ptp(atoms.positions, axis=0), 13.0, atol=1e-6)
+    hot = sample(replace(settings, temperature_K=(9000.0, 9000.0)), lennard_jones)
+    assert not hot.frames and "cluster in pieces" in hot.notes[0]
+
+
 def test_no_model_is_loaded_without_runs():
     def refuse():
         raise AssertionError("a model was loaded")
