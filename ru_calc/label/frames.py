@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from numbers import Number
@@ -16,6 +15,7 @@ from ase.io import write
 from ru_calc.errors import DataError
 from ru_calc.label.tasks import Outcome
 from ru_calc.structures import check_atoms
+from ru_calc.structures.identity import geometry_hash
 
 # What a labelled frame records, and an earlier label must not leave behind.
 RECORD = (
@@ -39,14 +39,10 @@ def check_frames(frames: Sequence[Atoms], path: object) -> None:
 
 
 def uid_of(atoms: Atoms) -> str:
-    """`info["uid"]`, or the geometry's hash: species, cell and positions rounded to 1e-6 Å, and pbc."""
+    """`info["uid"]`, or "g" and the `geometry_hash`."""
     if "uid" in atoms.info:
         return str(atoms.info["uid"])
-    digest = hashlib.sha256()
-    for length in (atoms.cell.array, atoms.positions):
-        digest.update((np.round(length * 1e6) + 0.0).astype("<i8").tobytes())
-    digest.update(atoms.numbers.astype("<i8").tobytes() + atoms.pbc.astype("u1").tobytes())
-    return f"g{digest.hexdigest()[:16]}"
+    return f"g{geometry_hash(atoms)}"
 
 
 def same_geometry(one: Atoms, other: Atoms) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from ase import Atoms
 
 from ru_calc.sample.kind import HCP_VOLUME_A3
 from ru_calc.structures import Structures, widest_gaps_A
+from ru_calc.structures.identity import geometry_hash
 from ru_calc.structures.neighbors import ClosePair, closest_of, find_pairs
 
 SEEN_A = 6.0
@@ -65,14 +65,6 @@ def finished(atoms: Atoms, name: str, boundary: str, group: str | None = None) -
     if pair is not None:
         frame.info["dmin"] = round(pair.distance_A, 3)
     return frame
-
-
-def geometry_hash(atoms: Atoms) -> str:
-    """Ten hexadecimal digits from elements, cell and positions rounded to 1e-6 Å."""
-    digest = hashlib.sha256(atoms.numbers.astype("<i8").tobytes())
-    for array in (atoms.cell.array, atoms.positions):
-        digest.update((np.round(array * 1e6).astype("<i8")).tobytes())
-    return digest.hexdigest()[:10]
 
 
 def same_within(one: Atoms, other: Atoms, limit_A: float = NEAR_COPY_A) -> bool:

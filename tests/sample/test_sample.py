@@ -7,7 +7,8 @@ from sampled import EACH, every_kind
 
 from ru_calc.errors import SettingsError
 from ru_calc.sample import KINDS, SampleSettings, sample, static_frames
-from ru_calc.sample.frames import finished, geometry_hash, objection, same_within
+from ru_calc.sample.frames import finished, objection, same_within
+from ru_calc.structures.identity import geometry_hash
 
 RANDOM = ("hcp_rattle8", "random8", "slab_adatom", "cluster_pol")
 
