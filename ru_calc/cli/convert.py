@@ -24,12 +24,7 @@ SUFFIXES = (".h5", ".hdf5")
     "--group-by", type=click.Choice(["info", "file"]), default="info", show_default=True,
     help="Which frames a split keeps together: those with the same group_id, or those of one file.",
 )  # fmt: skip
-@click.option(
-    "--level-of-theory",
-    default="not stated",
-    show_default=True,
-    help="That of the labels, e.g. 'PBE, GPAW'.",
-)
+@click.option("--level-of-theory", help="That of the labels, e.g. 'PBE, GPAW'.  [default: what all frames state]")
 @click.option("--energy-reference", default="as labelled", show_default=True, help="Zero of the energies.")
 @click.option(
     "--leave-out", multiple=True, metavar="TYPE", help="Leave out frames of this config_type; may be repeated."

@@ -20,6 +20,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from ru_calc.dataset.frames import LABELS, Dataset, labels_of
+from ru_calc.dataset.levels import stated_level
 from ru_calc.errors import DataError, reason
 from ru_calc.structures import check_atoms
 
@@ -36,13 +37,14 @@ class ConvertSettings:
     Attributes:
         energy: one of `ENERGIES`; see `labels_of`.
         group_by: `info` groups frames by their `group_id` (a frame without one is its own group), `file` by file.
-        level_of_theory, energy_reference: description of the labels, kept in the file.
+        level_of_theory: of the labels, kept in the file; None takes what all frames state.
+        energy_reference: zero of the energies, kept in the file.
         leave_out: config types whose frames are left out.
     """
 
     energy: str = "auto"
     group_by: str = "info"
-    level_of_theory: str = "not stated"
+    level_of_theory: str | None = None
     energy_reference: str = "as labelled"
     leave_out: tuple[str, ...] = ()
 
@@ -71,12 +73,13 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
 
     Raises:
         DataError: a file that is missing, empty or unreadable; a frame (named by file and number) with other elements,
-            or with a position, cell, label or weight that is not finite; no label in any frame; a config type to leave
-            out that no frame has.
+            or with a position, cell, label or weight that is not finite; no label in any frame; frames that state
+            different levels of theory, if none is given; a config type to leave out that no frame has.
     """
     settings = settings or ConvertSettings()
     frames: list[Atoms] = []
     energies: Counter[str] = Counter()
+    levels: Counter[str | None] = Counter()
     left_out = Counter(dict.fromkeys(settings.leave_out, 0))
     dropped = 0
     for number, path in enumerate(paths):
@@ -88,13 +91,15 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
             if settings.group_by == "file":
                 frame.info["group_id"] = f"{number:04d}_{Path(path).name}"
             frames.append(frame)
+            levels[stated_level(atoms.info)] += 1
             energies[source] += 1
             dropped += without_stress
     absent = [name for name, count in left_out.items() if not count]
     if absent:
         raise DataError(f"no frame has the config type {absent[0]!r}, which was to be left out; check its spelling")
     # Every frame now has at most one energy.
-    dataset = Dataset.from_atoms(frames, "energy", settings.level_of_theory, energy_reference=settings.energy_reference)
+    level = settings.level_of_theory or _common_level(levels)
+    dataset = Dataset.from_atoms(frames, "energy", level, energy_reference=settings.energy_reference)
     bare = len(dataset) - int(np.any([dataset.has(label) for label in LABELS], axis=0).sum())
     if bare == len(dataset):
         raise DataError(
@@ -102,6 +107,17 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
             "a stress, so there is nothing to learn from; convert files with the results of a calculation"
         )
     return Conversion(dataset, dict(energies), dropped, bare, dict(left_out))
+
+
+def _common_level(levels: Counter[str | None]) -> str:
+    stated = [f"{level} ({count} frames)" for level, count in levels.items() if level]
+    if len(stated) > 1:
+        raise DataError(
+            f"the frames state different levels of theory: {', '.join(stated)}; convert each to a file of its "
+            "own, or state one for all with --level-of-theory"
+        )
+    (level, *others) = levels or [None]
+    return "not stated" if others or not level else level
 
 
 def read_frames(path: str | Path) -> list[Atoms]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ru_calc.errors import SettingsError, reason
+from ru_calc.errors import DataError, SettingsError, reason
 from ru_calc.evaluate.predictions import load_calculator
 from ru_calc.label.gpaw_run import label_by_gpaw
 from ru_calc.label.tasks import Outcome, Task
@@ -59,7 +59,7 @@ class Labeller:
             return Outcome(reason=str(problem), refused=True)
         except Exception as problem:  # a calculator may fail in any way
             self._kept = None
-            return Outcome(reason=reason(problem)[:300], hopeless=isinstance(problem, ValueError) and bool(task.preset))
+            return Outcome(reason=reason(problem)[:300], hopeless=isinstance(problem, DataError))
 
     def _by_calculator(self, task: Task) -> Labels:
         calculator = self._calculator(task)

@@ -5,7 +5,9 @@ Each is a `concurrent.futures.Executor`: a function that takes a task and return
 
 from __future__ import annotations
 
+import os
 import runpy
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -59,7 +61,10 @@ def processes(count: int) -> Iterator[Submit]:
 
 @contextmanager
 def dask_cluster(scheduler: str) -> Iterator[Submit]:
-    """A running Dask cluster, by the address of its scheduler or by a scheduler file."""
+    """A running Dask cluster, by the address of its scheduler or by a scheduler file.
+
+    Dask cannot end what its workers compute: after an interruption they first finish their frames.
+    """
     try:
         from distributed import Client
     except ImportError as problem:
@@ -85,14 +90,19 @@ def parsl_cluster(file: Path) -> Iterator[Submit]:
         from parsl.concurrent import ParslPoolExecutor
     except ImportError as problem:
         raise SettingsError(f"Parsl is not installed ({problem}): pip install 'ru-calc[parsl]'") from problem
+    # Parsl starts programs of its own by name, which lie beside this Python even where its environment is not active.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     try:
         config = runpy.run_path(str(file)).get("config")
     except Exception as problem:  # a user's file may fail in any way
         raise SettingsError(f"{file} cannot be run ({reason(problem)[:200]})") from problem
     if not isinstance(config, Config):
         raise SettingsError(f"{file} does not define config, a parsl.Config")
-    futures = ParslPoolExecutor(config)
+    try:
+        futures = ParslPoolExecutor(config)
+    except Exception as problem:  # whatever the site's batch system says
+        raise SettingsError(f"Parsl cannot start {file} ({reason(problem)[:200]})") from problem
     try:
         yield lambda task: futures.submit(attempt_once, task)
     finally:
-        futures.shutdown(wait=False, cancel_futures=True)
+        futures.shutdown(wait=False)

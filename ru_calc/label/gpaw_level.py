@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ru_calc.errors import DataError
 from ru_calc.structures import widest_gaps_A
 from ru_calc.units import EV_PER_A3_IN_GPA
 
@@ -30,19 +31,19 @@ def vacuum_axes(atoms: Atoms) -> tuple[bool, ...]:
     `info["kind"]`, one of `KINDS`, decides how many directions have it: those with the widest gaps.
 
     Raises:
-        ValueError: the kind is unknown, the cell lacks three independent vectors, or vacuum where it is not periodic.
+        DataError: the kind is unknown, the cell lacks three independent vectors, or vacuum where it is not periodic.
     """
     if atoms.cell.rank < 3:
-        raise ValueError("plane waves need a cell of three vectors: give it one, with vacuum around a cluster")
+        raise DataError("plane waves need a cell of three vectors: give it one, with vacuum around a cluster")
     gaps = widest_gaps_A(atoms)
     narrow = np.flatnonzero(~atoms.pbc & (gaps < VACUUM_A))
     if len(narrow):
-        raise ValueError(f"it is not periodic along vector {narrow[0]}, so it needs {VACUUM_A:g} Å of vacuum there")
+        raise DataError(f"it is not periodic along vector {narrow[0]}, so it needs {VACUUM_A:g} Å of vacuum there")
     kind = atoms.info.get("kind")
     if kind is None:
         return tuple(bool(gap >= VACUUM_A) for gap in gaps)
     if kind not in KINDS:
-        raise ValueError(f"its kind is {kind!r}; it must be one of {', '.join(KINDS)}, or left out")
+        raise DataError(f"its kind is {kind!r}; it must be one of {', '.join(KINDS)}, or left out")
     widest = np.argsort(-gaps, kind="stable")[: KINDS.index(kind)]
     return tuple(bool(axis in widest) for axis in range(3))
 

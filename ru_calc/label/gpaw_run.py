@@ -24,7 +24,7 @@ def label_by_gpaw(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         SettingsError: GPAW is not installed, or not with the PAW sets of this level.
-        ValueError: the frame has no cell for plane waves.
+        DataError: the frame has no cell for plane waves.
         RuntimeError: no start converged.
     """
     version = check_installed()
@@ -33,8 +33,6 @@ def label_by_gpaw(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
     for start in starts:
         try:
             states.append(_state(task.atoms, start, task.attempt))
-        except ValueError:
-            raise
         except Exception as problem:  # the other start may converge
             failures.append(reason(problem)[:300])
     if not states:

@@ -163,6 +163,25 @@ def test_frames_are_groups_of_their_own_or_of_their_file(tmp_path):
     assert groups[0] == groups[1] != groups[2] == groups[3]
 
 
+def test_the_level_of_theory_is_what_all_frames_state(tmp_path):
+    frames = lj_frames(3)
+    for atoms in frames:
+        atoms.info["level_of_theory"] = "LJ, 6 Å"
+    write(tmp_path / "a.extxyz", frames)
+    assert convert([tmp_path / "a.extxyz"]).dataset.level_of_theory == "LJ, 6 Å"
+    frames[1].info["level_of_theory"] = "LJ, 5 Å"
+    write(tmp_path / "a.extxyz", frames)
+    with pytest.raises(
+        DataError, match=r"LJ, 6 Å \(2 frames\), LJ, 5 Å \(1 frames\); convert each to a file of its own"
+    ):
+        convert([tmp_path / "a.extxyz"])
+    assert convert([tmp_path / "a.extxyz"], ConvertSettings(level_of_theory="LJ")).dataset.level_of_theory == "LJ"
+    for atoms in frames[1:]:
+        del atoms.info["level_of_theory"]
+    write(tmp_path / "a.extxyz", frames)
+    assert convert([tmp_path / "a.extxyz"]).dataset.level_of_theory == "not stated"
+
+
 def test_weight_level_and_reference_are_kept(tmp_path):
     frames = lj_frames(2)
     frames[1].info["weight"] = 2.5

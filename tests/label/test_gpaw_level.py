@@ -11,7 +11,7 @@ from ase.build import bulk, hcp0001
 from ase.io import read
 
 from ru_calc.dataset.levels import stated_level
-from ru_calc.errors import SettingsError
+from ru_calc.errors import DataError, SettingsError
 from ru_calc.files import shipped
 from ru_calc.label import gpaw_level
 from ru_calc.label.gpaw_run import check_installed
@@ -70,16 +70,16 @@ def test_kind_in_info_decides():
     wide.info["kind"] = "bulk"
     assert gpaw_level.kind_of(wide) == "bulk" and gpaw_level.kpoint_grid(wide) == (4, 4, 4)
     wide.info["kind"] = "blob"
-    with pytest.raises(ValueError, match="its kind is 'blob'; it must be one of bulk, slab, wire, cluster"):
+    with pytest.raises(DataError, match="its kind is 'blob'; it must be one of bulk, slab, wire, cluster"):
         gpaw_level.kind_of(wide)
 
 
 def test_frames_that_plane_waves_cannot_take_are_refused():
-    with pytest.raises(ValueError, match="plane waves need a cell"):
+    with pytest.raises(DataError, match="plane waves need a cell"):
         gpaw_level.kind_of(Atoms("Ru2", [[0, 0, 0], [0, 0, 2.2]]))
     tight = bulk("Ru", "sc", a=4.0)
     tight.pbc = (True, True, False)
-    with pytest.raises(ValueError, match="not periodic along vector 2, so it needs 7 Å of vacuum"):
+    with pytest.raises(DataError, match="not periodic along vector 2, so it needs 7 Å of vacuum"):
         gpaw_level.kind_of(tight)
 
 
