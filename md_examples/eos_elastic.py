@@ -14,8 +14,8 @@ from ru_calc.properties import equation_of_state, hcp_elastic_constants, referen
 
 
 def beside(symbol, value, unit):
-    """Prints a line with the values of the model, its teacher, PBE and experiment, as far as known."""
-    known = [reference(symbol, level) for level in ("teacher", "PBE", "experiment")]
+    """Prints a line with the values of the model, our own DFT, PBE and experiment, as far as known."""
+    known = [reference(symbol, level) for level in ("GPAW", "PBE", "experiment")]
     columns = "".join(f"{row.value:12.1f}" if row else f"{'':12}" for row in known)
     print(f"{symbol:12}{value:10.1f}{columns}  {unit}")
 
@@ -29,7 +29,7 @@ def main(output="eos_elastic.png", phases=("hcp", "dhcp", "fcc", "a15", "bcc", "
     numbers = {"B": fits["hcp"].B_GPa, "B_from_constants": constants.bulk_modulus_GPa}
 
     print(f"a = {hcp.a_A:.4f} Å, c = {hcp.c_A:.4f} Å, V = {hcp.volume_A3:.3f} Å³/atom")
-    print(f"{'':12}{'model':>10}{'teacher':>12}{'PBE':>12}{'experiment':>12}")
+    print(f"{'':12}{'model':>10}{'GPAW':>12}{'PBE':>12}{'experiment':>12}")
     for name in ("C11", "C12", "C13", "C33", "C44"):
         numbers[name] = getattr(constants, f"{name}_GPa")
         beside(name, numbers[name], "GPa")

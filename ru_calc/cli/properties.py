@@ -1,4 +1,4 @@
-"""`ru-calc properties`: properties of ruthenium by a model, beside the labels, PBE and experiment."""
+"""`ru-calc properties`: properties of ruthenium by a model, beside the labels, our DFT, PBE and experiment."""
 
 from __future__ import annotations
 
@@ -23,23 +23,29 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
     """Lattice, elastic constants, phonons, phases, vacancy, surface and dimer of ruthenium, with reference values.
 
     Differences of the model stand in brackets: in %, or in the unit itself for %, eV and eV/atom.  A target is how
-    close the model has to come to the labels.
+    close a model of the distilled level has to come to its labels, or one of our DFT's level to the GPAW values;
+    models of other levels, and other calculators, have none.
     """
     check_predictor(chosen)
 
     from ru_calc.errors import UnphysicalError
     from ru_calc.files import check_writable, write_json
-    from ru_calc.properties import all_properties, compare, markdown, score, summary
+    from ru_calc.properties import all_properties, compare, level_of, markdown, score, summary
     from ru_calc.properties.table import as_records, remarks, table
 
     if json_file is not None:
         check_writable(json_file)
-    rows = compare(all_properties(_calculator(chosen), quick, phonons))
+    calculator = _calculator(chosen)
+    judged_by = level_of(getattr(calculator, "header", {}).get("level_of_theory", ""))
+    rows = compare(all_properties(calculator, quick, phonons), judged_by)
     if all(row.property.value is None for row in rows):
         raise UnphysicalError(f"no property could be measured ({rows[0].property.failure}); try another model")
     if json_file is not None:
         about = {"predictor": chosen["calculator"] or chosen["model"] or "default", "quick": quick}
-        found = {"summary": summary(rows), "score": score(rows), "properties": as_records(rows)}
+        about |= {"judged_by": judged_by}
+        found = {
+            "summary": summary(rows), "score": score(rows) if judged_by else None, "properties": as_records(rows),
+        }  # fmt: skip
         write_json(json_file, {**about, "calculator_args": chosen["calculator_args"], **found})
     if as_markdown:
         click.echo(markdown(rows), nl=False)

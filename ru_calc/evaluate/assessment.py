@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ru_calc.dataset import Dataset
+from ru_calc.dataset.groups import group_of
 from ru_calc.errors import DataError
 from ru_calc.evaluate.metrics import QUANTITIES, Comparison, error_table
 from ru_calc.evaluate.predictions import Failure, Predictions
@@ -26,6 +27,7 @@ class Evaluation:
         frames: (f,) their indices in the original data set.
         splits: split name → indices within the comparison.
         rows: the table; see `ru_calc.evaluate.metrics.error_table`.
+        groups: the same by group of config types, see `ru_calc.dataset.groups.group_of`.
         failures: labels without a prediction; `frame` is the index in the original data set.
         shift: one of `SHIFTS`; see `energy_shift`.
         shift_eV_per_atom: what was added to the predicted energies.
@@ -36,6 +38,7 @@ class Evaluation:
     frames: np.ndarray
     splits: dict[str, np.ndarray]
     rows: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
     failures: list[Failure]
     shift: str = "none"
     shift_eV_per_atom: float = 0.0
@@ -85,8 +88,8 @@ def assess(
     energy = predictions.energy + added * part.structures.counts
     comparison = Comparison(part, energy, predictions.forces, predictions.stress)
     failures = [Failure(int(frames[f.frame]), f.quantity, f.reason) for f in predictions.failures]
-    rows = error_table(comparison, places)
-    return Evaluation(comparison, frames, places, rows, failures, shift, added, about or {})
+    rows, groups = error_table(comparison, places), error_table(comparison, places, group_of)
+    return Evaluation(comparison, frames, places, rows, groups, failures, shift, added, about or {})
 
 
 def energy_shift(kind: str, dataset: Dataset, energy: np.ndarray) -> float:

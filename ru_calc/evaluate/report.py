@@ -11,10 +11,9 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
-from ru_calc.dataset.groups import group_of
 from ru_calc.errors import OutputError
 from ru_calc.evaluate.assessment import Evaluation
-from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES, Comparison, error_table
+from ru_calc.evaluate.metrics import ALL, QUANTITIES, SCALES, Comparison
 from ru_calc.files import check_writable, make_folder, whole_file, write_json
 from ru_calc.reports.figures import Panels, parity_plot
 from ru_calc.reports.tables import Cell, Record, Table, share, spelled, tabulate, text, value
@@ -32,16 +31,17 @@ COUNTS = {"values": "count", "missing": "missing", "not predicted": "unpredicted
 
 def tables(evaluation: Evaluation) -> list[Table]:
     """Every quantity per split, and the main errors per config type: of the test split where there is one."""
-    rows = evaluation.rows
-    tested = [row for row in rows if row["split"] == "test"] or rows
     named = {"split": text("split"), "config type": text("config_type"), "frames": text("frames")}
-    by_group = error_table(evaluation.comparison, {row["split"]: evaluation.splits[row["split"]] for row in tested},
-                           group_of)  # fmt: skip
     return [
-        quantity_table(rows),
-        tabulate(tested, named | ERROR_COLUMNS, "errors per config type", section="split"),
-        group_table(by_group),
+        quantity_table(evaluation.rows),
+        tabulate(tested(evaluation.rows), named | ERROR_COLUMNS, "errors per config type", section="split"),
+        group_table(tested(evaluation.groups)),
     ]
+
+
+def tested(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Those of the test split if there are any, else all."""
+    return [row for row in rows if row["split"] == "test"] or rows
 
 
 def group_table(rows: Sequence[Record]) -> Table:
@@ -107,7 +107,7 @@ def write_report(evaluation: Evaluation, folder: Path, n_worst: int = 20) -> lis
     failures = [vars(failure) for failure in evaluation.failures]
     content = {
         **evaluation.about, "shift": evaluation.shift, "shift_eV_per_atom": evaluation.shift_eV_per_atom,
-        "errors": evaluation.rows, "failures": failures,
+        "errors": evaluation.rows, "groups": evaluation.groups, "failures": failures,
     }  # fmt: skip
     written = [_write_csv(folder / "errors.csv", evaluation.rows), write_json(folder / "errors.json", content)]
     (folder / "failures.csv").unlink(missing_ok=True)

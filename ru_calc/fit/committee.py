@@ -61,7 +61,8 @@ def run_committee(
     Returns:
         The contents of `committee.json`: `part` (`test`, or `validation` without test frames), `members` (`folder`,
         `seed` and `errors` of each on every part, as in `metrics.json`), `mean` (errors of the mean prediction on
-        `part`) and `spread` (see `spread_of_forces`); with folds, `groups` instead of these two (see `pooled`).
+        `part`) and `spread` (see `spread_of_forces`); with folds, `errors` and `groups` instead of these two (see
+        `pooled`).
 
     Raises:
         SettingsError, OutputError: see `check_committee`.
@@ -146,7 +147,7 @@ def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
 
 
 def pooled(files: Sequence[Path], job: FitInput) -> dict[str, Any]:
-    """`groups`: errors of each frame by the member that has not seen it, as `error_table` gives them, by group."""
+    """`errors` of each frame by the member that has not seen it, as `error_table` gives them; `groups`: by group."""
     dataset, settings = job.dataset, job.settings
     parts = [splits_of(replace(job, settings=settings_of(settings, k + 1)))[0]["test"] for k in range(len(files))]
     order = np.concatenate(parts)
@@ -155,9 +156,8 @@ def pooled(files: Sequence[Path], job: FitInput) -> dict[str, Any]:
         for file, part in zip(files, parts, strict=True)
     ]
     predicted = (np.concatenate([getattr(one, name) for one in found]) for name in QUANTITIES)
-    return {
-        "groups": error_table(Comparison(dataset.select(order), *predicted), {"test": np.arange(len(order))}, group_of)
-    }
+    comparison, all_tested = Comparison(dataset.select(order), *predicted), {"test": np.arange(len(order))}
+    return {"errors": error_table(comparison, all_tested), "groups": error_table(comparison, all_tested, group_of)}
 
 
 def _save_mean(files: Sequence[Path], path: Path) -> None:

@@ -18,7 +18,7 @@ from ru_calc.properties.energies import dimer, isolated_atom_energy
 from ru_calc.properties.everything import Property, all_properties
 from ru_calc.properties.order import bond_fractions, common_neighbour_bonds, lindemann_index
 from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz, phonopy_of
-from ru_calc.properties.references import reference, reference_value, reference_values
+from ru_calc.properties.references import level_of, reference, reference_value, reference_values
 from ru_calc.properties.table import Row, compare, markdown, score, summary
 from ru_calc.structures.lattices import PHASES, hcp_crystal, phase_crystal
 
@@ -45,6 +45,7 @@ __all__ = [
     "hcp_vacancy",
     "isolated_atom_energy",
     "layer_spacings_percent",
+    "level_of",
     "lindemann_index",
     "lowest_frequency_THz",
     "markdown",

@@ -11,8 +11,11 @@ from ase.calculators.calculator import Calculator
 from ru_calc.errors import SettingsError
 from ru_calc.properties.bulk import HcpLattice
 from ru_calc.properties.energies import energy_of, relaxed_positions
+from ru_calc.structures.lattices import hcp_crystal
 from ru_calc.structures.planes import close_packed
 from ru_calc.units import EV_PER_A2_IN_J_PER_M2
+
+VACANCY_CELL_A = (2.724, 4.297)  # a and c of the DFT frames perfect36 and vacancy35
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,21 @@ def vacancy_formation(
         SettingsError: the supercell has only one site.
         UnphysicalError: the positions do not relax.
     """
-    perfect = crystal * repeats
+    defect, share = _with_vacancy(crystal * repeats, calculator)
+    unrelaxed = energy_of(defect, calculator)
+    relaxed = float(relaxed_positions(defect, calculator, fmax_eV_per_A).get_potential_energy())
+    return Vacancy(relaxed - share, unrelaxed - share, len(defect) + 1)
+
+
+def _with_vacancy(perfect: Atoms, calculator: Calculator) -> tuple[Atoms, float]:
+    """A supercell of N sites without its middle atom, and (N − 1)/N of its energy with it in eV."""
     sites = len(perfect)
     if sites < 2:
         raise SettingsError(f"a supercell of {sites} site is empty once its atom is removed: give larger repeats")
     share = (sites - 1) / sites * energy_of(perfect, calculator)
     defect = perfect.copy()
     del defect[int(np.argmin(np.linalg.norm(defect.positions - defect.cell.sum(axis=0) / 2, axis=1)))]
-    unrelaxed = energy_of(defect, calculator)
-    relaxed = float(relaxed_positions(defect, calculator, fmax_eV_per_A).get_potential_energy())
-    return Vacancy(relaxed - share, unrelaxed - share, sites)
+    return defect, share
 
 
 def hcp_vacancy(hcp: HcpLattice, calculator: Calculator, repeats: tuple[int, int, int] = (4, 4, 3)) -> Vacancy:
@@ -54,6 +62,12 @@ def hcp_vacancy(hcp: HcpLattice, calculator: Calculator, repeats: tuple[int, int
         UnphysicalError: the positions do not relax.
     """
     return vacancy_formation(hcp.atoms(), calculator, repeats)
+
+
+def unrelaxed_vacancy_eV(calculator: Calculator) -> float:
+    """Formation energy in eV of a vacancy in the 36 sites for which it was computed by DFT, in the same cell."""
+    defect, share = _with_vacancy(hcp_crystal(*VACANCY_CELL_A) * (3, 3, 2), calculator)
+    return energy_of(defect, calculator) - share
 
 
 @dataclass(frozen=True)

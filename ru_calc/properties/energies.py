@@ -12,6 +12,8 @@ from scipy.optimize import minimize_scalar
 
 from ru_calc.errors import UnphysicalError
 
+FREE_A = 10.0  # two atoms that far apart are free in any short-ranged potential
+
 
 def energy_of(atoms: Atoms, calculator: Calculator) -> float:
     """Potential energy in eV of `atoms`, which keep the calculator."""
@@ -42,10 +44,17 @@ def relaxed_positions(
 
 @dataclass(frozen=True)
 class Dimer:
-    """Bond length in Å, and energy of two free atoms minus that of the dimer in eV."""
+    """The curve of two atoms.
+
+    Attributes:
+        r_e_A: bond length.
+        D_e_eV: energy of two free atoms minus that of the dimer.
+        barrier_eV: highest energy on the way from the minimum to two free atoms, above theirs.
+    """
 
     r_e_A: float
     D_e_eV: float
+    barrier_eV: float
 
 
 def isolated_atom_energy(calculator: Calculator) -> float:
@@ -54,9 +63,9 @@ def isolated_atom_energy(calculator: Calculator) -> float:
 
 
 def dimer(calculator: Calculator, distances_A: np.ndarray | None = None) -> Dimer:
-    """Bond length and well depth at the lowest minimum of the dimer curve.
+    """Bond length and well depth at the lowest minimum of the dimer curve, and the barrier behind it.
 
-    The curve is first scanned at `distances_A` (1.6 to 4.0 Å in steps of 0.1 if None).
+    The curve is first scanned at `distances_A` (1.6 to 4.0 Å in steps of 0.1 if None), then from the minimum to 10 Å.
 
     Raises:
         UnphysicalError: the curve has no minimum between the first and the last distance.
@@ -71,4 +80,6 @@ def dimer(calculator: Calculator, distances_A: np.ndarray | None = None) -> Dime
         raise UnphysicalError(f"the dimer has no minimum between {grid[0]:.1f} and {grid[-1]:.1f} Å")
     around = (grid[lowest - 1], grid[lowest + 1])
     found = minimize_scalar(energy, bounds=around, method="bounded", options={"xatol": 1e-4})
-    return Dimer(float(found.x), 2 * isolated_atom_energy(calculator) - float(found.fun))
+    free = 2 * isolated_atom_energy(calculator)
+    outward = max(energy(r) for r in np.arange(found.x, FREE_A, 0.05))
+    return Dimer(float(found.x), free - float(found.fun), outward - free)

@@ -18,7 +18,7 @@ from ru_calc.properties.bulk import (
     phase_order,
     relaxed_hcp,
 )
-from ru_calc.properties.defects import basal_surface, hcp_vacancy
+from ru_calc.properties.defects import basal_surface, hcp_vacancy, unrelaxed_vacancy_eV
 from ru_calc.properties.elastic import hcp_elastic_constants
 from ru_calc.properties.energies import dimer, isolated_atom_energy
 from ru_calc.properties.phonons import gamma_phonons, lowest_frequency_THz, require_phonopy
@@ -49,6 +49,7 @@ NAMES = {
     "sc-hcp": ("sc above hcp", "meV/atom"),
     "hcp margin": ("hcp leads, V ± 10 %", "meV/atom"),
     "E_vac": ("vacancy formation", "eV"),
+    "E_vac_unrelaxed": ("same, unrelaxed, 36 sites", "eV"),
     "gamma_0001": ("surface energy (0001)", "J/m²"),
     "gamma_0001_unrelaxed": ("same, unrelaxed", "J/m²"),
     "d12": ("top layer spacing d12", "%"),
@@ -57,6 +58,7 @@ NAMES = {
     "E_coh": ("cohesive energy", "eV/atom"),
     "r_e": ("dimer distance", "Å"),
     "D_e": ("dimer depth", "eV"),
+    "D_barrier": ("dimer barrier", "eV"),
 }
 ABOVE_HCP = ("dhcp", "fcc", "omega", "a15", "bcc", "diamond", "sc")
 QUICK_ABOVE_HCP = ("fcc", "bcc")
@@ -89,8 +91,8 @@ def all_properties(
 
     Args:
         calculator: any ASE calculator for ruthenium with energy, forces and stress.
-        quick: leave out expensive properties without a target, and use 36 sites instead of 96 for the vacancy, 10
-            layers instead of 12 for the surface, 5 volumes instead of 11 for the phase order.
+        quick: leave out expensive properties without a target, and use 36 sites instead of 96 for the relaxed
+            vacancy, 10 layers instead of 12 for the surface, 5 volumes instead of 11 for the phase order.
         phonons: also the lowest phonon frequency of the whole zone (needs phonopy).
         only: symbols of the properties needed; others computed along with them are returned too.
 
@@ -139,10 +141,12 @@ def _measurements(calculator: Calculator, quick: bool, phonons: bool) -> dict[tu
         ("hcp margin",): lambda: (1000 * phase_order(calculator, hcp(), points=5 if quick else 11).margin_eV(),),
         ("E_vac",): lambda: (hcp_vacancy(hcp(), calculator, (3, 3, 2) if quick else (4, 4, 3)).relaxed_eV,),
         ("gamma_0001_unrelaxed", "gamma_0001", "d12", "d23"): surface,
+        ("E_vac_unrelaxed",): lambda: (unrelaxed_vacancy_eV(calculator),),
         ("E_atom", "E_coh"): atom,
+        ("r_e", "D_e", "D_barrier"): lambda: astuple(dimer(calculator)),
     }
     if not quick:
-        chosen |= {("B", "B_prime"): bulk_modulus, ("r_e", "D_e"): lambda: astuple(dimer(calculator))}
+        chosen["B", "B_prime"] = bulk_modulus
     if phonons:
         chosen["nu_min",] = lambda: (lowest_frequency_THz(hcp(), calculator),)
     phases = QUICK_ABOVE_HCP if quick else ABOVE_HCP

@@ -1,4 +1,4 @@
-"""Properties beside the values of the labels, PBE and experiment."""
+"""Properties beside the values of the labels, our own DFT, PBE and experiment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ru_calc.properties.references import LEVELS, TARGETS, ReferenceValue, Targe
 from ru_calc.reports.tables import Table, number
 
 SHOWN_AS = {"teacher": "labels"}  # the labels are the values of the teacher
+JUDGES = {"teacher": "values of the labels", "GPAW": "values of our own DFT"}
 # Differences in % mean nothing for numbers near zero or with an arbitrary zero.
 PLAIN_DIFFERENCE = {"%", "eV", "eV/atom"}
 WORST_DEVIATION = 5.0
@@ -23,12 +24,17 @@ class Row:
     Attributes:
         property: as measured.
         references: level → value, None where there is none.
-        target: None where there is none.
+        judged_by: the level whose value the property should have; None if it is not judged.
     """
 
     property: Property
     references: dict[str, ReferenceValue | None]
-    target: Target | None
+    judged_by: str | None
+
+    @cached_property
+    def target(self) -> Target | None:
+        """None where there is none."""
+        return TARGETS[self.judged_by].get(self.property.symbol) if self.judged_by else None
 
     @cached_property
     def met(self) -> bool | None:
@@ -46,22 +52,23 @@ class Row:
         return 100 * (value - found.value) / abs(found.value)
 
     def deviation(self) -> float | None:
-        """Deviation from the labels in units of the tolerance, at most 5; 5 for a failure; None without a target."""
-        if self.target is None:
+        """Deviation from the target in units of the tolerance, at most 5; 5 for a failure; None without a target."""
+        if self.target is None or self.judged_by is None:
             return None
-        teacher = self.references["teacher"]
+        expected = self.references[self.judged_by]
         if self.property.value is None:
             return WORST_DEVIATION
-        deviation = self.target.deviation(self.property.value, teacher.value if teacher else None)
+        deviation = self.target.deviation(self.property.value, expected.value if expected else None)
         return None if deviation is None else min(deviation, WORST_DEVIATION)
 
 
-def compare(properties: Sequence[Property]) -> list[Row]:
-    """One row for each property."""
-    return [
-        Row(prop, {level: reference(prop.symbol, level) for level in LEVELS}, TARGETS.get(prop.symbol))
-        for prop in properties
-    ]
+def compare(properties: Sequence[Property], judged_by: str | None) -> list[Row]:
+    """One row for each property.
+
+    Args:
+        judged_by: the level of the model, see `level_of`: `teacher`, `GPAW`, or None for any other.
+    """
+    return [Row(prop, {level: reference(prop.symbol, level) for level in LEVELS}, judged_by) for prop in properties]
 
 
 def score(rows: Sequence[Row]) -> float:
@@ -77,16 +84,22 @@ def score(rows: Sequence[Row]) -> float:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The table; a reference value carries the model's difference from it, and missed targets are marked."""
-    head = ["property", "symbol", "unit", "model", *(SHOWN_AS.get(level, level) for level in LEVELS), "target", "met"]
-    return Table(head, [_cells(row) for row in rows], marked=[k for k, row in enumerate(rows) if row.met is False])
+    """The table; a reference value carries the model's difference from it, and missed targets are marked.
+
+    Values of the labels' teacher stand there only for models that learned from it.
+    """
+    of_student = any(row.judged_by == "teacher" for row in rows)
+    levels = [level for level in LEVELS if of_student or level != "teacher"]
+    head = ["property", "symbol", "unit", "model", *(SHOWN_AS.get(level, level) for level in levels), "target", "met"]
+    missed = [k for k, row in enumerate(rows) if row.met is False]
+    return Table(head, [_cells(row, levels) for row in rows], marked=missed)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, levels: Sequence[str]) -> list[str]:
     prop = row.property
     met = {None: "", True: "yes", False: "NO"}[row.met]
     model = "failed" if prop.value is None else _number(prop.value)
-    references = [_reference_cell(row, level) for level in LEVELS]
+    references = [_reference_cell(row, level) for level in levels]
     return [prop.name, prop.symbol, prop.unit, model, *references, str(row.target or ""), met]
 
 
@@ -97,11 +110,14 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many targets are met, and which are missed, in one line."""
+    """Whose values are the targets, how many are met, and which are missed, in one line."""
+    judge = next((row.judged_by for row in rows if row.judged_by), None)
+    if judge is None:
+        return "no targets: they are for models of a level of theory with reference values of its own"
     tested = [row for row in rows if row.met is not None]
     met = sum(bool(row.met) for row in tested)
     missed = ", ".join(row.property.symbol for row in tested if not row.met)
-    return f"{met} of {len(tested)} targets met" + (f"; missed: {missed}" if missed else "")
+    return f"{met} of {len(tested)} targets met ({JUDGES[judge]})" + (f"; missed: {missed}" if missed else "")
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase.eos import EquationOfState
-from nearest import BOND_A, DEPTH_EV, SPRING, NearestNeighbours
+from nearest import BOND_A, DEPTH_EV, SPRING, STEEPNESS_PER_A, NearestNeighbours
 
 from ru_calc.errors import SettingsError, UnphysicalError
 from ru_calc.properties import (
@@ -27,6 +27,7 @@ from ru_calc.properties import (
     vacancy_formation,
 )
 from ru_calc.properties.bulk import energy_at_volume, equilibrium_volume
+from ru_calc.properties.defects import VACANCY_CELL_A, unrelaxed_vacancy_eV
 from ru_calc.properties.energies import relaxed_positions
 from ru_calc.units import EV_PER_A2_IN_J_PER_M2, EV_PER_A3_IN_GPA, SQRT_EV_PER_U_A2_IN_THZ
 
@@ -192,6 +193,29 @@ def test_dimer_and_free_atom(calculator):
     assert found.r_e_A == pytest.approx(BOND_A, abs=1e-3)
     assert found.D_e_eV == pytest.approx(DEPTH_EV, abs=1e-6)
     assert isolated_atom_energy(calculator) == 0
+    assert found.barrier_eV == 0
+
+
+class Hill(NearestNeighbours):
+    """Two atoms 5 Å apart repel each other."""
+
+    def calculate(self, atoms=None, *args):
+        super().calculate(atoms, *args)
+        if len(atoms) == 2:
+            self.results["energy"] += 0.3 * np.exp(-((atoms.get_distance(0, 1) - 5.0) ** 2))
+
+
+def test_the_barrier_of_the_dimer_is_the_top_of_the_hill_on_the_way_out():
+    assert dimer(Hill()).barrier_eV == pytest.approx(0.3, abs=1e-3)
+    assert dimer(Hill()).r_e_A == pytest.approx(BOND_A, abs=0.01)
+
+
+def test_the_unrelaxed_vacancy_of_nearest_neighbours_costs_six_bonds_of_the_dft_cell(calculator):
+    a, c = VACANCY_CELL_A
+    bonds = np.array([a, np.sqrt(a**2 / 3 + c**2 / 4)])
+    morse = np.exp(-STEEPNESS_PER_A * (bonds - BOND_A))
+    expected = 3 * DEPTH_EV * (2 * morse - morse**2).sum()
+    assert unrelaxed_vacancy_eV(calculator) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_birch_murnaghan_fit_is_that_of_ase():
