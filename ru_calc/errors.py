@@ -31,6 +31,10 @@ class UnphysicalError(RuCalcError):
     """A simulation that became unphysical; the message names the step and the cause."""
 
 
+class UncertainError(RuCalcError):
+    """A simulation that reached atoms unlike those of the model's training; the message names the step and the atom."""
+
+
 def require(fine: bool, name: str, value: object, rule: str) -> None:
     """Raises a `SettingsError` that says what the setting `name` must be, unless it is `fine`."""
     if not fine:

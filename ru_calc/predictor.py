@@ -24,12 +24,14 @@ class Prediction:
         energies: (n_atoms,) eV.
         forces: (n_atoms, 3) eV/Å.
         stress: (n_frames, 6) eV/Å³, tension positive, xx yy zz yz xz xy; NaN for a frame without a volume.
+        uncertainty: (n_atoms,) expected error of each force component in eV/Å, see `tables.uncertainty`.
     """
 
     energy: Any = None
     energies: Any = None
     forces: Any = None
     stress: Any = None
+    uncertainty: Any = None
 
 
 class Predictor(Protocol):
@@ -44,11 +46,14 @@ class Predictor(Protocol):
         pairs: NeighborPairs | None = None,
         want: Collection[str] = WANTED,
     ) -> Prediction:
-        """The requested ones of `energy energies forces stress`, as float64 arrays.
+        """The requested ones of `energy energies forces stress uncertainty`, as float64 arrays.
 
         Args:
             structures: frames, all predicted in one call.
             pairs: every pair within the cutoff, and possibly more; found here if None.
+
+        Raises:
+            ModelError: `uncertainty` is wanted of a model that has none.
         """
         ...
 
@@ -75,8 +80,8 @@ def predict_all(
         advance: called with the number of frames of each finished batch.
     """
     n_frames, n_atoms = len(structures), structures.n_atoms
-    shapes = {"energy": (n_frames,), "energies": (n_atoms,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
-    result = {name: np.full(shapes[name], np.nan) for name in want}
+    shapes = {"energy": (n_frames,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
+    result = {name: np.full(shapes.get(name, (n_atoms,)), np.nan) for name in want}
     for frames in batches(structures.counts, batch_atoms):
         part = structures.select(frames)
         found = predictor.predict(part, find_pairs(part, predictor.cutoff_A), want)

@@ -15,7 +15,7 @@ class PairPotential(Calculator):
     """A Morse pair potential times (1 − r²/r_c²)³ between nearest images: for cells wider than 2 r_c or none."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
-    cutoff_A, engine = CUTOFF_A, "toy"  # as `RuCalculator` has them
+    cutoff_A, engine, has_uncertainty = CUTOFF_A, "toy", False  # as `RuCalculator` has them
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class FreeFlight(Calculator):
     """No forces: an ideal gas.  `spoil(call, results)` may change what a call gives."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
-    cutoff_A, engine = CUTOFF_A, "toy"
+    cutoff_A, engine, has_uncertainty = CUTOFF_A, "toy", False
 
     def __init__(self, spoil=None) -> None:
         super().__init__()
@@ -92,3 +92,18 @@ class FreeFlight(Calculator):
         self.results = {"energy": 0.0, "free_energy": 0.0, "forces": forces, "stress": stress}
         if self.spoil is not None:
             self.spoil(self.calls, self.results)
+
+
+class UnsurePotential(PairPotential):
+    """Its uncertainty is a tenth of the force, which grows as atoms leave their places."""
+
+    has_uncertainty = True
+    uncertainty_threshold_eV_per_A = 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked = 0
+
+    def uncertainty(self, atoms):
+        self.looked += 1
+        return 0.1 * np.linalg.norm(self.get_forces(atoms), axis=1)

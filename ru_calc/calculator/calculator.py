@@ -24,6 +24,7 @@ from ru_calc.devices import CHOICES, chosen, resolve_device, timed
 from ru_calc.errors import DataError, ModelError, RuCalcError, require
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, VerletList, closest_of
+from ru_calc.tables.uncertainty import no_uncertainty
 
 if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
@@ -55,6 +56,7 @@ class RuCalculator(Calculator):
     _neighbors: Any
     _header: dict[str, Any]
     _engine: str  # in use, once the model is read
+    _uncertainty: np.ndarray | None  # beside the results, which hold ASE's properties only
     _asked: frozenset[str]  # properties asked for at this configuration
     _expected: frozenset[str]  # and at the previous one
 
@@ -151,6 +153,49 @@ class RuCalculator(Calculator):
             return NeighborStatistics(0, 0)
         return NeighborStatistics(self._neighbors.calls, max(0, self._neighbors.rebuilds - 1))
 
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether the model knows the error of its forces, see `uncertainty`."""
+        return "uncertainty" in self.header
+
+    @property
+    def uncertainty_threshold_eV_per_A(self) -> float:
+        """The uncertainty of an atom four times as far from the mean of the training atoms as these are.
+
+        Raises:
+            PropertyNotImplementedError: the model has no uncertainty.
+        """
+        self._require_uncertainty()
+        return float(self.header["uncertainty"]["threshold_eV_per_A"])
+
+    def uncertainty(self, atoms: Atoms | None = None) -> np.ndarray:
+        """(n,) expected error of each component of the forces in eV/Å, by atom; see `ru_calc.tables.uncertainty`.
+
+        Where it is asked for at every configuration, as in dynamics, it comes with the forces at 1 to 2 % of their
+        cost; once known, it costs nothing.
+
+        Args:
+            atoms: those of the last calculation if None.
+
+        Raises:
+            PropertyNotImplementedError: the model has no uncertainty.
+            InputError: there are no atoms, or not of ruthenium.
+        """
+        self._require_uncertainty()
+        atoms = self.atoms if atoms is None else atoms
+        changes = list(all_changes) if atoms is None else self.check_state(atoms)
+        if changes:
+            self.reset()
+        if changes or self._uncertainty is None:
+            self.calculate(atoms, ["uncertainty"], changes)
+        self._asked = self._asked.union(["uncertainty"])
+        assert self._uncertainty is not None
+        return self._uncertainty.copy()
+
+    def _require_uncertainty(self) -> None:
+        if not self.has_uncertainty:
+            raise PropertyNotImplementedError(str(no_uncertainty(self.header["family"])))
+
     def throughput(self, atoms: Atoms, steps: int = 50) -> Throughput:
         """Speed of molecular dynamics with ASE's `VelocityVerlet` and this calculator.
 
@@ -187,12 +232,17 @@ class RuCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         if system_changes:
             self.results: dict[str, Any] = {}
+            self._uncertainty = None
             self._expected, self._asked = self._asked, frozenset()
         want = _wanted({*properties} | (self._expected - self.results.keys()), structures)
+        if self._uncertainty is not None:
+            want = tuple(name for name in want if name != "uncertainty")
         structures, pairs = self._neighbors.update(structures)
         prediction = self._predictor.predict(structures, pairs, want)
         _check_finite(prediction, structures, pairs, self.parameters["dtype"])
         self.results.update(_results(prediction))
+        if prediction.uncertainty is not None:
+            self._uncertainty = prediction.uncertainty
         self._asked = self._asked.union(properties)
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
@@ -231,7 +281,7 @@ class RuCalculator(Calculator):
             raise CalculatorSetupError(f"model {model} is of family {family}; use RuCalculator(model={model!r})")
 
     def _forget_model(self) -> None:
-        self._predictor = self._neighbors = None
+        self._predictor = self._neighbors = self._uncertainty = None
         self._header = {}
         self._asked = self._expected = frozenset()
 
@@ -263,9 +313,12 @@ class RuSchNet(RuCalculator):
 
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
     """What to ask of the predictor: stress gives forces, and anything gives energies, at no extra cost."""
+    wanted = ["energy", "energies"]
+    if {"forces", "stress"} & {*properties}:
+        wanted.append("forces")
     if "stress" in properties and np.isfinite(structures.volumes[0]):
-        return ("energy", "energies", "forces", "stress")
-    return ("energy", "energies", "forces") if {"forces", "stress"} & {*properties} else ("energy", "energies")
+        wanted.append("stress")
+    return (*wanted, "uncertainty") if "uncertainty" in properties else tuple(wanted)
 
 
 def _structures(atoms: Atoms | None) -> Structures:

@@ -35,6 +35,8 @@ COLUMNS = {
     "pressure_GPa": ("P (GPa)", 9, 3),
     "speed": ("atom-steps/s", 13, 0),
 }
+OWN = "own"  # threshold of the model
+UNCERTAINTY = {"uncertainty_eV_per_A": ("u (eV/Å)", 10, 3)}
 WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
 RUN_OPTIONS = (
     option("ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
@@ -57,6 +59,9 @@ RUN_OPTIONS = (
            help="Stop above this temperature.  [default: 10 × target, at least 20000]"),
     option("max_drift_eV_per_atom", type=float, default=0.2, show_default=True,
            help="Stop if the conserved quantity changes by more than this."),
+    option("stop_when_uncertain", is_flag=False, flag_value=OWN, metavar="[EV_PER_A]",
+           help="Stop at the first frame with an atom whose uncertainty is above this, and save the frame.  "
+           "[default: the model's own threshold]"),
 )  # fmt: skip
 OUTPUT_OPTIONS = (
     click.option("-o", "--output", type=click.Path(path_type=Path),
@@ -83,7 +88,9 @@ def command(structure: str | None, restart: Path | None, **options: Any) -> None
 
     Without STRUCTURE: 144 atoms of bulk hcp.  E is the potential energy; "conserved" is the total energy less what the
     thermostat and barostat supplied, which exact integration would keep constant; both are in eV/atom.  P includes the
-    kinetic part.  "–" means that there is no value, as for the pressure of a slab.
+    kinetic part.  u is the largest uncertainty of all atoms: the expected error of their force components against the
+    labels that the model was fitted to, if the model knows it.  "–" means that there is no value, as for the pressure
+    of a slab.
     """
     if options["steps"] is not None and options["time_ps"] is not None:
         raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
@@ -104,6 +111,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
 
     steps = _steps(options, options["timestep_fs"])
     given = {**settings_among(options, MDSettings), "steps": 500 if steps is None else steps}
+    given |= _stop(options["stop_when_uncertain"])
     settings = MDSettings(**given, keep_momenta=not options["new_velocities"])
     output = MDOutput(
         folder=options["output"] or _free_folder(),
@@ -119,7 +127,8 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     if settings.constant_pressure:
         warn_of_vacuum(atoms, calculator.cutoff_A)
     title = f"{len(atoms)} atoms ({structure}), {_describe(settings, output, calculator.engine)}"
-    return run_md(atoms, calculator, settings, output, _report(title)), output.folder
+    report = _report(calculator.has_uncertainty, title)
+    return run_md(atoms, calculator, settings, output, report, _warn), output.folder
 
 
 def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
@@ -138,7 +147,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     calculator = make_calculator(**origin, threads=options["threads"])
     described = _describe(settings, saved.output, calculator.engine)
     click.echo(f"{len(saved.atoms)} atoms, {described}, from step {saved.step}")
-    return resume_md(folder, calculator, steps, _report()), saved.step
+    return resume_md(folder, calculator, steps, _report(calculator.has_uncertainty), _warn), saved.step
 
 
 def _refuse_changes() -> None:
@@ -175,9 +184,26 @@ def _describe(settings: MDSettings, output: MDOutput, engine: str) -> str:
     return f"{settings.ensemble} at {conditions}, {length}, {model}"
 
 
-def _report(*title: str) -> Callable[[Mapping[str, float], float | None], None]:
-    print_row = row_printer(COLUMNS.values(), *title)
-    return lambda row, speed: print_row({**row, "speed": speed}[name] for name in COLUMNS)
+def _report(uncertainty: bool, *title: str) -> Callable[[Mapping[str, float], float | None], None]:
+    columns = COLUMNS | UNCERTAINTY if uncertainty else COLUMNS
+    print_row = row_printer(columns.values(), *title)
+    return lambda row, speed: print_row({**row, "speed": speed}[name] for name in columns)
+
+
+def _stop(threshold: str | None) -> dict[str, Any]:
+    """Settings of a run from the value of --stop-when-uncertain."""
+    if threshold is None or threshold == OWN:
+        return {"stop_when_uncertain": threshold is not None}
+    try:
+        return {"stop_when_uncertain": True, "uncertain_above_eV_per_A": float(threshold)}
+    except ValueError:
+        raise click.UsageError(
+            f"--stop-when-uncertain is {threshold!r}; it takes a number in eV/Å or nothing: put STRUCTURE before it"
+        ) from None
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _summary(result: MDResult, folder: Path, steps: int) -> None:

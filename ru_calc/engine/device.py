@@ -7,7 +7,7 @@ yet been run on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from ru_calc.engine.device_model import DeviceModel
 from ru_calc.engine.device_passes import Passes
 from ru_calc.engine.device_rows import Piece, rows_of
-from ru_calc.engine.engine import TableEngine
+from ru_calc.engine.engine import Evaluated, TableEngine
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs
 
@@ -57,15 +57,15 @@ class DeviceEngine(TableEngine):
         return rows_of(pairs, image, images, structures.n_atoms, self.device)
 
     def _evaluate(
-        self, prepared: list[Piece], structures: Structures, images: np.ndarray, forces: bool, virial: bool
-    ) -> tuple[Any, Any, Any]:
+        self, prepared: list[Piece], structures: Structures, images: np.ndarray, want: Collection[str]
+    ) -> Evaluated:
         translations = np.concatenate([images, -images, [[2.0 * self.cutoff_A, 0.0, 0.0]]])
         x, shifts = (torch.from_numpy(np.array(part)).to(self.device) for part in (structures.positions, translations))
-        totals = Passes(self._model).run(prepared, x, shifts, forces, virial)
+        totals = Passes(self._model).run(prepared, x, shifts, want)
         energies = totals.energies.cpu().numpy() + self._zero
-        force, by_atom = (None if part is None else part.cpu().numpy() for part in totals[1:])
+        force, by_atom, squares = (None if part is None else part.cpu().numpy() for part in totals[1:])
         sums = None
         if by_atom is not None:
             columns = [np.bincount(structures.frame_of_atom, column, len(structures)) for column in by_atom.T]
             sums = np.stack(columns, axis=1)
-        return energies, force, sums
+        return Evaluated(energies, force, sums, squares)

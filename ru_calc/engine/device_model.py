@@ -25,6 +25,7 @@ class Source(NamedTuple):
         into: None where the dense layer is part of a table.
         scale, offset: None without normalisation, which counts `width` channels.
         to_block: by block, those that it enters.
+        to_whitened: to the whitened features; None in models without an uncertainty, and of the embedding.
     """
 
     into: Tensor | None
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     norm_eps: float
     to_head: Tensor
     to_block: dict[int, Tensor]
+    to_whitened: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class Angular:
         by_degree: (l_max + 1, harmonics) of 1 / (2l + 1).
         products: (2, q) the factors b and c of each product.
         group_factor: (groups,) the factor a of each group; group_sums (groups, q); couple (couplings, groups).
+        to_whitened: (k, features), of the invariants to the whitened features; None in models without an uncertainty.
         spread_a, spread_b, spread_c: one-hot, (harmonics, groups) and twice (harmonics, q).
     """
 
     plan: InvariantPlan
     table: Tensor
     mix: Tensor
+    to_whitened: Tensor | None
     by_degree: Tensor
     products: Tensor
     group_factor: Tensor
@@ -81,6 +85,7 @@ class DeviceModel:
         layers = range(int(made["head_layers"]))
         self.head_bias = made["head_bias"]
         self.head_dense = [(made[f"head_dense_{k}"], made[f"head_bias_{k}"]) for k in layers]
+        self.whitened_bias: Tensor | None = made.get("whitened_bias")
         self.linear_head = bool(made["linear_head"])
         self.energy_weight, self.energy_bias = made["energy_weight"], float(made["energy_bias"])
 
@@ -99,13 +104,14 @@ def _source(made: dict[str, Any], k: int, blocks: int) -> Source:
     into, scale, offset = (made.get(name + part) for part in ("in", "scale", "offset"))
     to_block = {b: made[f"{name}to_{b}"] for b in range(blocks) if f"{name}to_{b}" in made}
     width, eps = int(made["width"]), float(made["norm_eps"])
-    return Source(into, made[name + "bias"], scale, offset, width, eps, made[name + "to_head"], to_block)
+    whitened = made.get(f"{name}to_whitened")
+    return Source(into, made[name + "bias"], scale, offset, width, eps, made[name + "to_head"], to_block, whitened)
 
 
 def _angular(made: dict[str, Any], put: Put) -> Angular:
     plan = InvariantPlan(int(made["angular_radial"]), int(made["l_max"]), int(made["triple"]))
     return Angular(
-        plan=plan, table=made["angular_table"], mix=made["mix"],
+        plan=plan, table=made["angular_table"], mix=made["mix"], to_whitened=made.get("angular_to_whitened"),
         by_degree=put(sums_by_degree(plan.l_max).values),
         **{name: put(array) for name, array in _coupling_matrices(plan.terms, (plan.l_max + 1) ** 2).items()},
     )  # fmt: skip

@@ -10,7 +10,7 @@ is kept between the passes, and derivatives of what concerns a single pair or at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -25,21 +25,26 @@ from ru_calc.engine.device_rows import Near, Piece, look
 
 
 class Totals(NamedTuple):
-    """By atom, float64: energies (n,); forces (n, 3) and virial (n, 6) where wanted."""
+    """By atom, float64: energies (n,); where wanted forces (n, 3), virial (n, 6) and |y|² (n,), see `_Kept`."""
 
     energies: Tensor
     forces: Tensor | None
     virial: Tensor | None
+    squares: Tensor | None
 
 
 @dataclass
 class _Kept:
-    """What the way back needs: by source the input of its activation, by block h, and z and A."""
+    """What the way back needs: by source the input of its activation, by block h, and z and A.
+
+    And, where the uncertainty is wanted, the whitened features y (n, k) of `Uncertainty`.
+    """
 
     z: Tensor
     h: dict[int, Tensor]
     pre: dict[int, Tensor] = field(default_factory=dict)
     density: Tensor | None = None
+    whitened: Tensor | None = None
 
 
 class Passes:
@@ -48,30 +53,34 @@ class Passes:
     def __init__(self, model: DeviceModel) -> None:
         self.model = model
 
-    def run(self, pieces: Sequence[Piece], x: Tensor, translations: Tensor, slopes: bool, virial: bool) -> Totals:
+    def run(self, pieces: Sequence[Piece], x: Tensor, translations: Tensor, want: Collection[str]) -> Totals:
         """Energies of the atoms at x (n, 3), without the energy of a lone atom.
 
         Args:
             pieces: every pair within the cutoff.
             translations: that they refer to, Å.
-            slopes, virial: whether forces and virials are wanted.
+            want: of `forces`, `stress` (which needs virials) and `uncertainty`.
         """
         with torch.no_grad(), steps.full_precision():
             near = [look(piece, self.model.grid, x, translations, self.model.dtype) for piece in pieces]
             energies, pull = x.new_empty(len(x)), x.new_empty(sum(len(piece.neighbor) for piece in pieces), 3)
             for one in near:
                 steps.repel(self.model.core, one, energies, pull)
-            kept = self._forward(near, len(x))
-            if not (slopes or virial):
-                return Totals(energies + steps.energy_pathway(self.model, kept.z), None, None)
+            kept = self._forward(near, len(x), "uncertainty" in want)
+            squares = None if kept.whitened is None else kept.whitened.double().square().sum(dim=1)
+            if not {"forces", "stress"} & {*want}:
+                return Totals(energies + steps.energy_pathway(self.model, kept.z), None, None, squares)
             network, z_bar = steps.derivative(partial(steps.energy_pathway, self.model), kept.z)
             self._reverse(near, kept, z_bar, pull)
-            return Totals(energies + network, *steps.forces(near, pull, len(x), virial))
+            return Totals(energies + network, *steps.forces(near, pull, len(x), "stress" in want), squares)
 
-    def _forward(self, near: Sequence[Near], atoms: int) -> _Kept:
+    def _forward(self, near: Sequence[Near], atoms: int, whiten: bool) -> _Kept:
         model = self.model
         gathered = range(model.first_gathered, model.blocks)
         kept = _Kept(model.head_bias.repeat(atoms, 1), {b: model.start[b].repeat(atoms, 1) for b in gathered})
+        if whiten:
+            assert model.whitened_bias is not None
+            kept.whitened = model.whitened_bias.repeat(atoms, 1)
         if model.angular:
             self._send(kept, 0, self._embed(model.angular, near, kept))
         for block in range(model.blocks):
@@ -88,7 +97,10 @@ class Passes:
         for one in near:
             a = kept.density[one.piece.atoms] = steps.density(angular, one)
             f, _ = steps.invariants(angular, a, a @ angular.mix.T)
-            pre[one.piece.atoms] = linear(torch.asinh(f), source.into, source.bias)
+            f = torch.asinh(f)
+            pre[one.piece.atoms] = linear(f, source.into, source.bias)
+            if kept.whitened is not None and angular.to_whitened is not None:
+                kept.whitened[one.piece.atoms] += f @ angular.to_whitened.T
         return pre
 
     def _send(self, kept: _Kept, k: int, pre: Tensor) -> None:
@@ -97,6 +109,8 @@ class Passes:
         for block, matrix in source.to_block.items():
             kept.h[block].addmm_(s, matrix.T)
         kept.z.addmm_(s, source.to_head.T)
+        if kept.whitened is not None and source.to_whitened is not None:
+            kept.whitened.addmm_(s, source.to_whitened.T)
 
     def _reverse(self, near: Sequence[Near], kept: _Kept, z_bar: Tensor, pull: Tensor) -> None:
         model, h_bar = self.model, dict[int, Tensor]()

@@ -19,6 +19,7 @@ from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs
 from ru_calc.tables.packing import Packing
 from ru_calc.tables.splines import refine
+from ru_calc.tables.uncertainty import Uncertainty, no_uncertainty
 
 # Largest relative error of value and slope of a table: small beside rounding in float32, and beside what finite
 # differences of forces need in float64.  Finer tables are slower, since fewer of their rows stay in the cache.
@@ -41,6 +42,15 @@ class Plan(NamedTuple):
     prepared: Any
 
 
+class Evaluated(NamedTuple):
+    """Energies (n,) and, where wanted, forces (n, 3), virials (f, 6) and squares |P φ − o|² (n,) of `Uncertainty`."""
+
+    energies: np.ndarray
+    forces: np.ndarray | None
+    virial: np.ndarray | None
+    squares: np.ndarray | None
+
+
 class TableEngine:
     """What the engines on the CPU and on a device share: tables, plans of neighbour lists, sums over frames.
 
@@ -59,6 +69,7 @@ class TableEngine:
         functions = list(packing.functions.values())
         self.intervals = packing.intervals or intervals or refine(functions, self.cutoff_A, BOUNDS[dtype])
         self._plan: Plan | None = None
+        self.uncertainty = Uncertainty.among(weights)
         self._load(packing.arrays(self.intervals))
         # A lone atom has exactly the energy of an isolated atom, in this precision.
         self._set_zero(0.0)
@@ -66,12 +77,11 @@ class TableEngine:
         self._set_zero(float(settings["atom_energy_eV"]) - float(alone.energies[0]))
 
     # Each engine loads the arrays of `Packing`, sets what is added to the energy of each atom, and prepares a list with
-    # the index of each pair's image.  It evaluates with translations (m, 3) in Å: energies (n,) and, if wanted, forces
-    # (n, 3) and virials (f, 6).
+    # the index of each pair's image.  It evaluates with translations (m, 3) in Å what is wanted, beside energies (n,).
     _load: Callable[[dict[str, Any]], None]
     _set_zero: Callable[[float], None]
     _prepare: Callable[[Structures, NeighborPairs, np.ndarray, int], Any]
-    _evaluate: Callable[[Any, Structures, np.ndarray, bool, bool], tuple[Any, Any, Any]]
+    _evaluate: Callable[[Any, Structures, np.ndarray, Collection[str]], Evaluated]
 
     def predict(
         self,
@@ -80,6 +90,8 @@ class TableEngine:
         want: Collection[str] = WANTED,
     ) -> Prediction:
         """See `Predictor.predict`."""
+        if "uncertainty" in want and self.uncertainty is None:
+            raise no_uncertainty()
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
         plan = self._plan  # another Python thread may replace it meanwhile
         if plan is None or plan.pairs() is not pairs:
@@ -87,13 +99,14 @@ class TableEngine:
             prepared = self._prepare(structures, pairs, index, len(frames))
             plan = self._plan = Plan(weakref.ref(pairs), frames, shifts.astype(float), prepared)
         images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
-        energies, forces, virial = self._evaluate(plan.prepared, structures, images, "forces" in want, "stress" in want)
+        energies, forces, virial, squares = self._evaluate(plan.prepared, structures, images, want)
         energy = np.bincount(structures.frame_of_atom, energies, len(structures))
         return Prediction(
             energy=energy.astype(float) if "energy" in want else None,  # of no atoms it would be integers
             energies=energies if "energies" in want else None,
             forces=forces if "forces" in want else None,
             stress=None if virial is None else virial / structures.volumes[:, None],
+            uncertainty=None if squares is None or self.uncertainty is None else self.uncertainty.of(squares),
         )
 
 
@@ -151,14 +164,13 @@ class Engine(TableEngine):
             self._directed, self.cutoff_A,
         )  # fmt: skip
 
-    def _evaluate(
-        self, prepared: Any, structures: Structures, images: np.ndarray, forces: bool, virial: bool
-    ) -> tuple[Any, Any, Any]:
+    def _evaluate(self, prepared: Any, structures: Structures, images: np.ndarray, want: Collection[str]) -> Evaluated:
         positions = np.ascontiguousarray(structures.positions)
-        found = (
+        found = Evaluated(
             np.empty(structures.n_atoms),
-            np.empty((structures.n_atoms, 3)) if forces else None,
-            np.empty((len(structures), 6)) if virial else None,
+            np.empty((structures.n_atoms, 3)) if "forces" in want else None,
+            np.empty((len(structures), 6)) if "stress" in want else None,
+            np.empty(structures.n_atoms) if "uncertainty" in want else None,
         )
         self._kernel.evaluate(self._bits, self._model, self._workspace, prepared, positions, images, *found)
         return found

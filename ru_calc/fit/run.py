@@ -30,6 +30,7 @@ from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start
 from ru_calc.fit.trainer import Trainer, epoch_batches
+from ru_calc.fit.uncertainty import calibrate
 from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.read import BEST
 from ru_calc.reports.figures import learning_curves
@@ -94,6 +95,9 @@ def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = No
     _train(trainer, job, say, bar)
     _write_log(job.folder, trainer.progress.rows)
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
+    if settings.family == "schnet":
+        training, held_out = (job.dataset.select(splits[0][part]) for part in ("train", "validation"))
+        calibrate(job.folder / BEST, training, held_out, say)
     reports = [
         final_report(numbered(job.folder / BEST, k), dataset, splits[k], numbered(job.folder / METRICS, k), say)
         for k, dataset in list(enumerate(job.levels))[::-1]  # the model's own last: then the fit is finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ru_calc.files import check_folder
 from ru_calc.md.checkpoint import Checkpoint, load_checkpoint
 from ru_calc.md.settings import MDOutput, MDSettings
 from ru_calc.md.simulation import FINAL, MDResult, Report, Simulation, earlier_files
+from ru_calc.md.uncertain import UncertaintyWatch, Warn
 from ru_calc.md.velocities import degrees_of_freedom, draw_momenta
 
 # A restart refuses a calculator whose energy differs by more than this from the checkpoint's.
@@ -26,6 +28,7 @@ def run_md(
     settings: MDSettings | None = None,
     output: MDOutput | None = None,
     report: Report | None = None,
+    warn: Warn = warnings.warn,
 ) -> MDResult:
     """Molecular dynamics of `atoms`, which are moved in place.
 
@@ -35,9 +38,11 @@ def run_md(
         settings: ensemble, temperature, steps and limits.
         output: where to write; None writes nothing, and the run cannot be resumed.
         report: called with each row of the log and the atom-steps per second since the previous row.
+        warn: called once if the model is uncertain of a logged frame.
 
     Raises:
         UnphysicalError: a frame is unphysical; `atoms` and `last_good.extxyz` hold the last good one.
+        UncertainError: the model is uncertain of a frame and the run is to stop there; `uncertain.extxyz` holds it.
         SettingsError: the ensemble cannot handle these atoms or this calculator.
         DataError: there are no atoms.
         OutputError: the folder holds an earlier run or cannot be written.
@@ -51,13 +56,18 @@ def run_md(
     atoms.calc = calculator
     if not settings.keep_momenta or not atoms.get_momenta().any():
         draw_momenta(atoms, settings.temperature_K, rng, settings.ensemble)
-    run = Simulation(atoms, settings, output, rng, degrees_of_freedom(atoms, settings.ensemble))
+    watch = UncertaintyWatch(calculator, settings, warn)
+    run = Simulation(atoms, settings, output, rng, degrees_of_freedom(atoms, settings.ensemble), watch)
     run.begin(report)
     return run.go(report)
 
 
 def resume_md(
-    folder: Path, calculator: BaseCalculator, steps: int | None = None, report: Report | None = None
+    folder: Path,
+    calculator: BaseCalculator,
+    steps: int | None = None,
+    report: Report | None = None,
+    warn: Warn = warnings.warn,
 ) -> MDResult:
     """Continues the run in `folder` from its last checkpoint, as if it had never stopped.
 
@@ -69,13 +79,13 @@ def resume_md(
         folder: of the run.
         calculator: the same as in the first part.
         steps: total number, counted from the run's first start; None keeps the original number.
-        report: see `run_md`.
+        report, warn: see `run_md`.
 
     Raises:
         DataError: there is no usable checkpoint, or the calculator is not that of the run.
         SettingsError: `steps` have already been done, or would change the ramp.
         OutputError: log or trajectory do not match the checkpoint, or cannot be written.
-        UnphysicalError: see `run_md`.
+        UnphysicalError, UncertainError: see `run_md`.
     """
     saved = load_checkpoint(folder)
     settings = settings_to_resume(saved, steps)
@@ -89,7 +99,7 @@ def resume_md(
         )
     rng = np.random.default_rng()
     rng.bit_generator.state = saved.rng
-    run = Simulation(atoms, settings, saved.output, rng, saved.dof)
+    run = Simulation(atoms, settings, saved.output, rng, saved.dof, UncertaintyWatch(calculator, settings, warn))
     run.step = saved.step
     run.ensemble.load(saved.ensemble)
     run.continue_from(saved)

@@ -11,7 +11,7 @@ from ru_calc.errors import SettingsError, require
 
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell")
 TRAJECTORY_SUFFIXES = (".extxyz", ".traj", ".h5")
-RESERVED = ("final.extxyz", "last_good.extxyz")
+RESERVED = ("final.extxyz", "last_good.extxyz", "uncertain.extxyz")
 FRICTION_PER_PS, THERMOSTAT_TIME_FS, BAROSTAT_TIME_FS = 2.0, 100.0, 1000.0
 
 
@@ -35,6 +35,9 @@ class MDSettings:
         min_distance_A: the run stops when two atoms are closer.
         max_temperature_K: the run stops at a higher temperature (10 × the highest target, at least 20000, if None).
         max_drift_eV_per_atom: the run stops when the conserved quantity has drifted further.
+        log_uncertainty: log the largest uncertainty of all atoms, if the calculator knows it.
+        uncertain_above_eV_per_A: a larger uncertainty is warned of, once (the model's own threshold if None).
+        stop_when_uncertain: the run stops there instead; the uncertainty is then watched at every step.
 
     Raises:
         SettingsError: a value is out of range, or does not apply to the ensemble.
@@ -55,6 +58,9 @@ class MDSettings:
     min_distance_A: float = 1.0
     max_temperature_K: float | None = None
     max_drift_eV_per_atom: float = 0.2
+    log_uncertainty: bool = True
+    uncertain_above_eV_per_A: float | None = None
+    stop_when_uncertain: bool = False
 
     def __post_init__(self) -> None:
         require(self.ensemble in ENSEMBLES, "ensemble", repr(self.ensemble), f"one of {', '.join(ENSEMBLES)}")
@@ -109,12 +115,12 @@ class MDOutput:
             formats = ", ".join(TRAJECTORY_SUFFIXES)
             require(path.suffix in TRAJECTORY_SUFFIXES, "trajectory", path, f"a file name that ends in {formats}")
             plain = path.name == self.trajectory and path.name not in RESERVED
-            require(plain, "trajectory", path, f"a file name without folders, other than {' and '.join(RESERVED)}")
+            require(plain, "trajectory", path, f"a file name without folders, other than {', '.join(RESERVED)}")
 
 
 def _check_numbers(s: MDSettings) -> None:
     positive = ("timestep_fs", "friction_per_ps", "thermostat_time_fs", "barostat_time_fs", "min_distance_A")
-    for name in (*positive, "max_temperature_K", "max_drift_eV_per_atom"):
+    for name in (*positive, "max_temperature_K", "max_drift_eV_per_atom", "uncertain_above_eV_per_A"):
         value = getattr(s, name)
         require(value is None or (math.isfinite(value) and value > 0), name, value, "positive and finite")
     for name in ("temperature_K", "temperature_end_K"):

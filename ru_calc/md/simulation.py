@@ -14,19 +14,20 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError
 
-from ru_calc.errors import OutputError, UnphysicalError
+from ru_calc.errors import OutputError, UncertainError, UnphysicalError
 from ru_calc.files import make_folder, whole_file
 from ru_calc.md.checkpoint import NAME, Checkpoint
 from ru_calc.md.ensembles import make_ensemble
 from ru_calc.md.interrupt import Interruption, listen
 from ru_calc.md.monitor import Monitor
 from ru_calc.md.settings import RESERVED, MDOutput, MDSettings
-from ru_calc.md.thermo import Row, ThermoLog, as_arrays, read_thermo, thermo_row
+from ru_calc.md.thermo import UNCERTAINTY, Row, ThermoLog, as_arrays, read_thermo, thermo_row
 from ru_calc.md.trajectory import Writer, frame_of, open_trajectory
+from ru_calc.md.uncertain import UncertaintyWatch
 from ru_calc.structures import has_volume
 
 Report = Callable[[Row, float | None], None]
-THERMO, (FINAL, LAST_GOOD) = "thermo.csv", RESERVED
+THERMO, (FINAL, LAST_GOOD, UNCERTAIN) = "thermo.csv", RESERVED
 CANNOT_EVALUATE = (CalculatorError, FloatingPointError, np.linalg.LinAlgError)
 
 
@@ -58,7 +59,7 @@ class MDResult:
 def earlier_files(output: MDOutput) -> list[Path]:
     """Existing files that a run with this output would write."""
     journal = f"{output.trajectory}.part"
-    names = [NAME, THERMO, LAST_GOOD, FINAL] + ([output.trajectory, journal] if output.trajectory else [])
+    names = [NAME, THERMO, *RESERVED] + ([output.trajectory, journal] if output.trajectory else [])
     return [path for path in (Path(output.folder) / name for name in names) if path.exists()]
 
 
@@ -83,14 +84,22 @@ class Simulation:
     """One run from its start or restart to its end."""
 
     def __init__(
-        self, atoms: Atoms, settings: MDSettings, output: MDOutput | None, rng: np.random.Generator, dof: int
+        self,
+        atoms: Atoms,
+        settings: MDSettings,
+        output: MDOutput | None,
+        rng: np.random.Generator,
+        dof: int,
+        watch: UncertaintyWatch,
     ) -> None:
         self.atoms, self.settings, self.output, self.rng, self.dof = atoms, settings, output, rng, dof
+        self.watch = watch
         self.step = 0
         self.rows: list[Row] = []
         self.log: ThermoLog | None = None
         self.trajectory: Writer | None = None
         self.good: _Good | None = None
+        self.uncertainty: np.ndarray | None = None
         try:
             self.ensemble = make_ensemble(atoms, settings, dof, rng)
         except CANNOT_EVALUATE as problem:
@@ -106,6 +115,7 @@ class Simulation:
         start = energy + self.atoms.get_kinetic_energy() + self.ensemble.reservoir_eV()
         self.monitor = Monitor(self.settings, start, volume)
         self._judge(self.step)
+        self._look()
         if self.output is not None:
             make_folder(self.output.folder)
             for path in earlier_files(self.output):
@@ -121,7 +131,8 @@ class Simulation:
         self.monitor = Monitor(self.settings, saved.start_eV, saved.volume_A3)
         self._judge(self.step)
         folder = saved.output.folder
-        (folder / FINAL).unlink(missing_ok=True)
+        for name in (FINAL, UNCERTAIN):
+            (folder / name).unlink(missing_ok=True)
         self.log = ThermoLog(folder / THERMO, saved.marks["thermo"])
         self.rows = read_thermo(folder / THERMO)
         if saved.output.trajectory:
@@ -164,6 +175,7 @@ class Simulation:
                 self._fail(n, f"the forces cannot be evaluated: {problem}")
             self._judge(n)
             self.step = n
+            self._look()
             speed = None
             if n % settings.log_every == 0:
                 now = time.perf_counter()
@@ -198,12 +210,32 @@ class Simulation:
         self._write_frame(LAST_GOOD)
         raise UnphysicalError(f"{where}; the last good frame is in {self.output.folder / LAST_GOOD}")
 
+    def _look(self) -> None:
+        """Sees how uncertain the model is of a frame that is logged, or of every one if the run may stop there."""
+        self.uncertainty = None
+        if self.watch.every_step or self.step % self.settings.log_every == 0:
+            self.uncertainty = self.watch.of(self.atoms)
+        cause = self.watch.exceeded(self.uncertainty)
+        if cause is None:
+            return
+        where = f"step {self.step} ({self._time_fs() / 1000:.4f} ps)"
+        if not self.watch.every_step:
+            return self.watch.tell(where, cause)
+        if self.output is None:
+            raise UncertainError(f"{where}: {cause}")
+        make_folder(self.output.folder)
+        frame = self._frame()
+        frame.new_array("uncertainty_eV_per_A", self.uncertainty)
+        self._write_frame(UNCERTAIN, frame)
+        raise UncertainError(f"{where}: {cause}; the frame is in {self.output.folder / UNCERTAIN}, to be labelled")
+
     def _time_fs(self) -> float:
         return self.step * self.settings.timestep_fs
 
     def _write(self, report: Report | None, speed: float | None) -> None:
         if self.step % self.settings.log_every == 0:
             row = thermo_row(self.atoms, self.step, self._time_fs() / 1000, self.dof, self.ensemble.reservoir_eV())
+            row[UNCERTAINTY] = float("nan") if self.uncertainty is None else float(self.uncertainty.max())
             self.rows.append(row)
             if self.log is not None:
                 self.log.append(row)
@@ -248,8 +280,8 @@ class Simulation:
         assert self.good is not None  # frames are checked before they are written
         return frame_of(self.atoms, self.good.energy_eV, self.good.forces, self.step, self._time_fs())
 
-    def _write_frame(self, name: str) -> None:
+    def _write_frame(self, name: str, frame: Atoms | None = None) -> None:
         if self.output is not None:
-            frame = self._frame()
+            frame = frame or self._frame()
             with whole_file(self.output.folder / name) as temporary:
                 ase.io.write(temporary, frame, format="extxyz")

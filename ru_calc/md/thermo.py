@@ -15,6 +15,7 @@ from ru_calc.md.velocities import temperature_K
 from ru_calc.structures import has_volume
 from ru_calc.units import EV_PER_A3_IN_GPA
 
+UNCERTAINTY = "uncertainty_eV_per_A"  # the largest of all atoms
 COLUMNS = (
     "step",
     "time_ps",
@@ -27,12 +28,16 @@ COLUMNS = (
     "cell_a_A",
     "cell_b_A",
     "cell_c_A",
+    UNCERTAINTY,
 )
 Row = dict[str, float]
 
 
 def thermo_row(atoms: Atoms, step: int, time_ps: float, dof: int, reservoir_eV: float) -> Row:
-    """The `COLUMNS` of one frame, NaN where a value does not apply; no stress is computed without a volume."""
+    """The `COLUMNS` of one frame, NaN where a value does not apply; no stress is computed without a volume.
+
+    The uncertainty is left to the caller.
+    """
     n, potential, kinetic = len(atoms), atoms.get_potential_energy(), atoms.get_kinetic_energy()
     volume = atoms.get_volume() / n if has_volume(atoms) else np.nan
     values = (
@@ -45,6 +50,7 @@ def thermo_row(atoms: Atoms, step: int, time_ps: float, dof: int, reservoir_eV: 
         pressure_GPa(atoms),
         volume,
         *atoms.cell.lengths(),
+        np.nan,
     )
     return {name: float(value) for name, value in zip(COLUMNS, values, strict=True)}
 
@@ -75,20 +81,28 @@ class ThermoLog(GrowingFile):
     def __init__(self, path: Path, resume_at: int | None = None) -> None:
         super().__init__(path, resume_at)
         self._writer = csv.writer(self.file, lineterminator="\n")
+        self._columns = COLUMNS if resume_at is None else _columns_of(path)
         if resume_at is None:
             self._writer.writerow(COLUMNS)
 
     def append(self, row: Row) -> None:
         """Adds a line, at once."""
-        values = [row[name] for name in COLUMNS]
+        values = [row[name] for name in self._columns]
         line = [f"{value:.10g}" if np.isfinite(value) else "" for value in values]
         self._writer.writerow([str(int(row["step"])), *line[1:]])
         self.file.flush()
 
 
 def read_thermo(path: Path) -> list[Row]:
-    """The rows of a `thermo.csv`."""
+    """The rows of a `thermo.csv`, with NaN in columns that older versions lack."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
-            {key: float(value) if value else float("nan") for key, value in row.items()} for row in csv.DictReader(file)
+            dict.fromkeys(COLUMNS, float("nan")) | {key: float(value) for key, value in row.items() if value}
+            for row in csv.DictReader(file)
         ]
+
+
+def _columns_of(path: Path) -> tuple[str, ...]:
+    """Those of a log that may be of an older version."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return tuple(next(csv.reader(file), COLUMNS))

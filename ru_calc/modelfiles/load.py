@@ -17,16 +17,18 @@ from ru_calc.files import whole_file
 from ru_calc.modelfiles.read import SCHEMA, UNITS, VERSION, ModelFile, golden_structures, read_model_file
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.potentials.derivatives import Reference
+from ru_calc.tables.uncertainty import Uncertainty, network_weights
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A potential rebuilt from a `ModelFile`, in float64 and in evaluation mode."""
+    """A potential rebuilt from a `ModelFile`, in float64 and in evaluation mode; None for no uncertainty."""
 
     name: str
     path: Path
     potential: Potential
     header: dict[str, Any]
+    uncertainty: Uncertainty | None
 
 
 def golden_energies(potential: Potential) -> np.ndarray:
@@ -34,12 +36,15 @@ def golden_energies(potential: Potential) -> np.ndarray:
     return Reference(potential).predict(golden_structures(), None, ("energy",)).energy
 
 
-def save_model(path: str | Path, potential: Potential, header: dict[str, Any]) -> None:
+def save_model(
+    path: str | Path, potential: Potential, header: dict[str, Any], uncertainty: Uncertainty | None = None
+) -> None:
     """Writes a model file.
 
     Args:
         potential: the module; its weights are stored in float32.
         header: JSON-serialisable facts about the model (data, seed, metrics, licence, level of theory).
+        uncertainty: of the model; `header["uncertainty"]` then tells how it was calibrated.
 
     Raises:
         OutputError: the file cannot be written.
@@ -53,6 +58,8 @@ def save_model(path: str | Path, potential: Potential, header: dict[str, Any]) -
         "hyperparameters": potential.hyperparameters(), "cutoff_A": potential.cutoff_A,
         "conservative": potential.conservative, "golden_energies_eV": golden_energies(fresh).tolist(),
     }  # fmt: skip
+    if uncertainty is not None:
+        weights |= {name: torch.from_numpy(array) for name, array in uncertainty.weights().items()}
     with whole_file(path) as temporary:
         save_file(weights, str(temporary), metadata={"ru_calc": json.dumps(full)})
 
@@ -65,7 +72,7 @@ def load_model(model: str | Path = "default") -> StoredModel:
     """
     file = read_model_file(model)
     _check(file.path, file.path.stat().st_mtime_ns)
-    return StoredModel(file.name, file.path, _built(file), file.header)
+    return StoredModel(file.name, file.path, _built(file), file.header, Uncertainty.among(file.weights))
 
 
 @cache
@@ -77,8 +84,9 @@ def _check(path: Path, _modified_ns: int) -> None:
 def _built(file: ModelFile) -> Potential:
     with torch.random.fork_rng(devices=[]):  # a new module draws random weights
         potential = build_potential(file.header["family"], file.header["hyperparameters"]).double()
+    own = network_weights(file.weights)
     try:
-        potential.load_state_dict({name: torch.from_numpy(array) for name, array in file.weights.items()})
+        potential.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
     except RuntimeError as problem:
         raise ModelError(f"{file.path}: weights do not fit its header ({str(problem).splitlines()[0]})") from problem
     return potential.eval()

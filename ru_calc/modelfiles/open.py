@@ -103,5 +103,5 @@ def _reference(model: str | Path, dtype: str, device: str, threads: int) -> Open
     from ru_calc.potentials.derivatives import Reference
 
     stored = load_model(model)
-    predictor = Reference(stored.potential, getattr(torch, dtype), device, threads)
+    predictor = Reference(stored.potential, getattr(torch, dtype), device, threads, stored.uncertainty)
     return OpenModel(predictor, stored.header, "reference", device)

@@ -16,6 +16,7 @@ from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import batches
 from ru_calc.structures.neighbors import find_pairs
 from ru_calc.tables.smooth import ZBLCore
+from ru_calc.tables.uncertainty import no_uncertainty
 
 
 class Potential(nn.Module):
@@ -40,6 +41,10 @@ class Potential(nn.Module):
     def direct_forces(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Energies (n_atoms,) and forces (n_atoms, 3) of a network whose forces are an output of their own."""
         raise NotImplementedError
+
+    def features(self, pairs: Pairs) -> Tensor:
+        """(n_atoms, width) what the uncertainty judges an atom by, if the family has one."""
+        raise no_uncertainty(self.family)
 
     @property
     def cutoff_A(self) -> float:

@@ -18,6 +18,7 @@ from ru_calc.potentials.pairs import Pairs
 from ru_calc.predictor import WANTED, Prediction, frames_and_pairs
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs
+from ru_calc.tables.uncertainty import Uncertainty, no_uncertainty
 from ru_calc.units import VOIGT_COLUMNS, VOIGT_ROWS
 
 
@@ -140,6 +141,7 @@ class Reference:
         dtype: of the network; positions and energy sums are float64 in any case.
         device: where it runs.
         threads: CPU threads of torch during a prediction on the CPU; None keeps torch's setting.
+        uncertainty: of the model, if it has one.
 
     Raises:
         SettingsError: fewer threads than one.
@@ -151,11 +153,12 @@ class Reference:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
         threads: int | None = None,
+        uncertainty: Uncertainty | None = None,
     ) -> None:
         require(threads is None or threads >= 1, "threads", threads, "1 or more")
         self.potential = potential.to(device=device, dtype=dtype).eval()
         self.potential.requires_grad_(False)
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device, self.uncertainty = dtype, device, uncertainty
         self.threads = threads if torch.device(device).type == "cpu" else None
 
     @property
@@ -170,10 +173,24 @@ class Reference:
         want: Collection[str] = WANTED,
     ) -> Prediction:
         """See `Predictor.predict`."""
+        if "uncertainty" in want and self.uncertainty is None:
+            raise no_uncertainty(self.potential.family)
         structures, pairs = frames_and_pairs(structures, pairs, self.cutoff_A)
         pairs = pairs.within(structures, self.cutoff_A)
         with torch_threads(self.threads):
             batch = Batch.from_structures(structures, pairs, self.dtype, self.device)
-            result = differentiate(self.potential, batch, want)
-        found = {name: value for name, value in vars(result).items() if name in want and value is not None}
+            result = vars(differentiate(self.potential, batch, want))
+            if "uncertainty" in want:
+                result = {**result, "uncertainty": self._uncertainty(batch)}
+        found = {name: value for name, value in result.items() if name in want and value is not None}
         return Prediction(**{name: value.detach().cpu().double().numpy() for name, value in found.items()})
+
+    def _uncertainty(self, batch: Batch) -> Tensor:
+        assert self.uncertainty is not None
+        with torch.no_grad():
+            features = self.potential.features(Pairs(len(batch.atom_frames), batch.first, batch.second, batch.vectors))
+            projection, offset = (
+                torch.from_numpy(array).to(features) for array in (self.uncertainty.projection, self.uncertainty.offset)
+            )
+            squares = (features @ projection.T - offset).double().square().sum(dim=1)
+        return torch.from_numpy(self.uncertainty.of(squares.cpu().numpy()))

@@ -113,10 +113,10 @@ class AngularEmbedding(nn.Module):
         """(n, n + 2 triple) all mixings of the radial index."""
         return torch.cat([self.mix, self.mix_once, self.mix_twice], dim=1) if self.plan.triple else self.mix
 
-    def forward(self, pairs: Pairs, at: RadialReader) -> Tensor:
-        """(n_atoms, channels)."""
+    def invariants(self, pairs: Pairs, at: RadialReader) -> Tensor:
+        """(n_atoms, plan.features) asinh of the invariants."""
         density = atomic_density(pairs, at(self.radial), self.plan.l_max).transpose(0, 1)
-        return self.dense(torch.asinh(invariants(self.plan, density, density @ self.mixing)))
+        return torch.asinh(invariants(self.plan, density, density @ self.mixing))
 
 
 class InteractionBlock(nn.Module):
@@ -131,13 +131,13 @@ class InteractionBlock(nn.Module):
         self.norm = nn.LayerNorm(width, eps=NORM_EPS) if settings.layer_norm else nn.Identity()
         self.dense2 = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, pairs: Pairs, at: RadialReader) -> Tensor:
-        """(n_atoms, channels) new features."""
+    def activation(self, x: Tensor, pairs: Pairs, at: RadialReader) -> Tensor:
+        """(n_atoms, channels) silu(norm(D₁ Σ_j (U x_j) ⊙ W(r_ij)))."""
         h, filters = self.incoming(x), at(self.filter)
         messages = pairs.sum_over_neighbors(
             filters * h.index_select(0, pairs.second), filters * h.index_select(0, pairs.first)
         )
-        return x + self.dense2(nn.functional.silu(self.norm(self.dense1(messages))))
+        return nn.functional.silu(self.norm(self.dense1(messages)))
 
 
 class SchNet(AnchoredPotential):
@@ -155,14 +155,25 @@ class SchNet(AnchoredPotential):
 
     def network(self, pairs: Pairs) -> Tensor:
         """(n_atoms,) energies in eV, without core and zero."""
-        at = self.radial.at(pairs)
+        return self.energy(self._layers(pairs)[0]).squeeze(1)
+
+    def features(self, pairs: Pairs) -> Tensor:
+        """(n_atoms, width) invariants of the angular embedding, then the activations of all blocks."""
+        return torch.cat(self._layers(pairs)[1], dim=1)
+
+    def _layers(self, pairs: Pairs) -> tuple[Tensor, list[Tensor]]:
+        """x (n_atoms, channels) after the last block, and what the layers before it have found."""
+        at, found = self.radial.at(pairs), list[Tensor]()
         if isinstance(self.embedding, AngularEmbedding):
-            x = self.embedding(pairs, at)
+            found.append(self.embedding.invariants(pairs, at))
+            x = self.embedding.dense(found[0])
         else:
             x = self.embedding.weight.expand(pairs.n_atoms, -1)
         for block in self.blocks:
-            x = block(x, pairs, at)
-        return self.energy(x).squeeze(1)
+            assert isinstance(block, InteractionBlock)
+            found.append(block.activation(x, pairs, at))
+            x = x + block.dense2(found[-1])
+        return x, found
 
     def compiled_network(self, pairs: Pairs) -> Tensor:
         """See `AnchoredPotential.compiled_network`; without tables there are no compiled passes."""

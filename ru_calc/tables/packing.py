@@ -22,6 +22,7 @@ import numpy as np
 from ru_calc.tables.constants import NORM_EPS, ZBL_DECAYS, ZBL_LENGTH_A, ZBL_SCALE_EV_A, ZBL_STRENGTHS
 from ru_calc.tables.harmonics import InvariantPlan, raising_terms
 from ru_calc.tables.splines import RadialFunction, spline_coefficients
+from ru_calc.tables.uncertainty import Uncertainty
 
 PAD = 16  # widths are filled up with zeros to whole vectors of every instruction set
 
@@ -48,6 +49,8 @@ class Packing:
             self._fixed |= self._outgoing(source)
         if self.angular:
             self._fixed |= self._embedding()
+        if Uncertainty.PROJECTION in weights:
+            self._fixed |= self._whitening()
 
     @property
     def intervals(self) -> int:
@@ -65,6 +68,10 @@ class Packing:
         }
         filled = {name: _padded(table, len(table), _filled_up(table.shape[1])) for name, table in tables.items()}
         return {name: _plain(value) for name, value in {**self._fixed, **filled, "intervals": intervals}.items()}
+
+    @property
+    def _plan(self) -> InvariantPlan:
+        return InvariantPlan(*(self.settings[name] for name in ("angular_radial", "l_max", "triple")))
 
     def _w(self, name: str) -> np.ndarray:
         return np.asarray(self._weights[name], dtype=np.float64)
@@ -145,8 +152,7 @@ class Packing:
         return made
 
     def _embedding(self) -> dict[str, Any]:
-        settings = self.settings
-        plan = InvariantPlan(settings["angular_radial"], settings["l_max"], settings["triple"])
+        plan = self._plan
         n, triple = plan.radial, plan.triple
         self.functions["angular_table"] = lambda r: self._gaussians(r) @ self._w("embedding.radial.weight").T
         wide, triple_wide = _filled_up(n), _filled_up(triple)
@@ -154,17 +160,33 @@ class Packing:
         if triple:
             mixings += [_padded(self._w(f"embedding.mix_{k}").T, triple_wide, wide) for k in ("once", "twice")]
         first, bias = self._layer("embedding.dense.0")
-        parts = [first[:, : n * (2 * plan.l_max + 3)].reshape(len(first), -1, n)]
-        parts.append(first[:, parts[0][0].size :].reshape(len(first), plan.couplings, triple))
-        widened = [
-            _padded(part, self.channels, part.shape[1], _filled_up(part.shape[2])).reshape(self.channels, -1)
-            for part in parts
-        ]
         return {
             "angular_radial": wide, "l_max": plan.l_max, "triple": triple_wide, "couplings": plan.couplings,
             "mix": np.concatenate(mixings), "triple_terms": plan.terms, "raising_terms": raising_terms(plan.l_max),
-            "source_0_in": np.concatenate(widened, axis=1), "source_0_bias": _padded(bias, self.channels),
+            "source_0_in": self._of_invariants(first, self.channels), "source_0_bias": _padded(bias, self.channels),
         }  # fmt: skip
+
+    def _of_invariants(self, matrix: np.ndarray, rows: int) -> np.ndarray:
+        """A matrix that multiplies the invariants, filled up as the passes hold them."""
+        plan = self._plan
+        second, third = np.split(matrix, [plan.radial * (2 * plan.l_max + 3)], axis=1)
+        parts = second.reshape(len(matrix), -1, plan.radial), third.reshape(len(matrix), plan.couplings, plan.triple)
+        widened = [_padded(part, rows, part.shape[1], _filled_up(part.shape[2])).reshape(rows, -1) for part in parts]
+        return np.concatenate(widened, axis=1)
+
+    def _whitening(self) -> dict[str, Any]:
+        """What the Mahalanobis distance takes: invariants, then the activations of the blocks."""
+        projection, offset = self._w(Uncertainty.PROJECTION), self._w(Uncertainty.OFFSET)
+        blocks, channels, rows = self.settings["blocks"], self.settings["channels"], _filled_up(len(offset))
+        invariants, *activations = np.split(
+            projection, [self._plan.features * self.angular + channels * b for b in range(blocks)], axis=1
+        )
+        made: dict[str, Any] = {"whitened_bias": _padded(-offset)}
+        if self.angular:
+            made["angular_to_whitened"] = self._of_invariants(invariants, rows)
+        for block, part in enumerate(activations):
+            made[f"source_{block + self.angular}_to_whitened"] = _padded(part, rows, self.channels)
+        return made
 
 
 def _filled_up(width: int) -> int:

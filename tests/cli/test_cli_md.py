@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 from click.testing import CliRunner
 from conftest import small_model
-from toy import FreeFlight, PairPotential, Stopping
+from toy import FreeFlight, PairPotential, Stopping, UnsurePotential
 
 import ru_calc.cli.md
 import ru_calc.cli.relax
@@ -141,6 +141,28 @@ def test_an_unphysical_run_ends_with_one_line_and_the_last_good_frame(here, monk
     result = call("md", "fcc", "--n-atoms", 32, "--ensemble", "nve", "-o", "run", "--steps", 50)
     refused(result, "the force of atom 3 is [inf inf inf]")
     assert "run/last_good.extxyz" in result.stderr and (here / "run" / "last_good.extxyz").is_file()
+
+
+def test_the_uncertainty_has_a_column_where_the_model_knows_it_and_is_warned_of_once(here, monkeypatch):
+    hot = ("md", *CRYSTAL, "--temperature-K", 1500, "--steps", 40, "--log-every", 10)
+    assert "u (eV/Å)" not in call(*hot).stdout
+    monkeypatch.setattr(ru_calc.cli.md, "make_calculator", lambda *args, **kwargs: UnsurePotential())
+    result = call(*hot)
+    assert result.exit_code == 0 and result.stdout.splitlines()[1].endswith("u (eV/Å)")
+    assert float(result.stdout.splitlines()[4].split()[-1]) > 0.1
+    assert result.stderr.count("warning: step 10") == result.stderr.count("warning") == 1
+
+
+def test_a_run_that_stops_when_uncertain_ends_with_one_line_and_the_frame(here, monkeypatch):
+    hot = ("md", *CRYSTAL, "--temperature-K", 1500, "--steps", 40)
+    refused(call(*hot, "--stop-when-uncertain"), "has no uncertainty; take a model that has one")
+    assert not list(here.iterdir())
+    monkeypatch.setattr(ru_calc.cli.md, "make_calculator", lambda *args, **kwargs: UnsurePotential())
+    for extra, limit in (([], "0.100"), (["0.25"], "0.250")):
+        refused(call(*hot, "-o", limit, "--stop-when-uncertain", *extra), f"above {limit} eV/Å; the frame is in")
+        assert ase.io.read(here / limit / "uncertain.extxyz").get_forces().any()
+    assert call(*hot, "--stop-when-uncertain", 90).exit_code == 0
+    refused(call("md", "--stop-when-uncertain", "hcp"), "takes a number in eV/Å or nothing: put STRUCTURE", code=2)
 
 
 def test_slabs_and_free_particles_show_a_dash_for_the_pressure(here):

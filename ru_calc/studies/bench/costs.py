@@ -11,6 +11,7 @@ from ru_calc.modelfiles.read import read_model_file
 from ru_calc.studies.bench.contestants import Contestant, PredictorCalls
 from ru_calc.studies.bench.race import Race
 from ru_calc.studies.bench.run import system
+from ru_calc.tables.uncertainty import network_weights
 
 BUDGET_S = 30.0
 
@@ -18,7 +19,7 @@ BUDGET_S = 30.0
 def size(model: Path) -> dict[str, float]:
     """Number of parameters, and size of the file."""
     return {
-        "parameters": sum(weights.size for weights in read_model_file(model).weights.values()),
+        "parameters": sum(array.size for array in network_weights(read_model_file(model).weights).values()),
         "file_MB": model.stat().st_size / 1e6,
     }
 

@@ -24,6 +24,7 @@ template <class T> struct Angular {
     int radial = 0, l_max = 0, harmonics = 0, triple = 0, couplings = 0, features = 0, mixed = 0;
     Table<T> table;
     Dense<T> mix;              // rows: M A, then the two factors of the third order
+    Dense<T> to_whitened;      // of the invariants
     std::vector<T> by_degree;  // 1 / (2 l + 1)
     std::vector<TripleGroup> groups;
     std::vector<TripleProduct> products;
@@ -40,6 +41,7 @@ template <class T> struct Angular {
         features = radial * (2 * l_max + 3) + triple * couplings;
         table.fill(spec.array("angular_table"), intervals);
         mix.fill(spec.array("mix"), mixed);
+        to_whitened.fill(spec.array("angular_to_whitened"), int(spec.array("whitened_bias").size()));
         for (int l = 0; l <= l_max; ++l) by_degree.push_back(T(1.0 / (2 * l + 1)));
         fill_triples(spec.array("triple_terms"));
         const auto up = spec.array("raising_terms");  // out, axis, in, weight; sorted by degree

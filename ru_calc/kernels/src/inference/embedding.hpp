@@ -45,6 +45,7 @@ template <class T> inline void embed(const Worker<T>& own, int begin, int n) {
                           s.sums.get(), f + (q + r) * e.features);
     });
     for (int q = 0; q < n * e.features; q += lanes<T>) store<T>(f + q, arsinh<T>(load<T>(f + q)));
+    if (own.request.mahalanobis) multiply<T>(n, f, e.to_whitened.forward, own.whitened(begin), true);
     const Source<T>& source = own.model.sources[0];
     affine<T>(n, f, source.in.forward, source.bias.get(), own.hidden(0, begin));
     pass_on(own, 0, begin, n);

@@ -23,6 +23,7 @@ template <class T> inline void begin_pass(const Worker<T>& own) {
     std::fill_n(own.scratch.virial.get(), 6 * size_t(own.plan.n_frames), 0.0);
     for (int i = own.begin; i < own.end; ++i) {
         std::copy_n(m.head_bias.get(), m.head, own.head(i));
+        if (own.request.mahalanobis) std::copy_n(m.whitened_bias.get(), m.whitened_bias.size, own.whitened(i));
         for (int b = m.first_gathered(); b < m.blocks; ++b)
             std::copy_n(m.start[b].get(), m.channels, own.incoming(b, i));
     }
@@ -63,10 +64,22 @@ template <class T> inline void sum_threads(const Worker<T>& own) {
         for (int q = 0; q < 6 * own.plan.n_frames; ++q) own.request.virial[q] = total(&ThreadScratch<T>::virial, q);
 }
 
+// Squares of the distances of the worker's atoms from the training atoms.
+template <class T> inline void measure(const Worker<T>& own) {
+    const int width = own.model.whitened_bias.size;
+    for (int i = own.begin; i < own.end; ++i) {
+        const T* y = own.whitened(i);
+        double total = 0;
+        for (int k = 0; k < width; ++k) total += double(y[k]) * double(y[k]);
+        own.request.mahalanobis[own.plan.order[i]] = total;
+    }
+}
+
 template <class T> inline void run_passes(const Worker<T>& own) {
     begin_pass(own);
     own.meet();
     forward_pass(own);
+    if (own.request.mahalanobis) measure(own);
     if (own.request.backward()) reverse_pass(own);
     for (int i = own.begin; i < own.end; ++i)
         own.request.energies[own.plan.order[i]] = own.work.energy.get()[i] + own.model.zero;

@@ -50,6 +50,8 @@ template <class T> inline void pass_on(const Worker<T>& own, int k, int i, int n
     for (int b = m.first_gathered(); b < m.blocks; ++b)
         if (!source.to_block[b].empty()) multiply<T>(n, s, source.to_block[b].forward, own.incoming(b, i), true);
     multiply<T>(n, s, source.to_head.forward, own.head(i), true);
+    if (own.request.mahalanobis && !source.to_whitened.empty())
+        multiply<T>(n, s, source.to_whitened.forward, own.whitened(i), true);
 }
 
 // ā of source k, in the tile.

@@ -15,6 +15,7 @@ template <class T> struct Model {
     std::vector<Source<T>> sources;
     std::vector<Vector<T>> start;  // h_b before its sources
     Vector<T> head_bias, energy_weight;
+    Vector<T> whitened_bias;           // empty in models without an uncertainty
     std::vector<Dense<T>> head_dense;  // hidden layers of the energy pathway after the first
     std::vector<Vector<T>> head_dense_bias;
     Angular<T> embedding;
@@ -40,6 +41,7 @@ template <class T> struct Model {
     }
 
     void fill_head(const Spec& spec) {
+        whitened_bias.fill(spec.array("whitened_bias"));
         head = int(spec.number("head")), linear_head = spec.number("linear_head") != 0;
         head_bias.fill(spec.array("head_bias")), energy_weight.fill(spec.array("energy_weight"));
         energy_bias = spec.number("energy_bias");
@@ -68,6 +70,7 @@ template <class T> struct Model {
             s.scale.fill(spec.array(name + "scale")), s.offset.fill(spec.array(name + "offset"));
             s.norm = s.scale.size > 0;
             s.to_head.fill(spec.array(name + "to_head"), head);
+            s.to_whitened.fill(spec.array(name + "to_whitened"), whitened_bias.size);
             s.to_block.resize(blocks);
             for (int b = 0; b < blocks; ++b) s.to_block[b].fill(spec.array(name + "to_" + std::to_string(b)), channels);
         }

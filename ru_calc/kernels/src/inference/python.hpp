@@ -74,7 +74,7 @@ inline PyObject* new_plan(Arguments& from) {
     return capsule(made.release(), kPlan);
 }
 
-// bits, model, workspace, plan, positions, images, energies, forces or None, virial or None
+// bits, model, workspace, plan, positions, images, energies, forces or None, virial or None, mahalanobis or None
 inline PyObject* call_evaluate(Arguments& from) {
     return from.in_bits([&](auto number) {
         using T = decltype(number);
@@ -90,6 +90,9 @@ inline PyObject* call_evaluate(Arguments& from) {
         request.energies = from.array<double>(plan.n_atoms, "energies");
         request.forces = from.optional<double>(3 * plan.n_atoms, "forces");
         request.virial = from.optional<double>(6 * plan.n_frames, "virial");
+        request.mahalanobis = from.optional<double>(plan.n_atoms, "mahalanobis");
+        if (request.mahalanobis && !model.whitened_bias.size)
+            throw std::runtime_error("the model has no covariance of its training atoms");
         unlocked([&] {
             std::lock_guard<std::mutex> lock(memory.busy);
             evaluate<T>(model, plan, request, memory);

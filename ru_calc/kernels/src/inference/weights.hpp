@@ -50,9 +50,10 @@ template <class T> struct Vector {
     const T* get() const { return data.get(); }
 };
 
-// Source k: s_k = silu(norm(in · x + bias)), which feeds h_b = start_b + Σ_k to_block[b] s_k and z = Σ_k to_head s_k.
+// Source k: s_k = silu(norm(in · x + bias)), which feeds h_b = start_b + Σ_k to_block[b] s_k and z = Σ_k to_head s_k;
+// to_whitened, of blocks in models with an uncertainty, gives its part of the whitened features.
 template <class T> struct Source {
-    Dense<T> in, to_head;
+    Dense<T> in, to_head, to_whitened;
     Vector<T> bias, scale, offset;
     bool norm = false;
     std::vector<Dense<T>> to_block;

@@ -10,9 +10,10 @@ namespace ru::inference {
 constexpr int kTile = 48, kAngularTile = 12;  // atoms whose dense layers are computed together
 
 struct Request {
-    const double* positions;             // (n, 3), the caller's order
-    const double* images;                // (m, 3) translation of each image
-    double *energies, *forces, *virial;  // (n), (n, 3), (frames, 6); the last two may be null
+    const double* positions;  // (n, 3), the caller's order
+    const double* images;     // (m, 3) translation of each image
+    // (n), (n, 3), (frames, 6), (n) squares of the Mahalanobis distances; all but the first may be null
+    double *energies, *forces, *virial, *mahalanobis;
 
     bool backward() const { return forces || virial; }
 };
@@ -61,7 +62,7 @@ template <class T> struct Workspace {
     Buffer<double> positions, energy;
     Geometry<T> geometry;
     std::vector<Buffer<T>> hidden, incoming;  // by source, by block
-    Buffer<T> last_incoming_bar, head, density;
+    Buffer<T> last_incoming_bar, head, density, whitened;
     std::vector<std::unique_ptr<ThreadScratch<T>>> scratch;
 
     void reserve(const Model<T>& model, const Plan& plan, const Request& request) {
@@ -72,13 +73,14 @@ template <class T> struct Workspace {
         for (auto& b : hidden) b.ensure(n * model.channels + 1);
         for (int b = model.first_gathered(); b < model.blocks; ++b) incoming[b].ensure(n * model.channels + 1);
         if (request.backward()) last_incoming_bar.ensure(n * model.channels + 1);
+        if (request.mahalanobis) whitened.ensure(n * model.whitened_bias.size + 1);
         if (model.angular) density.ensure(n * model.embedding.harmonics * model.embedding.radial + 1);
         while (int(scratch.size()) < plan.threads) scratch.push_back(std::make_unique<ThreadScratch<T>>());
         for (int t = 0; t < plan.threads; ++t) scratch[t]->reserve(model, plan, request.backward());
     }
     size_t bytes() const {
         size_t total = positions.bytes() + energy.bytes() + geometry.bytes();
-        for (const auto* b : {&last_incoming_bar, &head, &density}) total += b->bytes();
+        for (const auto* b : {&last_incoming_bar, &head, &density, &whitened}) total += b->bytes();
         for (const auto* each : {&hidden, &incoming})
             for (const auto& b : *each) total += b.bytes();
         for (const auto& s : scratch) total += s->bytes();
@@ -116,6 +118,8 @@ template <class T> struct Worker {
     }
     // z, what the energy pathway starts from, then its adjoint.
     T* head(int i) const { return work.head.get() + size_t(i) * model.head; }
+    // y = P φ − o, the features as the training atoms' covariance sees them.
+    T* whitened(int i) const { return work.whitened.get() + size_t(i) * model.whitened_bias.size; }
     T* density(int i) const {
         return work.density.get() + size_t(i) * model.embedding.harmonics * model.embedding.radial;
     }
