@@ -15,7 +15,7 @@ ROOT = Path(ru_calc.__file__).parent
 ROWS = """
     cli
     studies studies.paper
-    studies.compare studies.sweep
+    studies.compare studies.sweep studies.learn
     studies.bench sample
     label md relax properties
     fit calculator

@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": "Convert files that ASE reads to an HDF5 data set.",
     "label": "Label structures with energy, forces and stress by any ASE calculator.",
     "fit": "Fit a model to an HDF5 data set.",
+    "learn": "Improve a model by rounds of MD, labelling of what it is least sure of, and fits.",
     "sweep": "Run one fit for each of many settings, and tabulate the results.",
     "compare": "Fit several families of potentials to the same data, and compare them.",
     "card": "Measure a model and write its model card.",

@@ -87,20 +87,17 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
     """Settings, start and licence of a new fit."""
     from ru_calc.errors import SettingsError
     from ru_calc.fit.settings import with_changes
-    from ru_calc.fit.start import NO_LICENCE, TABLES
-    from ru_calc.modelfiles import load_model
+    from ru_calc.fit.start import NO_LICENCE, settings_of_model
 
     changes = _changes(options)
     if options["init_from"]:
-        start = load_model(options["init_from"]).potential
-        if changes.get("family", start.family) != start.family:
+        own = settings_of_model(options["init_from"])
+        if changes.get("family", own["family"]) != own["family"]:
             raise SettingsError(
-                f"{options['init_from']} is of family {start.family} and cannot start a fit of family "
+                f"{options['init_from']} is of family {own['family']} and cannot start a fit of family "
                 f"{changes['family']}; leave out --family, or --init-from"
             )
-        # A network that was trained without tables gets them now: a step then costs a quarter.
-        own = {k: v for k, v in start.hyperparameters().items() if k not in TABLES or v}
-        changes = {"family": start.family} | {f"model.{k}": v for k, v in own.items()} | changes
+        changes = own | changes
     settings = with_changes(options["preset"] or "md", changes)
     return {"settings": settings, "init_from": options["init_from"], "licence": options["licence"] or NO_LICENCE}
 

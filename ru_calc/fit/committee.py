@@ -15,23 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from ru_calc.dataset import Dataset
-from ru_calc.dataset.groups import group_of
 from ru_calc.errors import SettingsError
-from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison, error_table
+from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.evaluate.report import group_table
 from ru_calc.files import whole_file, write_json
-from ru_calc.fit.begin import rebuilt
+from ru_calc.fit.folds import add_uncertainty_of_folds, pooled, save_mean
 from ru_calc.fit.levels import fingerprint
+from ru_calc.fit.members import member_folder, settings_of
 from ru_calc.fit.report import open_fitted
 from ru_calc.fit.run import FitInput, begin_fit, finish_fit, finished, splits_of
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, LEAST_MEMBERS, check_start
-from ru_calc.modelfiles.load import load_model, save_model
 from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
 from ru_calc.reports.tables import page, tabulate, text, value
@@ -62,7 +60,7 @@ def run_committee(
         The contents of `committee.json`: `part` (`test`, or `validation` without test frames), `members` (`folder`,
         `seed` and `errors` of each on every part, as in `metrics.json`), `mean` (errors of the mean prediction on
         `part`) and `spread` (see `spread_of_forces`); with folds, `errors` and `groups` instead of these two (see
-        `pooled`).
+        `folds.pooled`).
 
     Raises:
         SettingsError, OutputError: see `check_committee`.
@@ -81,12 +79,13 @@ def run_committee(
     part = "test" if len(split["test"]) else "validation"
     files = [job.folder / one["folder"] / BEST for one in found]
     if job.settings.folds:
-        result = {"part": part, "members": found, **pooled(files, job)}
+        result = {"part": part, "members": found, **pooled(job)}
     else:
         result = {"part": part, "members": found, **judged(files, job.dataset.select(split[part]))}
     if job.init_from is not None:
         result["weights"] = "mean of the members"
-        _save_mean(files, job.folder / BEST)
+        save_mean(files, job.folder / BEST)
+        add_uncertainty_of_folds(job, say)
     write_json(job.folder / "committee.json", result)
     with whole_file(job.folder / "committee.md") as temporary:
         temporary.write_text(report(result), encoding="utf-8")
@@ -127,50 +126,12 @@ def current_member(folder: Path, members: int) -> Path:
     return next((one for one in folders if not finished(one)), folders[-1])
 
 
-def member_folder(folder: Path, k: int) -> Path:
-    """Run folder of member `k`, counted from 1."""
-    return folder / f"member_{k}"
-
-
-def settings_of(settings: FitSettings, k: int) -> FitSettings:
-    """Settings of member `k`, counted from 1: its own seed, and the common split or its own fold."""
-    fold = k - 1 if settings.folds else 0
-    return replace(settings, seed=settings.seed + k - 1, split_seed=settings.seed_of_split, fold=fold)
-
-
 def judged(files: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
     """`mean`: errors of the models' mean prediction on a set; `spread`: see `spread_of_forces`."""
     found = [predict_all(open_fitted(file).predictor, dataset.structures, QUANTITIES) for file in files]
     mean = Comparison(dataset, *(np.mean([getattr(one, name) for one in found], axis=0) for name in QUANTITIES))
     spread = spread_of_forces(np.array([one.forces for one in found]), dataset.forces)
     return {"mean": mean.row(), "spread": spread}
-
-
-def pooled(files: Sequence[Path], job: FitInput) -> dict[str, Any]:
-    """`errors` of each frame by the member that has not seen it, as `error_table` gives them; `groups`: by group."""
-    dataset, settings = job.dataset, job.settings
-    parts = [splits_of(replace(job, settings=settings_of(settings, k + 1)))[0]["test"] for k in range(len(files))]
-    order = np.concatenate(parts)
-    found = [
-        predict_all(open_fitted(file).predictor, dataset.select(part).structures, QUANTITIES)
-        for file, part in zip(files, parts, strict=True)
-    ]
-    predicted = (np.concatenate([getattr(one, name) for one in found]) for name in QUANTITIES)
-    comparison, all_tested = Comparison(dataset.select(order), *predicted), {"test": np.arange(len(order))}
-    return {"errors": error_table(comparison, all_tested), "groups": error_table(comparison, all_tested, group_of)}
-
-
-def _save_mean(files: Sequence[Path], path: Path) -> None:
-    """Writes the mean of the weights of several models that were fitted from one start."""
-    models = [load_model(file) for file in files]
-    states = [model.potential.state_dict() for model in models]
-    own = models[0].potential.hyperparameters()
-    if "atom_energy_eV" in own:  # taken from the training frames of each
-        own["atom_energy_eV"] = float(np.mean([model.potential.settings.atom_energy_eV for model in models]))
-    mean = rebuilt(models[0].potential, own)
-    mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]})
-    header = {name: value for name, value in models[0].header.items() if name != "metrics"}
-    save_model(path, mean, {**header, "mean_of": len(models)})
 
 
 def spread_of_forces(forces: np.ndarray, labels: np.ndarray) -> dict[str, float]:

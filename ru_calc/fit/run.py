@@ -96,7 +96,8 @@ def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = No
     _write_log(job.folder, trainer.progress.rows)
     learning_curves(job.folder / "learning_curves.png", trainer.progress.rows)
     if settings.family == "schnet":
-        training, held_out = (job.dataset.select(splits[0][part]) for part in ("train", "validation"))
+        unseen = "test" if settings.folds else "validation"
+        training, held_out = (job.dataset.select(splits[0][part]) for part in ("train", unseen))
         calibrate(job.folder / BEST, training, held_out, say)
     reports = [
         final_report(numbered(job.folder / BEST, k), dataset, splits[k], numbered(job.folder / METRICS, k), say)

@@ -39,6 +39,14 @@ class StoredFit:
     committee: int | None
 
 
+def settings_of_model(model: str) -> dict[str, Any]:
+    """Family and hyper-parameters of a model to start from, as `with_changes` takes them."""
+    potential = load_model(model).potential
+    # A network that was trained without tables gets them now: a step then costs a quarter.
+    own = {name: value for name, value in potential.hyperparameters().items() if name not in TABLES or value}
+    return {"family": potential.family, **{f"model.{name}": value for name, value in own.items()}}
+
+
 def stored_fit(folder: Path) -> StoredFit:
     """The fit in a run folder.
 

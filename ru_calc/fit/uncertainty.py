@@ -7,8 +7,8 @@ better than in the hidden layer of the readout (0.52) or in the first activation
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError
 from ru_calc.fit.report import open_fitted
 from ru_calc.modelfiles import load_model
-from ru_calc.modelfiles.load import save_model
+from ru_calc.modelfiles.load import StoredModel, save_model
 from ru_calc.potentials import Potential
 from ru_calc.potentials.derivatives import Batch
 from ru_calc.potentials.pairs import Pairs
@@ -68,18 +68,57 @@ def add_uncertainty(
         DataError: too few atoms with a known error.
         OutputError: the file cannot be written.
     """
-    stored = load_model(file)
-    if stored.potential.family != "schnet":
-        raise no_uncertainty(stored.potential.family)
-    if not (stored.potential.settings.angular or stored.potential.settings.blocks):
-        raise DataError(f"{file} has neither angles nor blocks, so it has no features to tell atoms apart by")
-    projection, offset = _whitening(features(stored.potential, training.structures))
-    found = _errors(stored.path, held_out, features(stored.potential, held_out.structures) @ projection.T - offset)
+    return _add(file, training, [_held_out(file, training, held_out)], held_out, say)
+
+
+def add_pooled_uncertainty(
+    file: str | Path,
+    dataset: Dataset,
+    folds: Sequence[tuple[Path, Dataset, Dataset]],
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Adds an uncertainty to a model that has seen all frames, calibrated by members of folds that have not.
+
+    Args:
+        file: of the model.
+        dataset: all frames.
+        folds: of each member its file, the frames it was trained on and those it was not.
+
+    Returns, raises: see `add_uncertainty`.
+    """
+    return _add(file, dataset, [_held_out(*member) for member in folds], dataset, say)
+
+
+def _add(
+    file: str | Path, training: Dataset, tested: Sequence[_HeldOut], held_out: Dataset, say: Callable[[str], None]
+) -> dict[str, Any]:
+    stored, projection, offset = _measure(file, training)
+    found = _HeldOut(*(np.concatenate([getattr(one, name.name) for one in tested]) for name in fields(_HeldOut)))
+    if len(found.squares) < LEAST_ATOMS:
+        raise DataError(
+            f"{len(found.squares)} held-out atoms have a known error of the force, and the uncertainty is calibrated "
+            f"on at least {LEAST_ATOMS}; give more frames that the model was not trained on"
+        )
     made = Uncertainty(projection, offset, *_law(found, len(offset)))
     entry = _entry(made, found, held_out)
     save_model(stored.path, stored.potential, {**stored.header, "uncertainty": entry}, made)
     _say(entry, say)
     return entry
+
+
+def _measure(file: str | Path, training: Dataset) -> tuple[StoredModel, np.ndarray, np.ndarray]:
+    """A model, and P and o of its `Uncertainty`."""
+    stored = load_model(file)
+    if stored.potential.family != "schnet":
+        raise no_uncertainty(stored.potential.family)
+    if not (stored.potential.settings.angular or stored.potential.settings.blocks):
+        raise DataError(f"{file} has neither angles nor blocks, so it has no features to tell atoms apart by")
+    return stored, *_whitening(features(stored.potential, training.structures))
+
+
+def _held_out(file: str | Path, training: Dataset, held_out: Dataset) -> _HeldOut:
+    stored, projection, offset = _measure(file, training)
+    return _errors(stored.path, held_out, features(stored.potential, held_out.structures) @ projection.T - offset)
 
 
 def features(potential: Potential, structures: Structures) -> np.ndarray:
@@ -108,11 +147,6 @@ def _errors(file: Path, held_out: Dataset, whitened: np.ndarray) -> _HeldOut:
     predicted = predict_all(open_fitted(file).predictor, held_out.structures, ("forces",)).forces
     errors = predicted - held_out.forces
     known = np.linalg.norm(np.nan_to_num(errors), axis=1) > NO_ERROR_EV_PER_A
-    if known.sum() < LEAST_ATOMS:
-        raise DataError(
-            f"{known.sum()} held-out atoms have a known error of the force, and the uncertainty is calibrated on at "
-            f"least {LEAST_ATOMS}; give more frames that the model was not trained on"
-        )
     kinds = held_out.config_type[held_out.structures.frame_of_atom].astype(str)
     return _HeldOut((whitened[known] ** 2).sum(axis=1), errors[known], kinds[known])
 

@@ -18,7 +18,8 @@ from ase import Atoms
 
 from ru_calc.errors import DataError, SettingsError, reason
 from ru_calc.evaluate.predictions import load_calculator
-from ru_calc.label.gpaw_run import label_by_gpaw
+from ru_calc.label.gpaw_run import check_installed, label_by_gpaw
+from ru_calc.label.settings import LabelSettings
 from ru_calc.label.tasks import Outcome, Task
 from ru_calc.structures import has_volume
 from ru_calc.units import to_voigt
@@ -84,6 +85,18 @@ class Labeller:
         elif hasattr(self._kept[1], "reset"):
             self._kept[1].reset()
         return self._kept[1]
+
+
+def check_calculator(settings: LabelSettings) -> None:
+    """Makes the calculator once, so that a mistake shows before anything else is done; not on a cluster.
+
+    Raises:
+        SettingsError: it cannot be made, or GPAW is not installed.
+    """
+    if settings.preset:
+        check_installed()
+    elif not (settings.dask or settings.parsl):
+        load_calculator(str(settings.calculator), dict(settings.arguments))
 
 
 def checked(results: dict[str, Any], atoms: Atoms) -> dict[str, Any]:

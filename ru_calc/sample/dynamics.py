@@ -110,7 +110,7 @@ def md_frames(
     if forget is not None:
         forget()
     try:
-        run_md(atoms, calculator, replace(settings, log_every=stride), report=keep)
+        run_md(atoms, calculator, replace(settings, log_every=stride, log_uncertainty=False), report=keep)
     except UnphysicalError as problem:
         return MDFrames(frames, str(problem))
     return MDFrames(frames, None)

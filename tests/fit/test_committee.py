@@ -285,3 +285,13 @@ def test_members_and_folds_must_be_as_many(tmp_path):
         check_committee(tmp_path / "run", 2, job(tmp_path, folds=3).settings)
     with pytest.raises(SettingsError, match="folds is 1; it must be 0"):
         job(tmp_path, folds=1)
+
+
+def test_the_mean_of_the_folds_has_an_uncertainty_calibrated_on_frames_that_members_have_not_seen(folds):
+    folder, _, lines = folds
+    stored = load_model(folder)
+    calibration = stored.header["uncertainty"]["calibration"]
+    assert stored.uncertainty is not None and calibration["frames"] == len(DATA)
+    parts = [load_model(folder / f"member_{k}").header["uncertainty"]["calibration"] for k in (1, 2)]
+    assert calibration["atoms"] == sum(part["atoms"] for part in parts)
+    assert any(line.startswith("uncertainty, on 20 held-out frames") for line in lines)
