@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @click.option("--split", metavar="FILE|NAME", help="split.json of a run folder, or the name of a shipped model.")
 @click.option("--part", "parts", multiple=True, metavar="NAME", help="Only this part of the split; may be repeated.")
 @click.option(
-    "--shift", type=click.Choice(["none", "mean", "isolated"]),
-    help="Bring the zeros of energy together. [default: none for models, mean for calculators]",
+    "--shift", type=click.Choice(["none", "mean", "median", "isolated"]),
+    help="Bring the zeros of energy together; median is not moved by a few frames that are far off.  "
+    "[default: none for models, mean for calculators]",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for tables, plots and worst frames.")
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation that is in that folder.")

@@ -14,7 +14,7 @@ from ru_calc.evaluate.metrics import QUANTITIES, Comparison, error_table
 from ru_calc.evaluate.predictions import Failure, Predictions
 from ru_calc.structures.neighbors import find_pairs
 
-SHIFTS = ("none", "mean", "isolated")
+SHIFTS = ("none", "mean", "median", "isolated")
 ALONE_A = 7.0
 
 
@@ -97,7 +97,8 @@ def energy_shift(kind: str, dataset: Dataset, energy: np.ndarray) -> float:
 
     Args:
         kind: `none`; `mean`, which makes the mean error of the energy per atom zero and its root mean square smallest;
-            or `isolated`, which makes the energy of an isolated atom right.
+            `median`, which a few frames that are far off do not move; or `isolated`, which makes the energy of an
+            isolated atom right.
         dataset: the labels.
         energy: (f,) predictions in eV.
 
@@ -113,7 +114,7 @@ def energy_shift(kind: str, dataset: Dataset, energy: np.ndarray) -> float:
     if not usable.any():
         needed = f"of one atom without neighbours within {ALONE_A} Å " if kind == "isolated" else ""
         raise DataError(f"--shift is {kind}, but no frame {needed}has both a labelled and a predicted energy")
-    return float(error[usable].mean())
+    return float(np.median(error[usable]) if kind == "median" else error[usable].mean())
 
 
 def isolated_frames(dataset: Dataset) -> np.ndarray:

@@ -174,7 +174,8 @@ def _columns(quantity: str, errors: Errors) -> dict[str, Any]:
         f"{quantity}_unpredicted": errors.unpredicted,
     }
     if quantity == "forces":
-        columns["forces_relative"] = errors.relative
+        still = errors.rmse < STILL_EV_PER_A * errors.relative
+        columns["forces_relative"] = float("nan") if still else errors.relative
     return columns
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, OutputError, SettingsError
 from ru_calc.evaluate import (
     Evaluation,
+    Predictions,
     assess,
     chosen_frames,
     load_calculator,
@@ -146,6 +148,22 @@ def test_the_mean_shift_has_the_smallest_rms_error(dataset):
     label, predicted = evaluation.comparison.values("energy")
     best = np.mean((predicted - label) ** 2)
     assert all(np.mean((predicted + step - label) ** 2) > best for step in (-1e-3, 1e-3))
+
+
+def test_the_median_shift_is_not_moved_by_a_frame_that_is_far_off(dataset):
+    energy = dataset.energy + 1.5 * dataset.structures.counts
+    energy[2] += 100.0
+    predictions = Predictions(energy, dataset.forces, dataset.stress)
+    assert assess(dataset, predictions, shift="median").shift_eV_per_atom == pytest.approx(-1.5)
+    assert assess(dataset, predictions, shift="mean").shift_eV_per_atom < -2
+
+
+def test_groups_have_their_rows_beside_those_of_config_types(dataset):
+    kinds = np.array(["slab0001", "surf_hkl", *dataset.config_type[2:]])
+    found = assess(replace(dataset, config_type=kinds), Predictions(dataset.energy, dataset.forces, dataset.stress))
+    assert found.groups[0] == found.rows[0]
+    slabs = next(row for row in found.groups if row["config_type"] == "slab")
+    assert slabs["frames"] == 2 and "slab" not in {row["config_type"] for row in found.rows}
 
 
 def test_the_isolated_shift_makes_the_lone_atom_right_whatever_the_rest(dataset):

@@ -107,6 +107,15 @@ def test_labels_that_are_rounding_alone_give_no_relative_error():
     assert compare(forces, np.zeros(6)).relative == pytest.approx(1.0)
 
 
+def test_forces_that_are_noise_of_dft_alone_give_no_relative_error():
+    dataset = Dataset.from_atoms(lj_frames())
+    noise = np.random.default_rng(0).normal(scale=1e-4, size=dataset.forces.shape)
+    for forces, known in ((noise, False), (30 * noise, True)):
+        part = Comparison(replace(dataset, forces=forces), dataset.energy, np.zeros_like(noise), dataset.stress)
+        assert math.isfinite(part.row()["forces_relative"]) == known
+        assert math.isfinite(part.row()["forces_frame_error"]) == known
+
+
 def test_missing_labels_are_left_out_and_counted(comparison):
     dataset = comparison.dataset
     energy, forces = dataset.energy.copy(), dataset.forces.copy()

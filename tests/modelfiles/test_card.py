@@ -132,6 +132,18 @@ def test_the_command_reads_the_model_once(files, monkeypatch):
     assert read == [str(model)] and "made by hand" in output.read_text()
 
 
+def test_data_of_all_levels_must_be_given(files, facts, tmp_path):
+    model, data, split, output = files
+    morse = replace(DATA.select(range(5)), level_of_theory="Morse")
+    write_dataset(morse, tmp_path / "morse.h5")
+    save_model(model, small_model(), {**facts.header, "other_levels": {"Morse": morse.fingerprint()}})
+    less = made(model, data, "--split", split, "--command", "x", "-o", output)
+    assert less.exit_code == 1 and "'Morse' are none" in less.output
+    result = made(model, tmp_path / "morse.h5", data, "--split", split, "--command", "x", "-o", output)
+    assert result.exit_code == 0, result.output
+    assert "**Fitted together with**: Morse" in output.read_text()
+
+
 def errors_of_a_peer(files, *words):
     folder = files[0].parent / "peer"
     arguments = ["evaluate", files[1], "--calculator", "nearest:NearestNeighbours", "-o", folder, "--overwrite", *words]
