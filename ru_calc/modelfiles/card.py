@@ -12,7 +12,7 @@ from ru_calc.dataset import Dataset
 from ru_calc.dataset.groups import GROUPS, group_of
 from ru_calc.evaluate.metrics import ALL
 from ru_calc.evaluate.report import ERROR_COLUMNS
-from ru_calc.reports.tables import NONE, Cell, Record, Table, bullets, page, percent, tabulate, text, value
+from ru_calc.reports.tables import NONE, Cell, Record, Table, bullets, page, percent, share, tabulate, text, value
 
 PEER_COLUMNS = ("E RMSE", "F error\nper frame")
 COMPARED = {"energy_RMSE_meV_per_atom": "energy", "forces_frame_error": "forces"}  # the same, as `error_table` has them
@@ -89,6 +89,7 @@ def card(facts: CardFacts) -> str:
         f"## Errors on {where}, by group",
         _test_table(facts, "groups").markdown(),
         *kinds,
+        *_uncertainty(facts.header.get("uncertainty")),
         "## Properties",
         facts.properties,
         *speeds,
@@ -150,6 +151,25 @@ def _test_table(facts: CardFacts, by: str) -> Table:
         for heading in PEER_COLUMNS:
             columns[f"{name}: {' '.join(heading.split())}"] = partial(_peer_cell, of_kind, ERROR_COLUMNS[heading])
     return tabulate(getattr(facts.test, by), columns)
+
+
+def _uncertainty(entry: Mapping[str, Any] | None) -> list[str]:
+    """How well the uncertainty of the model tells the errors of its forces; nothing if it has none."""
+    if entry is None:
+        return []
+    found = entry["calibration"]
+    kinds = [{"kind": kind, **row} for kind, row in found["by_config_type"].items()]
+    columns = {
+        "kind": text("kind"), "atoms": text("atoms"), "rank correlation": value("rank_correlation"),
+        "errors within it (68 %)": share("coverage_68"), "within 1.96 times it (95 %)": share("coverage_95"),
+    }  # fmt: skip
+    return [
+        "## Uncertainty of the forces",
+        f"Calibrated on {found['frames']} frames that were not fitted to ({found['level_of_theory']}); the threshold "
+        f"is {entry['threshold_eV_per_A']:.3g} eV/Å, and {percent(1 - found['below_threshold'])} of their atoms lie "
+        "above it. Rank correlation is that with the error of the force.",
+        tabulate([{"kind": ALL, **found}, *kinds], columns).markdown(),
+    ]
 
 
 def _peer_cell(of_kind: Mapping[str, Record], cell: Cell, row: Record) -> str:

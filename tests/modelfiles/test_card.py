@@ -18,10 +18,11 @@ from ru_calc.evaluate.metrics import ALL
 from ru_calc.fit.committee import run_committee
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import with_changes
+from ru_calc.fit.uncertainty import add_uncertainty
 from ru_calc.modelfiles import load_model, open_model
 from ru_calc.modelfiles.card import CardFacts, HeldOutErrors, beaten_by, card, frame_table
 from ru_calc.modelfiles.load import save_model
-from ru_calc.reports.tables import number
+from ru_calc.reports.tables import number, percent
 
 DATA = Dataset.from_atoms(lj_frames(8), level_of_theory="Lennard-Jones")
 PARTS = {"train": np.arange(4), "validation": np.arange(4, 6), "test": np.arange(6, 8)}
@@ -82,6 +83,16 @@ def test_card_names_all_data_all_commands_and_the_start(facts):
     assert rows["all"][1] == f"5 ({other.structures.n_atoms} atoms)"
     assert rows["slab"] == ["–", "1"] and rows["volume scan"][1] == "4"
     assert sum(int(row[0]) for group, row in rows.items() if group != "all" and row[0] != "–") == len(DATA)
+
+
+def test_card_tells_how_good_the_uncertainty_is(facts, tmp_path):
+    assert "Uncertainty" not in card(facts)
+    dataset = Dataset.from_atoms(lj_frames(16, seed=1))
+    entry = add_uncertainty(tmp_path / "m.safetensors", DATA, dataset, say=quiet)
+    text = card(replace(facts, header=load_model(tmp_path / "m.safetensors").header))
+    found = entry["calibration"]
+    assert f"Calibrated on 16 frames that were not fitted to ({dataset.level_of_theory})" in text
+    assert f"| all | {found['atoms']} | {number(found['rank_correlation'])} | {percent(found['coverage_68'])} |" in text
 
 
 def scaled(rows, factor):
