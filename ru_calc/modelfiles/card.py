@@ -34,9 +34,9 @@ class HeldOutErrors:
     groups: Rows
 
     @property
-    def finest(self) -> Rows:
-        """By config type, or by group where these are not known."""
-        return self.kinds or self.groups
+    def finest(self) -> str:
+        """What is known: `kinds`, or else `groups`."""
+        return "kinds" if self.kinds else "groups"
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,9 @@ def _network(settings: Mapping[str, Any]) -> str:
 
 def beaten_by(facts: CardFacts, peer: str) -> list[str]:
     """Config types (or groups) of the test frames on which the peer has a smaller force or energy error."""
-    others, lost = {row["config_type"]: row for row in facts.peers[peer].finest}, []
-    for row in facts.test.finest:
+    by = facts.test.finest
+    others, lost = {row["config_type"]: row for row in getattr(facts.peers[peer], by)}, []
+    for row in getattr(facts.test, by):
         other = others.get(row["config_type"], {})
         worse = [words for name, words in COMPARED.items() if _number(row, name) > _number(other, name)]
         lost += [f"{row['config_type']} ({', '.join(worse)})"] if worse else []
@@ -212,7 +213,7 @@ def _number(row: Record, name: str) -> float:
 def _warnings(facts: CardFacts) -> str:
     off = [
         f"{row['config_type']} ({percent(row['forces_relative'])})"
-        for row in facts.test.finest
+        for row in getattr(facts.test, facts.test.finest)
         if row["config_type"] != ALL and _number(row, "forces_RMSE_meV_per_A") > SMALL_FORCE_MEV_PER_A
         if _number(row, "forces_relative") > FORCES_OFF
     ]

@@ -105,6 +105,8 @@ def test_card_names_what_a_peer_does_better(facts):
     good, bad = replace(facts, peers={"peer": worse}), replace(facts, peers={"peer": better})
     assert beaten_by(good, "peer") == [] and "It beats peer on every config type of the test frames" in card(good)
     assert beaten_by(bad, "peer") == [f"{row['config_type']} (energy)" for row in kinds]
+    of_groups = replace(bad, test=HeldOutErrors((), groups))  # the peer's are known by config type, too
+    assert beaten_by(of_groups, "peer") == [f"{row['config_type']} (energy)" for row in groups]
     assert "peer has the smaller error on" in card(bad)
     for rows, by in ((kinds, "by config type"), (groups, "by group")):
         table = card(bad).split(f"## Errors on the test split, {by}")[1].split("##")[0]
