@@ -7,7 +7,7 @@ better than in the hidden layer of the readout (0.52) or in the first activation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -118,25 +118,27 @@ def _measure(file: str | Path, training: Dataset) -> tuple[StoredModel, np.ndarr
 
 def _held_out(file: str | Path, training: Dataset, held_out: Dataset) -> _HeldOut:
     stored, projection, offset = _measure(file, training)
-    return _errors(stored.path, held_out, features(stored.potential, held_out.structures) @ projection.T - offset)
+    whitened = [part @ projection.T - offset for part in features(stored.potential, held_out.structures)]
+    return _errors(stored.path, held_out, np.concatenate(whitened))
 
 
-def features(potential: Potential, structures: Structures) -> np.ndarray:
-    """(n, width) of all atoms, float64; see `Potential.features`."""
-    found = []
-    with torch.no_grad():
-        for frames in batches(structures.counts, 1000):
-            part = structures.select(frames)
-            batch = Batch.from_structures(part, find_pairs(part, potential.cutoff_A), torch.float64)
-            pairs = Pairs(part.n_atoms, batch.first, batch.second, batch.vectors)
-            found.append(potential.features(pairs).numpy())
-    return np.concatenate(found)
+def features(potential: Potential, structures: Structures) -> Iterator[np.ndarray]:
+    """(m, width) of all atoms in order, about 1000 at a time, float64; see `Potential.features`."""
+    for frames in batches(structures.counts, 1000):
+        part = structures.select(frames)
+        batch = Batch.from_structures(part, find_pairs(part, potential.cutoff_A), torch.float64)
+        with torch.no_grad():
+            found = potential.features(Pairs(part.n_atoms, batch.first, batch.second, batch.vectors))
+        yield found.numpy()
 
 
-def _whitening(training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P (k, features) and o (k,) of `Uncertainty` from the features of the training atoms."""
-    mean, width = training.mean(axis=0), training.shape[1]
-    values, vectors = np.linalg.eigh((training - mean).T @ (training - mean) / len(training))
+def _whitening(training: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """P (k, features) and o (k,) of `Uncertainty` from the features (m, width) of the training atoms, part by part."""
+    atoms, total, products = 0, np.zeros(1), np.zeros((1, 1))
+    for part in training:
+        atoms, total, products = atoms + len(part), total + part.sum(axis=0), products + part.T @ part
+    mean, width = total / atoms, len(total)
+    values, vectors = np.linalg.eigh(products / atoms - np.outer(mean, mean))
     whiten = vectors / np.sqrt(np.maximum(values, 0.0) + FLOOR * values[-1])
     random = np.random.default_rng(0).normal(size=(width, min(DIRECTIONS, width)))
     projection = np.ascontiguousarray((whiten @ np.linalg.qr(random)[0]).T, dtype=np.float32)

@@ -23,7 +23,7 @@ from ru_calc.tables.uncertainty import Uncertainty
 
 def known(tmp_path: Path) -> Path:
     """A file of a small model with an uncertainty."""
-    width = features(small_model(), Structures.from_atoms([Atoms("Ru")])).shape[1]
+    width = next(features(small_model(), Structures.from_atoms([Atoms("Ru")]))).shape[1]
     made = Uncertainty(np.random.default_rng(0).normal(size=(16, width)), np.ones(16), 0.1, 0.8)
     save_model(tmp_path / "known.safetensors", small_model(), {"uncertainty": {"threshold_eV_per_A": 0.2}}, made)
     return tmp_path / "known.safetensors"

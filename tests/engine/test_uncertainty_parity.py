@@ -31,7 +31,7 @@ needs_kernel = pytest.mark.skipif(not KERNELS, reason="there is no compiled modu
 def uncertainty(name: str, directions: int = 12) -> Uncertainty:
     """Of random directions, from features of about unit size."""
     rng = np.random.default_rng(3)
-    found = features(model(name), Structures.from_atoms(list(WITHOUT_OVERLAP.values())))
+    found = np.concatenate([*features(model(name), Structures.from_atoms(list(WITHOUT_OVERLAP.values())))])
     projection = rng.normal(size=(directions, found.shape[1])) / found.std()
     return Uncertainty(projection, projection @ found.mean(axis=0), 0.2, 0.7)
 
@@ -83,7 +83,7 @@ def test_the_engine_of_devices_gives_that_of_the_reference(name: str, dtype: str
 
 def test_the_reference_gives_what_the_formula_says() -> None:
     made, atoms = uncertainty("angular"), frames()["hcp"]
-    phi = features(model("angular"), Structures.from_atoms([atoms]))
+    (phi,) = features(model("angular"), Structures.from_atoms([atoms]))
     d = np.sqrt(((phi @ made.projection.T - made.offset) ** 2).mean(axis=1))
     found = reference("angular").predict([atoms], None, ("uncertainty",)).uncertainty
     np.testing.assert_allclose(found, made.factor * d**made.power, rtol=1e-12)

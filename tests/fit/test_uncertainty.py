@@ -9,11 +9,13 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from conftest import small_model
-from labelled import lj_frames
+from labelled import SMALL_FIT, lj_frames
 
 from ru_calc.calculator import RuCalculator
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, ModelError
+from ru_calc.fit.run import FitInput, run_fit
+from ru_calc.fit.settings import with_changes
 from ru_calc.fit.uncertainty import _whitening, add_uncertainty, features, quality
 from ru_calc.modelfiles import load_model, open_model
 from ru_calc.modelfiles.load import save_model
@@ -59,7 +61,7 @@ def test_the_file_keeps_it_beside_the_same_network_and_tells_how_it_was_calibrat
 def test_whitened_features_of_the_training_atoms_have_unit_spread() -> None:
     rng = np.random.default_rng(0)
     training = rng.normal(size=(4000, 20)) @ rng.normal(size=(20, 20)) + 7.0
-    projection, offset = _whitening(training)
+    projection, offset = _whitening(np.array_split(training, 7))
     y = training @ projection.T - offset
     np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(y.T @ y / len(y), np.eye(20), atol=2e-2)
@@ -107,10 +109,27 @@ def test_what_it_cannot_be_made_of_is_refused_and_the_file_is_left(tmp_path: Pat
         add_uncertainty(path, *data)
 
 
-def test_features_do_not_depend_on_batches_rotation_or_the_order_of_atoms() -> None:
+@pytest.mark.parametrize(("frames", "enough"), [(60, True), (20, False)])
+def test_a_fit_gives_it_to_its_model_or_says_why_not(tmp_path: Path, frames: int, enough: bool) -> None:
+    lines: list[str] = []
+    job = FitInput(
+        Dataset.from_atoms(lj_frames(frames)), tmp_path / "run", with_changes("md", {**SMALL_FIT, "epochs": 1})
+    )
+    run_fit(job, say=lines.append)
+    best = tmp_path / "run" / "best.safetensors"
+    assert ("uncertainty" in read_header(best)) == enough and (load_model(best).uncertainty is not None) == enough
+    start = "uncertainty, on 12 held-out frames: " if enough else "the model gets no uncertainty: "
+    assert sum(line.startswith(start) for line in lines) == 1
+    if enough:
+        again = FitInput(job.dataset, tmp_path / "again", job.settings, init_from=str(best))
+        run_fit(again, say=lines.append)  # from a model with an uncertainty
+        assert "uncertainty" in read_header(tmp_path / "again" / "best.safetensors")
+
+
+def test_features_do_not_depend_on_rotation_or_the_order_of_atoms() -> None:
     model, atoms = small_model(), lj_frames(3)[2]
     turned = atoms.copy()
     turned.rotate(37, (1, 2, 3), rotate_cell=True)
     turned = turned[::-1]
-    one, other = (features(model, Structures.from_atoms([Atoms("Ru"), a])) for a in (atoms, turned))
+    one, other = (next(features(model, Structures.from_atoms([Atoms("Ru"), a]))) for a in (atoms, turned))
     np.testing.assert_allclose(one[1:], other[:0:-1], atol=1e-9)
