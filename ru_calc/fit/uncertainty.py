@@ -118,8 +118,7 @@ def _measure(file: str | Path, training: Dataset) -> tuple[StoredModel, np.ndarr
 
 def _held_out(file: str | Path, training: Dataset, held_out: Dataset) -> _HeldOut:
     stored, projection, offset = _measure(file, training)
-    whitened = [part @ projection.T - offset for part in features(stored.potential, held_out.structures)]
-    return _errors(stored.path, held_out, np.concatenate(whitened))
+    return _errors(stored.path, held_out, whitened(stored.potential, held_out.structures, projection, offset))
 
 
 def features(potential: Potential, structures: Structures) -> Iterator[np.ndarray]:
@@ -130,6 +129,11 @@ def features(potential: Potential, structures: Structures) -> Iterator[np.ndarra
         with torch.no_grad():
             found = potential.features(Pairs(part.n_atoms, batch.first, batch.second, batch.vectors))
         yield found.numpy()
+
+
+def whitened(potential: Potential, structures: Structures, projection: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """(n, k) y = P φ − o of all atoms, by P (k, features) and o (k,) of an `Uncertainty`."""
+    return np.concatenate([part @ projection.T - offset for part in features(potential, structures)])
 
 
 def _whitening(training: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -145,12 +149,12 @@ def _whitening(training: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return projection, projection.astype(float) @ mean
 
 
-def _errors(file: Path, held_out: Dataset, whitened: np.ndarray) -> _HeldOut:
+def _errors(file: Path, held_out: Dataset, y: np.ndarray) -> _HeldOut:
     predicted = predict_all(open_fitted(file).predictor, held_out.structures, ("forces",)).forces
     errors = predicted - held_out.forces
     known = np.linalg.norm(np.nan_to_num(errors), axis=1) > NO_ERROR_EV_PER_A
     kinds = held_out.config_type[held_out.structures.frame_of_atom].astype(str)
-    return _HeldOut((whitened[known] ** 2).sum(axis=1), errors[known], kinds[known])
+    return _HeldOut((y[known] ** 2).sum(axis=1), errors[known], kinds[known])
 
 
 def _law(found: _HeldOut, directions: int) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from ru_calc.fit.uncertainty import features
+from ru_calc.fit.uncertainty import whitened
 from ru_calc.modelfiles import load_model, open_model
 from ru_calc.modelfiles.load import StoredModel
 from ru_calc.predictor import predict_all
@@ -83,5 +83,5 @@ def _places(stored: StoredModel, structures: Structures) -> np.ndarray:
     """(f, k) mean over the atoms of each frame of the whitened features."""
     law = stored.uncertainty
     assert law is not None
-    whitened = features(stored.potential, structures) @ law.projection.T - law.offset
-    return np.add.reduceat(whitened, structures.offsets[:-1], axis=0) / structures.counts[:, None]
+    found = whitened(stored.potential, structures, law.projection, law.offset)
+    return np.add.reduceat(found, structures.offsets[:-1], axis=0) / structures.counts[:, None]
