@@ -183,6 +183,8 @@ def test_labels_of_another_level_are_not_held_against_those_that_are_shipped(com
     assert "| the labels | 2.73 |" in report.markdown(results)
     other = report.markdown({**results, "level_of_theory": "PBE, my code"})
     assert "| the labels |" not in other and "| PBE (literature) | 2.72 |" in other
+    own = report.markdown({**results, "level_of_theory": "GPAW PW 400 eV PBE Ru.PBE 16e"})
+    assert "| the labels |" not in own and "| our own DFT | 2.72 |" in own
 
 
 def test_a_family_that_errs_about_as_much_is_not_called_worse(compared: tuple[Path, dict]) -> None:
