@@ -13,6 +13,7 @@ import torch
 from ru_calc.dataset.groups import group_of
 from ru_calc.errors import DataError
 from ru_calc.evaluate.metrics import QUANTITIES, Comparison, error_table
+from ru_calc.evaluate.report import parity_panels
 from ru_calc.fit.begin import rebuilt
 from ru_calc.fit.members import member_folder, settings_of
 from ru_calc.fit.report import open_fitted
@@ -22,11 +23,13 @@ from ru_calc.fit.uncertainty import add_pooled_uncertainty
 from ru_calc.modelfiles.load import load_model, save_model
 from ru_calc.modelfiles.read import BEST
 from ru_calc.predictor import predict_all
+from ru_calc.reports.figures import parity_plot
 
 
 def pooled(job: FitInput) -> dict[str, Any]:
-    """`errors` of `held_out`, as `error_table` gives them, and `groups`, the same by group."""
+    """`errors` of `held_out`, as `error_table` gives them, and `groups`, the same by group; draws `parity.png`."""
     comparison, order = held_out(job)
+    parity_plot(job.folder / "parity.png", parity_panels(comparison), title="held out")
     tested = {"test": np.arange(len(order))}
     return {"errors": error_table(comparison, tested), "groups": error_table(comparison, tested, group_of)}
 

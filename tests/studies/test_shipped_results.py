@@ -37,7 +37,7 @@ def test_a_shipped_family_has_the_errors_of_the_table(family: str) -> None:
     rows = results("md")["families"][family]["errors"]
     expected = next(row for row in rows if (row["split"], row["config_type"]) == ("test", KIND))
     dataset = read_dataset("distilled")
-    test = read_split("default", dataset)["test"]
+    test = read_split("omat", dataset)["test"]
     part = dataset.select(test[dataset.config_type[test] == KIND])
     assert len(part) == expected["frames"]
     predictor = RuCalculator(family, "cpu", "float64").predictor
