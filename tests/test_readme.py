@@ -13,6 +13,8 @@ import pytest
 from ase.io import write
 from labelled import lj_frames
 
+from ru_calc.label import gpaw_level
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", README, flags=re.DOTALL)
@@ -22,7 +24,11 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.spl
 SMALL_FIT = ["--epochs", "1", "--threads", "1", "--set", "batch_atoms=2000"]
 SHORTER = {"fit distilled": [*SMALL_FIT, "--set", "model.channels=8", "--set", "model.angular_radial=4", "--set",
                              "model.triple=2", "--set", "model.l_max=2", "--split", "0.05,0.05,0.9"],
-           "fit data.h5": SMALL_FIT}  # fmt: skip
+           "fit data.h5": SMALL_FIT, "sample -o": ["--kind", "hcp_rattle4=2"],
+           "learn gpaw": ["--kind", "hcp_rattle4=2", "--rounds", "1", "--threshold", "0", "--fit", "epochs=1", "--fit",
+                          "folds=2"]}  # fmt: skip
+# In place of DFT: ruthenium of Lennard-Jones, under the name of the level that is learned.
+CHEAP = ["--calculator", "ase.calculators.lj:LennardJones", "--set", "sigma=2.35", "--level", gpaw_level.LEVEL]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +50,13 @@ def test_python_blocks_run(code, folder):
 
 def test_commands_run_in_order(folder):
     """In one folder and in their order: later ones use what earlier ones wrote."""
-    assert {line.split()[1] for line in COMMANDS} >= {"md", "relax", "properties", "evaluate", "fit", "convert"}
+    assert {line.split()[1] for line in COMMANDS} >= {
+        "md", "relax", "properties", "evaluate", "fit", "convert", "sample", "label", "learn"
+    }  # fmt: skip
     for line in COMMANDS:
         words = shlex.split(line)
+        if "--preset" in words:
+            words = [*words[: words.index("--preset")], *CHEAP]
         extra = SHORTER.get(" ".join(words[1:3]), [])
         program = "import sys; from ru_calc.cli import main; sys.argv[0] = 'ru-calc'; main()"
         run([sys.executable, "-c", program, *words[1:], *extra], folder)
