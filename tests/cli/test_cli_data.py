@@ -191,7 +191,7 @@ def test_outputs_that_cannot_be_written_are_refused(extxyz, data, out):
         ("convert", "a.extxyz", "a.h5", "--group-by", "name"),
         ("convert", "a.h5"),
         ("convert", "a.extxyz", "a.h5", "--no-such-option"),
-        ("evaluate", "data.h5", "--shift", "median"),
+        ("evaluate", "data.h5", "--shift", "mode"),
         ("evaluate", "data.h5", "--dtype", "float16"),
         ("evaluate", "data.h5", "--device", "tpu"),
         ("evaluate", "data.h5", "--batch-atoms", "0"),

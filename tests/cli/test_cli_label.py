@@ -55,7 +55,7 @@ def test_label_lists_failures_at_the_end(plan, tmp_path, monkeypatch):
 def start(plan: Path, labels: Path) -> subprocess.Popen[str]:
     """Starts the command with a calculator that takes a while, and waits until two frames are done."""
     command = [sys.executable, "-m", "ru_calc", "label", str(plan), "-o", str(labels), "--workers", "2", "--calculator",
-               "odd_calculators:Odd", "--set", "sleep_s=0.3"]  # fmt: skip
+               "odd_calculators:Odd", "--set", "sleep_s=0.8"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(CALCULATORS), "TMPDIR": str(labels.parent)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 120

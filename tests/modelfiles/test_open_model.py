@@ -51,7 +51,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ru_calc.devices._cuda_devices", lambda: 1)
     monkeypatch.setattr(
-        "ru_calc.potentials.derivatives.Reference", lambda potential, dtype, device, threads: (dtype, device)
+        "ru_calc.potentials.derivatives.Reference", lambda potential, dtype, device, *_: (dtype, device)
     )
     monkeypatch.setattr("ru_calc.engine.device.DeviceEngine", OnCpu)
 
