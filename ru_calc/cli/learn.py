@@ -17,7 +17,8 @@ LABEL_OPTIONS = ("preset", "calculator", "arguments", "level", "workers", "limit
 @click.command("learn")
 @click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the loop.")
-@click.option("--init-from", default="default", show_default=True, help="Model from whose weights every fit starts.")
+@click.option("--init-from", default="omat", show_default=True,
+              help="Model from whose weights every fit starts; it must not have seen DATA.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds after the first fit.")
 @click.option("--frames", type=click.IntRange(1), default=20, show_default=True, help="Frames to label in a round.")
 @click.option(

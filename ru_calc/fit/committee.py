@@ -22,7 +22,7 @@ from ru_calc.errors import SettingsError
 from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.evaluate.report import group_table
 from ru_calc.files import whole_file, write_json
-from ru_calc.fit.folds import add_uncertainty_of_folds, pooled, save_mean
+from ru_calc.fit.folds import add_uncertainty_of_folds, pooled, save_mean, warn_of_seen_frames
 from ru_calc.fit.levels import fingerprint
 from ru_calc.fit.members import member_folder, settings_of
 from ru_calc.fit.report import open_fitted
@@ -67,6 +67,7 @@ def run_committee(
         DataError: see `ru_calc.fit.run.splits_of`.
     """
     check_committee(job.folder, members, job.settings, job.init_from, resume, fingerprint(job.levels))
+    warn_of_seen_frames(job, say)
     splits = splits_of(job)
     split = splits[0]
     if not resume:

@@ -26,6 +26,18 @@ from ru_calc.predictor import predict_all
 from ru_calc.reports.figures import parity_plot
 
 
+def warn_of_seen_frames(job: FitInput, say: Log) -> None:
+    """Says so if the start may have been fitted to frames that the folds hold out."""
+    if job.init_from is None or not job.settings.folds:
+        return
+    level = load_model(job.init_from).header.get("level_of_theory")
+    if level == job.dataset.level_of_theory:
+        say(
+            f"warning: {job.init_from} was fitted to labels of the same level of theory; if these frames were among "
+            "them, the errors of the folds are too small: start from a model that has not seen them"
+        )
+
+
 def pooled(job: FitInput) -> dict[str, Any]:
     """`errors` of `held_out`, as `error_table` gives them, and `groups`, the same by group; draws `parity.png`."""
     comparison, order = held_out(job)

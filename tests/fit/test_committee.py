@@ -298,3 +298,12 @@ def test_the_mean_of_the_folds_has_an_uncertainty_calibrated_on_frames_that_memb
     assert stored.uncertainty is not None and calibration["frames"] == len(DATA)
     assert calibration["atoms"] == wrong.sum()
     assert any(line.startswith("uncertainty, on 20 held-out frames") for line in lines)
+
+
+def test_folds_that_start_from_a_model_of_their_own_level_are_warned_of(folds, tmp_path):
+    _, _, lines = folds
+    assert any("was fitted to labels of the same level of theory" in line for line in lines)
+    other, said = replace(DATA, level_of_theory="another"), []
+    start = str(folds[0].parent / "start")
+    run_committee(replace(job(tmp_path / "run", folds=2, epochs=1), dataset=other, init_from=start), 2, say=said.append)
+    assert not any("same level of theory" in line for line in said)

@@ -14,7 +14,7 @@ from ru_calc.sample import MD_KINDS, SampleSettings
 
 # Fine-tuning on few frames: small steps, averaged weights of the last epoch, an error of every frame by folds.
 TUNING: dict[str, Any] = {
-    "epochs": 60, "rate_embedding": 3e-4, "rate_blocks": 3e-4, "rate_readout": 3e-4, "ema": 0.99, "keep": "last",
+    "epochs": 80, "rate_embedding": 3e-4, "rate_blocks": 3e-4, "rate_readout": 3e-4, "ema": 0.99, "keep": "last",
     "split": (0.95, 0.05, 0.0), "energy_weight": 4.0, "stress_weight": 0.5, "folds": 5,
 }  # fmt: skip
 
