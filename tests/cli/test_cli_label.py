@@ -57,7 +57,9 @@ def start(plan: Path, labels: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ru_calc", "label", str(plan), "-o", str(labels), "--workers", "2", "--calculator",
                "odd_calculators:Odd", "--set", "sleep_s=0.8"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(CALCULATORS), "TMPDIR": str(labels.parent)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    # A suite that runs in the background of a shell ignores Ctrl-C, and so would what it starts.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     deadline = time.monotonic() + 120
     while not (labels.exists() and labels.read_text().count("uid=") >= 2):
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()
