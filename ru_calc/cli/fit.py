@@ -56,7 +56,8 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     """Fit a model to DATA: HDF5 files, or names of shipped sets (distilled).
 
-    Files of different levels of theory are fitted together: the levels share the network, but not the zero of energy.
+    Files of different levels of theory are fitted together: the levels share the network but for its readout,
+    and each has its own zero of energy.
     """
     from ru_calc.devices import resolve_device
     from ru_calc.fit.start import FIT

@@ -44,8 +44,10 @@ def share_modules(potentials: Sequence[Potential], own: Sequence[str]) -> None:
         SettingsError: the family has no such module, or its zero of energy is not a hyper-parameter.
     """
     first, *others = potentials
+    if not others:
+        return
     parts = [name for name, module in first.named_children() if any(True for _ in module.parameters())]
-    if others and "atom_energy_eV" not in first.hyperparameters():
+    if "atom_energy_eV" not in first.hyperparameters():
         raise SettingsError(f"family {first.family} has no zero of energy, so it is fitted to one level of theory only")
     unknown = [name for name in own if name not in parts]
     if unknown:

@@ -23,7 +23,7 @@ LEAST = {
 # What stored settings mean that are older than one of these.
 EARLIER = {
     "batch_pairs": 0, "open_batches": 1, "split_seed": -1, "huber_delta": 2.0, "forces_share": 0.08,
-    "passes": (), "own": (), "keep": "best", "folds": 0, "fold": 0,
+    "passes": (), "own": ("energy",), "keep": "best", "folds": 0, "fold": 0,
 }  # fmt: skip
 
 
@@ -56,7 +56,8 @@ class FitSettings:
             the others into training and validation frames.
         passes: over the training frames of each level of theory in an epoch, that of the model first, then the others
             in the order of their data sets; empty means 1 for each.
-        own: parts of the network that each level of theory has for itself, such as `energy`; all others are shared.
+        own: parts of the network that each level of theory has for itself; all others are shared.  Without `energy`,
+            the readout, levels can differ by no more than a constant per atom.
         seed: of everything random.
         split_seed: seed of the split; −1 means `seed`.
         dtype: `float32` or `float64`.
@@ -92,7 +93,7 @@ class FitSettings:
     folds: int = 0
     fold: int = 0
     passes: tuple[float, ...] = ()
-    own: tuple[str, ...] = ()
+    own: tuple[str, ...] = ("energy",)
     seed: int = 0
     split_seed: int = -1
     dtype: str = "float32"

@@ -51,7 +51,7 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_levels_share_all_weights_but_their_own_parts_and_zeros(tmp_path):
-    run_fit(job(tmp_path / "run", own=["energy"]), say=quiet)
+    run_fit(job(tmp_path / "run"), say=quiet)
     fine, coarse = (load_model(tmp_path / "run" / f"best{k}.safetensors") for k in ("", "_2"))
     one, two = fine.potential.state_dict(), coarse.potential.state_dict()
     differing = {name.split(".")[0] for name in one if not torch.equal(one[name], two[name])}
@@ -64,7 +64,7 @@ def test_levels_share_all_weights_but_their_own_parts_and_zeros(tmp_path):
 
 
 def test_without_own_parts_levels_differ_in_their_zero_alone(tmp_path):
-    run_fit(job(tmp_path / "run"), say=quiet)
+    run_fit(job(tmp_path / "run", own=[]), say=quiet)
     one, two = (state(tmp_path / "run" / f"best{k}.safetensors") for k in ("", "_2"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
