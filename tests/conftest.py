@@ -18,6 +18,8 @@ from ase.build import bulk
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ru_calc.fit import report as fit_report
+from ru_calc.fit import run as fit_run
 from ru_calc.modelfiles.load import save_model
 from ru_calc.potentials.paper import PaperSchNet, PaperSettings
 from ru_calc.potentials.schnet import SchNet, SchNetSettings
@@ -53,6 +55,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Neighbour lists are kept in a folder of this session, not in the user's, also by commands that tests start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RU_CALC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_plots() -> Iterator[None]:
+    """Fits draw nothing: plots take longer than small fits, and are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_run, "learning_curves", lambda *arguments, **options: None)
+        patch.setattr(fit_report, "parity_plot", lambda *arguments, **options: None)
         yield
 
 

@@ -69,7 +69,8 @@ def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     device = resolve_device(options["device"])
     _check(output, members, options["resume"], start)
     use_threads(options["threads"])
-    words = ["ru-calc", "fit", *data, "-o", str(output), "--resume"]
+    level = ["--level", options["level"]] if options["level"] else []
+    words = ["ru-calc", "fit", *data, *level, "-o", str(output), "--resume"]
     with resumable(FIT, output, words, lambda: _how_far(output, members)):
         _fit(data, options["level"], members, options["resume"], folder=output, device=device, **start)
 

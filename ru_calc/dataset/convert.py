@@ -20,7 +20,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from ru_calc.dataset.frames import LABELS, Dataset, labels_of
-from ru_calc.dataset.levels import stated_level
+from ru_calc.dataset.levels import UNSTATED, stated_level
 from ru_calc.errors import DataError, reason
 from ru_calc.structures import check_atoms
 
@@ -117,7 +117,7 @@ def _common_level(levels: Counter[str | None]) -> str:
             "own, or state one for all with --level-of-theory"
         )
     (level, *others) = levels or [None]
-    return "not stated" if others or not level else level
+    return UNSTATED if others or not level else level
 
 
 def read_frames(path: str | Path) -> list[Atoms]:

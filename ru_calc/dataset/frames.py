@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ru_calc.dataset.levels import UNSTATED
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
 from ru_calc.units import RUTHENIUM, to_voigt
@@ -39,7 +40,7 @@ class Dataset:
     config_type: np.ndarray
     group_id: np.ndarray
     weight: np.ndarray
-    level_of_theory: str = "not stated"
+    level_of_theory: str = UNSTATED
     energy_reference: str = "as labelled"
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class Dataset:
 
     @classmethod
     def from_atoms(
-        cls, frames: Sequence[Atoms], energy_key: str = "auto", level_of_theory: str = "not stated", **attributes: str
+        cls, frames: Sequence[Atoms], energy_key: str = "auto", level_of_theory: str = UNSTATED, **attributes: str
     ) -> Dataset:
         """Labels from each frame's calculator, as `ase.io` attaches them.
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+UNSTATED = "not stated"
 # Frames labelled before there was `level_of_theory` have it in `settings`, with version and k-points.
 EARLIER = re.compile(r"GPAW [\d.]+ (PW .*? eV PBE .*? Fermi-Dirac [\d.]+ eV)")
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from ru_calc.dataset import Dataset
+from ru_calc.dataset.levels import UNSTATED
 from ru_calc.errors import DataError, SettingsError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.losses import LabelStatistics
 from ru_calc.potentials import Potential, build_potential
-
-UNSTATED = "not stated"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from labelled import SMALL_FIT, lj_frames, quiet
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, SettingsError
-from ru_calc.fit import report as fit_report
-from ru_calc.fit import run as fit_run
 from ru_calc.fit.committee import check_committee, judged, report, run_committee, settings_of, spread_of_forces
 from ru_calc.fit.folds import held_out
 from ru_calc.fit.run import FitInput, run_fit
@@ -24,21 +22,13 @@ from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import predict_all
 from ru_calc.reports.tables import number
 
+pytestmark = pytest.mark.usefixtures("without_plots")
 SMALL = {**SMALL_FIT, "epochs": 2}
 DATA = Dataset.from_atoms(lj_frames(20))
 
 
 def job(folder, **changes) -> FitInput:
     return FitInput(DATA, folder, with_changes("md", {**SMALL, **changes}))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_plots():
-    """They take longer than the fits, and are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_run, "learning_curves", lambda *arguments, **options: None)
-        patch.setattr(fit_report, "parity_plot", lambda *arguments, **options: None)
-        yield
 
 
 @pytest.fixture(scope="module")

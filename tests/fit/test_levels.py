@@ -13,26 +13,16 @@ from labelled import SMALL_FIT, lj_frames, quiet
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, SettingsError
-from ru_calc.fit import report as fit_report
-from ru_calc.fit import run as fit_run
 from ru_calc.fit.levels import by_level, fingerprint
 from ru_calc.fit.run import FitInput, run_fit, splits_of, start_trainer
 from ru_calc.fit.settings import with_changes
 from ru_calc.fit.trainer import Trainer, epoch_batches
 from ru_calc.modelfiles import load_model
 
+pytestmark = pytest.mark.usefixtures("without_plots")
 FINE = Dataset.from_atoms(lj_frames(20), level_of_theory="fine")
 COARSE = Dataset.from_atoms(lj_frames(30, seed=1), level_of_theory="coarse")
 COARSE = replace(COARSE, energy=COARSE.energy - 3.0 * COARSE.structures.counts)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_plots():
-    """They take longer than the fits, and are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_run, "learning_curves", lambda *arguments, **options: None)
-        patch.setattr(fit_report, "parity_plot", lambda *arguments, **options: None)
-        yield
 
 
 def job(folder: Path, others: tuple[Dataset, ...] = (COARSE,), **changes) -> FitInput:

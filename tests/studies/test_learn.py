@@ -14,26 +14,17 @@ from labelled import LJ, SMALL_FIT, lj_frames, quiet
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
-from ru_calc.fit import report as fit_report
-from ru_calc.fit import run as fit_run
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import with_changes
+from ru_calc.label import Labelling
 from ru_calc.studies.learn import LearnSettings, learn, rounds
 from ru_calc.studies.learn.choose import UNCERTAINTY, assessed, chosen
 from ru_calc.studies.learn.rounds import Loop
 
+pytestmark = pytest.mark.usefixtures("without_plots")
 LABEL = {"calculator": "ase.calculators.lj:LennardJones", "arguments": LJ, "level": "LJ"}
 DATA = Dataset.from_atoms(lj_frames(30), level_of_theory="LJ")
 FIT = {"epochs": 2, "folds": 2, "split": [0.8, 0.2, 0.0]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_plots():
-    """They take longer than the fits, and are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_run, "learning_curves", lambda *arguments, **options: None)
-        patch.setattr(fit_report, "parity_plot", lambda *arguments, **options: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +112,17 @@ def test_a_loop_ends_when_nothing_is_uncertain(start, tmp_path):
     rows = learn(made)
     assert [row["round"] for row in rows] == [0, 1] and rows[1]["labelled"] == 0
     assert any("found nothing to label" in line for line in lines)
+
+
+def test_a_round_whose_frames_all_fail_says_so(start, tmp_path, monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(
+        rounds, "label_frames", lambda frames, *_, **__: Labelling(failed=[("a", "no SCF")] * len(frames))
+    )
+    rows = learn(replace(loop(tmp_path / "loop", start), say=lines.append))
+    assert rows[1]["labelled"] == 0 and rows[1]["failed"] == 3
+    assert any("all 3 frames failed, see labels.extxyz.failed" in line for line in lines)
+    assert not any("found nothing to label" in line for line in lines)
 
 
 def test_labels_of_another_level_are_refused(start, tmp_path):

@@ -23,7 +23,7 @@ from ru_calc.fit.folds import held_out
 from ru_calc.fit.report import open_fitted
 from ru_calc.fit.run import FitInput
 from ru_calc.fit.runs import Log
-from ru_calc.fit.start import FIT
+from ru_calc.fit.start import FIT, NO_LICENCE
 from ru_calc.label import label_frames
 from ru_calc.predictor import predict_all
 from ru_calc.sample import sample
@@ -51,7 +51,7 @@ class Loop:
     settings: LearnSettings
     dataset: Dataset
     others: Sequence[Dataset] = ()
-    licence: str = "not stated"
+    licence: str = NO_LICENCE
     say: Log = print
     bar: Any = None
 
