@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,13 +55,17 @@ def split_by_group(
 def fold_of(dataset: Dataset, count: int, seed: int = 0) -> np.ndarray:
     """(f,) fold of each frame, 0 to count − 1, with the frames of a `group_id` kept together.
 
-    Each of `GROUPS` is dealt out in turn, its config types one after the other, so that every fold has a share of each
-    even where there are few frames.
+    In the order of the frames, each goes to the fold that has fewest of its `config_type`, then of its group of types,
+    then of all: every fold has a share of each, and frames that are appended leave the folds of the others unchanged.
     """
     groups, first, inverse = np.unique(dataset.group_id, return_index=True, return_inverse=True)
-    kind = dataset.config_type[first]
-    order = np.random.default_rng(seed).permutation(len(groups)).tolist()
-    order.sort(key=lambda k: (group_of(str(kind[k])), str(kind[k])))
+    rng = np.random.default_rng(seed)
+    held: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(count))
     fold = np.empty(len(groups), dtype=np.int64)
-    fold[order] = np.arange(len(groups)) % count
+    for k in np.argsort(first):
+        kind = str(dataset.config_type[first[k]])
+        loads = [held[f"all of {group_of(kind)}"], held[kind]]
+        fold[k] = np.lexsort((rng.random(count), held["all"], *loads))[0]
+        for load in (held["all"], *loads):
+            load[fold[k]] += 1
     return fold[inverse]

@@ -38,3 +38,11 @@ def test_folds_have_equal_shares_of_each_group_and_keep_frames_of_a_group_id_tog
     assert not np.array_equal(fold, fold_of(dataset, 5, seed=4))
     paired = replace(dataset, group_id=np.repeat(np.arange(10).astype(str), 2))
     assert (np.diff(fold_of(paired, 5).reshape(10, 2), axis=1) == 0).all()
+
+
+def test_frames_that_are_appended_leave_the_folds_of_the_others_as_they_are():
+    kinds = np.array((["md_liquid", "slab0001", "slab_vac"] * 8)[:23])
+    every = replace(Dataset.from_atoms(lj_frames(23)), config_type=kinds)
+    fold = fold_of(every, 4, seed=1)
+    for part in (9, 16):
+        assert np.array_equal(fold_of(every.select(np.arange(part)), 4, seed=1), fold[:part])

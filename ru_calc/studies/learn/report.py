@@ -9,6 +9,7 @@ from ru_calc.reports.tables import page, share, tabulate, text, value
 
 if TYPE_CHECKING:
     from ru_calc.studies.learn.rounds import Loop
+    from ru_calc.studies.learn.settings import LearnSettings
 
 ROUNDS = {
     "round": text("round"), "candidates": text("candidates"), "uncertain": text("uncertain"),
@@ -29,9 +30,9 @@ def report(loop: Loop, rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [
         f"# {len(rows) - 1} rounds of learning",
         f"Level of theory: {loop.dataset.level_of_theory}. {len(loop.dataset)} frames before the first round; every "
-        f"fit starts from {settings.init_from}. Candidates: {_kinds(settings.md, 'runs')}"
-        f"{_kinds(settings.kinds, 'static')} of at most {settings.max_atoms} atoms. The expected error is the rms "
-        "uncertainty of the model before the round on the frames it chose, the actual one its rms error on them.",
+        f"fit starts from {settings.init_from}. {_kinds(settings)}, of at most {settings.max_atoms} atoms. The "
+        "expected error is the rms uncertainty of the model before the round on the frames it chose, the actual one "
+        "its rms error on them.",
         tabulate(rows, ROUNDS).markdown(),
         "Errors of the frames that were there before the first round, each by the member of the folds that has not "
         "seen it: what the frames of each round brought.",
@@ -51,5 +52,6 @@ def _grouped(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str, An
     return [{**one, "round": row["round"]} for row in rows for one in row.get(table, ())]
 
 
-def _kinds(counts: Mapping[str, int | None], what: str) -> str:
-    return f" {what} {', '.join(counts)}" if counts else ""
+def _kinds(settings: LearnSettings) -> str:
+    named = {"runs": settings.md, "static": settings.kinds}
+    return "Candidates: " + ", and ".join(f"{what} {', '.join(counts)}" for what, counts in named.items() if counts)
