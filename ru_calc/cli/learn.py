@@ -46,7 +46,7 @@ LABEL_OPTIONS = ("preset", "calculator", "arguments", "level", "workers", "limit
               help="A setting of the fits, as for ru-calc fit --set; may be repeated.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for model files.")
-@click.option("--resume", is_flag=True, help="Resume the loop in the folder with its settings; --rounds may grow.")
+@click.option("--resume", is_flag=True, help="Resume the loop in the folder; only --rounds and --workers may change.")
 @THREADS
 def command(data: tuple[str, ...], output: Path, resume: bool, threads: int, **options: Any) -> None:
     """Improve a model where it is least sure: run MD with it, label the frames it knows least of, fit, and again.
@@ -71,7 +71,7 @@ def _learn(data: tuple[str, ...], output: Path, resume: bool, options: dict[str,
     from ru_calc.studies.learn.settings import LearnSettings
 
     record = stored_settings(output) if resume else {}
-    settings = settings_from(record | _given_again(options)) if resume else LearnSettings(**_new(options))
+    settings = settings_from(_again(record, options)) if resume else LearnSettings(**_new(options))
     level = settings.labelling.level_of_theory
     levels = by_level([read_dataset(one) for one in data], data, level if len(data) > 1 else None)
     licence = record.get("licence", options["licence"])
@@ -93,7 +93,9 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
     return given | {"label": label}
 
 
-def _given_again(options: dict[str, Any]) -> dict[str, Any]:
-    """What stands on the command line that resumes a loop; anything but `rounds` must be as before."""
+def _again(record: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The record of a loop with what stands on the command line that resumes it."""
     named = set(options_given()) - {"data", "output", "resume", "threads", "licence"}
-    return {name: options[name] for name in named if name not in LABEL_OPTIONS}
+    given = {name: options[name] for name in named}
+    label = {name: given.pop(name) for name in LABEL_OPTIONS if name in given}
+    return record | given | {"label": record["label"] | label}

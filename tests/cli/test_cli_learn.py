@@ -33,12 +33,14 @@ def test_rounds_are_played_and_more_are_added_later(tmp_path: Path, data: Path, 
     first = run(data, "-o", out, "--init-from", model_file, "--rounds", 1, *CALCULATOR, *SMALL)
     assert first.exit_code == 0, first.output
     assert "round 1: 3 candidates, 3 with an atom above 0.000 eV/Å; 2 to label" in first.output
-    assert (out / "learn.md").read_text().startswith("# 1 rounds of learning")
-    again = run(data, "-o", out, "--resume", "--rounds", 2)
+    assert (out / "learn.md").read_text().startswith("# 1 round of learning")
+    again = run(data, "-o", out, "--resume", "--rounds", 2, "--workers", 2)
     assert again.exit_code == 0, again.output
     assert [row["frames"] for row in json.loads((out / "results.json").read_text())] == [24, 26, 28]
     refused = run(data, "-o", out, "--resume", "--frames", 5)
     assert refused.exit_code == 1 and "cannot resume with changed settings: frames: 2 → 5" in refused.output
+    refused = run(data, "-o", out, "--resume", "--set", "epsilon=2.0")
+    assert refused.exit_code == 1 and "cannot resume with changed settings: label" in refused.output
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def report(loop: Loop, rows: Sequence[Mapping[str, Any]]) -> str:
     """Tables of all rounds."""
     settings = loop.settings
     parts = [
-        f"# {len(rows) - 1} rounds of learning",
+        f"# {len(rows) - 1} round{'' if len(rows) == 2 else 's'} of learning",
         f"Level of theory: {loop.dataset.level_of_theory}. {len(loop.dataset)} frames before the first round; every "
         f"fit starts from {settings.init_from}. {_kinds(settings)}, of at most {settings.max_atoms} atoms. The "
         "expected error is the rms uncertainty of the model before the round on the frames it chose, the actual one "

@@ -24,7 +24,7 @@ LEARNING = RunKind("loop", "learn.json")
 
 
 def learn(loop: Loop, resume: bool = False) -> list[dict[str, Any]]:
-    """Plays all rounds, or resumes where they stopped; more rounds may be asked for than before.
+    """Plays all rounds, or resumes where they stopped; rounds and workers may differ from before.
 
     Returns:
         The figures of each round, as in `results.json`.
@@ -74,9 +74,13 @@ def check_learning(loop: Loop, resume: bool) -> None:
         return
     before = LEARNING.resume(loop.folder, dict)
     data = before.pop("data")
-    old = {name: value for name, value in before.items() if name not in ("rounds", "licence")}
-    new = {name: value for name, value in loop.settings.record().items() if name != "rounds"}
-    refuse([*changes(old, new), *data_changes(data, _data(loop))])
+    refuse([*changes(_fixed(before), _fixed(loop.settings.record())), *data_changes(data, _data(loop))])
+
+
+def _fixed(record: dict[str, Any]) -> dict[str, Any]:
+    """What may not change when a loop is resumed: all that decides what the rounds played so far hold."""
+    label = {name: value for name, value in record["label"].items() if name != "workers"}
+    return {name: value for name, value in record.items() if name not in ("rounds", "licence")} | {"label": label}
 
 
 def stored_settings(folder: Path) -> dict[str, Any]:
