@@ -30,9 +30,10 @@ def report(loop: Loop, rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [
         f"# {len(rows) - 1} round{'' if len(rows) == 2 else 's'} of learning",
         f"Level of theory: {loop.dataset.level_of_theory}. {len(loop.dataset)} frames before the first round; every "
-        f"fit starts from {settings.init_from}. {_kinds(settings)}, of at most {settings.max_atoms} atoms. The "
-        "expected error is the rms uncertainty of the model before the round on the frames it chose, the actual one "
-        "its rms error on them.",
+        f"fit starts from {settings.init_from}. {_kinds(settings)}, of at most {settings.max_atoms} atoms. A round "
+        f"labels at most {settings.frames} of those with an atom above {_threshold(settings)} (seed {settings.seed}). "
+        "The expected error is the rms uncertainty of the model before the round on the frames it chose, the actual "
+        "one its rms error on them.",
         tabulate(rows, ROUNDS).markdown(),
         "Errors of the frames that were there before the first round, each by the member of the folds that has not "
         "seen it: what the frames of each round brought.",
@@ -54,4 +55,14 @@ def _grouped(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str, An
 
 def _kinds(settings: LearnSettings) -> str:
     named = {"runs": settings.md, "static": settings.kinds}
-    return "Candidates: " + ", and ".join(f"{what} {', '.join(counts)}" for what, counts in named.items() if counts)
+    return "Candidates: " + ", and ".join(f"{what} {_counted(kinds)}" for what, kinds in named.items() if kinds)
+
+
+def _counted(kinds: Mapping[str, int | None]) -> str:
+    return ", ".join(name if count is None else f"{name}={count}" for name, count in kinds.items())
+
+
+def _threshold(settings: LearnSettings) -> str:
+    if settings.threshold_eV_per_A is None:
+        return "the threshold of the last model"
+    return f"{settings.threshold_eV_per_A:g} eV/Å"
