@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +77,7 @@ def load_calculator(path: str, arguments: dict[str, Any] | None = None) -> Any:
     """An ASE calculator by import path.
 
     Args:
-        path: `module.path:Class`, such as `ase.calculators.eam:EAM`.
+        path: `module.path:Class`, such as `ase.calculators.eam:EAM`; modules of the current folder are found, too.
         arguments: keyword arguments of the class.
 
     Raises:
@@ -86,6 +88,9 @@ def load_calculator(path: str, arguments: dict[str, Any] | None = None) -> Any:
         raise SettingsError(
             f"the calculator is {path!r}; write it as module.path:Class, such as ase.calculators.eam:EAM"
         )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # a module of the user's in the folder where the command is given
     try:
         factory = getattr(importlib.import_module(module_name), name)
     except Exception as problem:  # someone else's module may fail in any way

@@ -55,9 +55,8 @@ def label_frames(
     with opened(labels) as file:
         done = _continued(file, settings, say)
         with opened(beside(labels, ".failed")) as failed_file:
-            failed = _failed_before(
-                failed_file, {uid_of(atoms) for atoms in frames} if settings.retry_failed else set()
-            )
+            _tidy(failed_file, set(done))
+            failed = set() if settings.retry_failed else set(failures_in(failed_file.path))
             result = Labelling()
             queue = _to_do(frames, done, failed, result, source)
             _tell_start(labels, settings, queue, result, say)
@@ -65,6 +64,7 @@ def label_frames(
             if queue:
                 with executor(settings) as submit:
                     run.all(queue, submit, beside(labels, ".stop"))
+            _tidy(failed_file, set(done) | run.labelled)
             return result
 
 
@@ -79,17 +79,31 @@ def _continued(file: AppendedFile, settings: LabelSettings, say: Say) -> dict[st
     if whole < size:
         say(f"{file.path}: the last frame is half-written ({size - whole} bytes): it is cut off and labelled again")
         file.cut(whole)
-    return {uid_of(atoms): atoms for atoms in labels_in(file.path, settings.level_of_theory)}
+    labelled = labels_in(file.path, settings.level_of_theory)
+    _tell_of_others(file.path, labelled, settings, say)
+    return {uid_of(atoms): atoms for atoms in labelled}
 
 
-def _failed_before(file: AppendedFile, again: set[str]) -> set[str]:
-    """uid of the frames that the file lists, without those to try again, which are taken off it."""
-    kept = {uid: line for uid, line in failures_in(file.path).items() if uid not in again}
-    text = "".join(kept.values())
-    if file.path.read_text(encoding="utf-8") != text:
-        file.cut(0)
-        file.append(text)
-    return set(kept)
+def _tell_of_others(path: Path, labelled: Sequence[Atoms], settings: LabelSettings, say: Say) -> None:
+    """Says so if a file of the same level was begun with another calculator or other arguments."""
+    if settings.preset:
+        return
+    mine = (settings.calculator, dict(settings.arguments))
+    others = [atoms.info["code"] for atoms in labelled if (atoms.info.get("code"), atoms.info.get("settings")) != mine
+              and "code" in atoms.info]  # fmt: skip
+    if others:
+        say(
+            f"warning: {len(others)} frames of {path} were labelled by {others[-1]} with other settings, under the "
+            "same level of theory; if that is not one level, choose another --level and file"
+        )
+
+
+def _tidy(failures: AppendedFile, labelled: set[str]) -> None:
+    """Takes the frames that have labels by now off the list of failures."""
+    text = "".join(line for uid, line in failures_in(failures.path).items() if uid not in labelled)
+    if failures.path.read_text(encoding="utf-8") != text:
+        failures.cut(0)
+        failures.append(text)
 
 
 def _to_do(
@@ -139,6 +153,7 @@ class _Run:
         self.settings, self.labels, self.failures, self.result = settings, labels, failures, result
         self.say, self.advance = say, advance
         self.cost_s: defaultdict[str, float] = defaultdict(float)
+        self.labelled: set[str] = set()
         self.held_back: list[str] = []  # failures before the first success, which may all be the calculator's
 
     def all(self, queue: deque[tuple[str, Atoms]], submit: Submit, stop: Path) -> None:
@@ -183,6 +198,7 @@ class _Run:
         record = {"attempt": task.attempt, **outcome.record}
         text = labelled_text(task.atoms, task.uid, self.settings.level_of_theory, replace(outcome, record=record))
         self.labels.append(text)
+        self.labelled.add(task.uid)
         self.result.done += 1
         self.result.cpu_s += outcome.cpu_s
         self._write_failures()
@@ -211,7 +227,7 @@ class _Run:
         elif len(self.held_back) >= IN_A_ROW:
             raise UnphysicalError(
                 f"the first {IN_A_ROW} frames all failed, the last with: {why}; mend the calculator, or use "
-                "--keep-going (no frame is listed as failed)"
+                "--keep-going (none of them is listed as failed)"
             )
 
     def _write_failures(self) -> None:

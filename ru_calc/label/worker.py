@@ -1,15 +1,9 @@
-"""A process that labels frames: it can be killed, or run out of memory, at the cost of one attempt.
-
-It takes pickled tasks from standard input, returns outcomes on standard output, and dies with the process that
-started it.  Run as `python -m ru_calc.label.worker`.
-"""
+"""A process that labels frames (`ru_calc.label.serve`), which may die at the cost of one attempt."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,7 +48,7 @@ class Worker:
                 self._errors.seek(0)
                 self._errors.truncate()
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "ru_calc.label.worker", self._folder.name],
+                    [sys.executable, "-m", "ru_calc.label.serve", self._folder.name],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                     env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)),
                     start_new_session=True,  # so that Ctrl-C does not reach it, and its programs can be killed with it
@@ -101,31 +95,3 @@ def attempt_once(task: Task) -> Outcome:
         return worker.attempt(task)
     finally:
         worker.close()
-
-
-def _die_with_parent(folder: str) -> None:
-    """Ends this process and its programs as soon as nobody holds the other end of standard input."""
-    poll = select.poll()
-    poll.register(0, 0)
-    poll.poll()
-    shutil.rmtree(folder, ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)
-
-
-def serve(folder: str) -> None:
-    """Serves tasks until standard input ends; calculators write their files to `folder`."""
-    tasks, outcomes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a calculator prints must not come among the outcomes
-    threading.Thread(target=_die_with_parent, args=(folder,), daemon=True).start()
-
-    from ru_calc.label.attempt import Labeller
-
-    labeller = Labeller(folder)
-    with suppress(EOFError):
-        while True:
-            pickle.dump(labeller.attempt(pickle.load(tasks)), outcomes)
-            outcomes.flush()
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

@@ -75,7 +75,7 @@ def workers_of(folder: Path) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"ru_calc.label.worker" in words and str(folder).encode() in b" ".join(words):
+        if b"ru_calc.label.serve" in words and str(folder).encode() in b" ".join(words):
             found.append(int(path.parent.name))
     return found
 

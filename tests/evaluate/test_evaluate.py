@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,6 +252,13 @@ def test_a_split_that_is_none_is_refused(dataset, tmp_path):
 def test_a_calculator_that_cannot_be_made_is_refused(path, arguments, message):
     with pytest.raises(SettingsError, match=message):
         load_calculator(path, arguments)
+
+
+def test_a_calculator_of_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "my_calculator_here.py").write_text("from ase.calculators.lj import LennardJones as Mine\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", str(tmp_path))])
+    assert load_calculator("my_calculator_here:Mine", LJ).parameters["epsilon"] == LJ["epsilon"]
 
 
 def test_a_calculator_is_made_with_its_arguments(dataset):

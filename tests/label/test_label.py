@@ -205,6 +205,22 @@ def test_a_calculator_that_always_fails_ends_the_run_without_a_list(here):
     assert len(result.failed) == 8 and len((here / "l.extxyz.failed").read_text().splitlines()) == 8
 
 
+def test_trying_again_what_failed_keeps_the_list_until_there_are_labels(here):
+    label_frames(bare(8), here / "l.extxyz", replace(odd("raise"), keep_going=True))
+    with pytest.raises(UnphysicalError, match="the first 5 frames all failed"):
+        label_frames(bare(8), here / "l.extxyz", replace(odd("raise"), retry_failed=True))
+    assert label_frames(bare(8), here / "l.extxyz", odd("raise")).failed_before == 8
+
+
+def test_labels_of_one_level_by_another_calculator_are_told(here):
+    said: list[str] = []
+    label_frames(bare(2), here / "l.extxyz", replace(odd("", sleep_s=0.0), level="toy"), said.append)
+    label_frames(bare(3), here / "l.extxyz", replace(odd("", sleep_s=0.0), level="toy"), said.append)
+    assert not any("warning" in line for line in said)
+    label_frames(bare(4), here / "l.extxyz", replace(odd("", sleep_s=0.001), level="toy"), said.append)
+    assert any("warning: 3 frames of" in line and "with other settings" in line for line in said)
+
+
 def test_few_frames_that_all_fail_are_listed(here):
     assert len(label_frames(bare(3), here / "l.extxyz", odd("raise")).failed) == 3
     assert len((here / "l.extxyz.failed").read_text().splitlines()) == 3

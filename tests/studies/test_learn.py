@@ -13,7 +13,7 @@ from ase.io import read
 from labelled import LJ, SMALL_FIT, lj_frames, quiet
 
 from ru_calc.dataset import Dataset
-from ru_calc.errors import SettingsError
+from ru_calc.errors import SettingsError, UnphysicalError
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import with_changes
 from ru_calc.label import Labelling
@@ -114,15 +114,21 @@ def test_a_loop_ends_when_nothing_is_uncertain(start, tmp_path):
     assert any("found nothing to label" in line for line in lines)
 
 
-def test_a_round_whose_frames_all_fail_says_so(start, tmp_path, monkeypatch):
-    lines: list[str] = []
-    monkeypatch.setattr(
-        rounds, "label_frames", lambda frames, *_, **__: Labelling(failed=[("a", "no SCF")] * len(frames))
-    )
-    rows = learn(replace(loop(tmp_path / "loop", start), say=lines.append))
-    assert rows[1]["labelled"] == 0 and rows[1]["failed"] == 3
-    assert any("all 3 frames failed, see labels.extxyz.failed" in line for line in lines)
-    assert not any("found nothing to label" in line for line in lines)
+def test_a_round_whose_frames_all_failed_is_played_again(start, tmp_path, monkeypatch):
+    original = rounds.label_frames
+
+    def failing(frames, path, *_, **__):
+        Path(f"{path}.failed").write_text("".join(f'{{"uid": "{a.info["uid"]}"}}\n' for a in frames))
+        return Labelling(failed=[("a", "no SCF")] * len(frames))
+
+    monkeypatch.setattr(rounds, "label_frames", failing)
+    made = loop(tmp_path / "loop", start, rounds=1)
+    with pytest.raises(UnphysicalError, match=r"round 1: all 3 frames failed, see labels.extxyz.failed .*--resume"):
+        learn(made)
+    monkeypatch.setattr(rounds, "label_frames", original)
+    rows = learn(made, resume=True)
+    assert rows[1]["labelled"] == 3 and rows[1]["failed"] == 0
+    assert not (tmp_path / "loop" / "round_1" / "labels.extxyz.failed").exists()
 
 
 def test_labels_of_another_level_are_refused(start, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ru_calc.calculator import RuCalculator
 from ru_calc.dataset import Dataset
 from ru_calc.dataset.convert import ConvertSettings, convert, read_frames
 from ru_calc.dataset.groups import group_of
+from ru_calc.errors import UnphysicalError
 from ru_calc.evaluate.metrics import Comparison, error_table
 from ru_calc.files import make_folder, whole_file, write_json
 from ru_calc.fit.committee import run_committee
@@ -83,6 +84,11 @@ def play(loop: Loop, number: int) -> dict[str, Any]:
     if number:
         row |= _found(loop, number)
         row |= _labelled(loop, number)
+        if row["failed"] and not row["labelled"]:
+            raise UnphysicalError(
+                f"round {number}: all {row['failed']} frames failed, see {LABELS}.failed in its folder; mend the "
+                "cause, then --resume tries them again"
+            )
         if not row["labelled"]:
             write_json(loop.round_folder(number) / RESULT, row)
             return row
@@ -136,7 +142,9 @@ def _labelled(loop: Loop, number: int) -> dict[str, Any]:
     frames, path = _read(folder / CHOSEN), folder / LABELS
     failed = 0
     if frames:
-        done = label_frames(frames, path, loop.settings.labelling, loop.say, source=str(folder / CHOSEN))
+        # Where all have failed, the cause was not the frames.
+        how = replace(loop.settings.labelling, retry_failed=not path.is_file())
+        done = label_frames(frames, path, how, loop.say, source=str(folder / CHOSEN))
         failed = len(done.failed) + done.failed_before
         if done.left:
             raise KeyboardInterrupt  # by the stop file

@@ -17,7 +17,7 @@ from ru_calc.label import check_calculator
 from ru_calc.modelfiles import load_model
 from ru_calc.sample import wanted_kinds, wanted_md_kinds
 from ru_calc.studies.learn.report import report
-from ru_calc.studies.learn.rounds import LABELS, Loop, play
+from ru_calc.studies.learn.rounds import Loop, play
 from ru_calc.studies.learn.settings import LearnSettings
 
 LEARNING = RunKind("loop", "learn.json")
@@ -32,6 +32,7 @@ def learn(loop: Loop, resume: bool = False) -> list[dict[str, Any]]:
     Raises:
         SettingsError: another loop is in the folder, or none to resume, or one with other settings; a family without
             an uncertainty.
+        UnphysicalError: all frames of a round failed; they are tried again when the loop is resumed.
         DataError, ModelError, OutputError: from sampling, labelling and fitting.
     """
     check_learning(loop, resume)
@@ -44,12 +45,7 @@ def learn(loop: Loop, resume: bool = False) -> list[dict[str, Any]]:
         with whole_file(loop.folder / "learn.md") as temporary:
             temporary.write_text(report(loop, rows), encoding="utf-8")
         if number and not rows[-1]["labelled"]:
-            failed = rows[-1]["failed"]
-            loop.say(
-                f"round {number} ends the loop: all {failed} frames failed, see {LABELS}.failed in its folder"
-                if failed
-                else f"round {number} found nothing to label: the model knows all that these conditions visit"
-            )
+            loop.say(f"round {number} found nothing to label: the model knows all that these conditions visit")
             break
     loop.say(report(loop, rows).rstrip())
     return rows
