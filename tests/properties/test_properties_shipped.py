@@ -19,4 +19,4 @@ def test_the_shipped_model_has_all_properties(rows):
 def test_the_shipped_model_meets_its_targets_but_for_those_that_its_card_names(rows):
     missed = {row.property.symbol for row in rows if row.met is False}
     assert missed <= {"C33", "E_vac_unrelaxed", "D_barrier"}, summary(rows)
-    assert score(rows) < 0.7, summary(rows)
+    assert score(rows) < 0.75, summary(rows)
