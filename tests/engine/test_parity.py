@@ -74,7 +74,7 @@ def test_float32_costs_a_shipped_model_no_more_than_it_costs_the_reference(name:
     more = strained(OVERLAPPING)
     true = {label: exact.predict(atoms) for label, atoms in (SMALL | dimers(model(name).cutoff_A) | more).items()}
     small = {label: atoms for label, atoms in SMALL.items() if label != OVERLAPPING}
-    # Sums of some keV, in another order: their rounding differs by chance.
+    # Overlapping atoms have energies of some keV; how rounding adds up there differs from model to model.
     for chosen, measure, factor in ((dimers(model(name).cutoff_A), np.max, 2), (small, np.max, 2), (more, rms, 3)):
         cost = {}
         for predict in (single.predict, reference.predict):
