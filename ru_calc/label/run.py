@@ -89,8 +89,8 @@ def _tell_of_others(path: Path, labelled: Sequence[Atoms], settings: LabelSettin
     if settings.preset:
         return
     mine = (settings.calculator, dict(settings.arguments))
-    others = [atoms.info["code"] for atoms in labelled if (atoms.info.get("code"), atoms.info.get("settings")) != mine
-              and "code" in atoms.info]  # fmt: skip
+    infos = [atoms.info for atoms in labelled if "code" in atoms.info]
+    others = [info["code"] for info in infos if (info["code"], info.get("settings")) != mine]
     if others:
         say(
             f"warning: {len(others)} frames of {path} were labelled by {others[-1]} with other settings, under the "
