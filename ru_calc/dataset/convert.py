@@ -21,6 +21,7 @@ from ase.io import read
 
 from ru_calc.dataset.frames import LABELS, Dataset, labels_of
 from ru_calc.dataset.levels import UNSTATED, stated_level
+from ru_calc.dataset.values import WEIGHT_RULE, fine_weights
 from ru_calc.errors import DataError, reason
 from ru_calc.structures import check_atoms
 
@@ -209,6 +210,6 @@ def _checked_info(info: dict[str, Any], where: str) -> dict[str, Any]:
             weight = float(kept["weight"])
         except (TypeError, ValueError):
             weight = np.nan
-        if not (np.isfinite(weight) and weight >= 0):
-            raise DataError(f"{where}its weight is {kept['weight']!r}; it must be a number, 0 or more")
+        if not fine_weights(np.array(weight)):
+            raise DataError(f"{where}its weight is {kept['weight']!r}; it must be {WEIGHT_RULE}")
     return kept

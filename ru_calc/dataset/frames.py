@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ru_calc.dataset.levels import UNSTATED
+from ru_calc.dataset.values import WEIGHT_RULE, fine_weights
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
 from ru_calc.units import RUTHENIUM, to_voigt
@@ -31,6 +32,9 @@ class Dataset:
         group_id: (f,) shared by frames that a split must keep together.
         weight: (f,) weight in a fit.
         level_of_theory, energy_reference: description of the labels.
+
+    Raises:
+        DataError: a weight is negative, not finite or above 1e12.
     """
 
     structures: Structures
@@ -42,6 +46,11 @@ class Dataset:
     weight: np.ndarray
     level_of_theory: str = UNSTATED
     energy_reference: str = "as labelled"
+
+    def __post_init__(self) -> None:
+        wrong = np.flatnonzero(~fine_weights(self.weight))
+        if len(wrong):
+            raise DataError(f"the weight of frame {wrong[0]} is {self.weight[wrong[0]]}; it must be {WEIGHT_RULE}")
 
     def __len__(self) -> int:
         return len(self.structures)

@@ -5,8 +5,11 @@ from ru_calc.structures.frames import (
     Structures,
     as_structures,
     check_atoms,
+    check_structures,
     has_volume,
     widest_gaps_A,
 )
 
-__all__ = ["FLATTEST_A3", "Structures", "as_structures", "check_atoms", "has_volume", "widest_gaps_A"]
+__all__ = [
+    "FLATTEST_A3", "Structures", "as_structures", "check_atoms", "check_structures", "has_volume", "widest_gaps_A",
+]  # fmt: skip

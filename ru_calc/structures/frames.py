@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,3 +155,21 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
                 f"{where}the periodic lattice vectors {periodic.tolist()} are zero or linearly dependent; set a cell "
                 "with atoms.set_cell(...), or atoms.pbc = False"
             )
+
+
+def check_structures(structures: Structures, where: Callable[[int], str]) -> None:
+    """Refuses frames that `check_atoms` refuses; `where` gives what is put in front of the message, by frame.
+
+    Raises:
+        DataError: see `check_atoms`.
+    """
+    # All frames at once, as 4000 `Atoms` take half a second.
+    near = (np.abs(structures.positions) <= FARTHEST_A).all(axis=1)
+    suspect = np.bincount(structures.frame_of_atom, ~near, minlength=len(structures)) > 0
+    suspect |= ~np.isfinite(structures.cells).all(axis=(1, 2))
+    periodic = np.where(structures.pbc[:, :, None] & ~suspect[:, None, None], structures.cells, 0.0)
+    suspect |= np.linalg.matrix_rank(periodic, tol=1e-6) < structures.pbc.sum(axis=1)
+    for k in np.flatnonzero(suspect).tolist():
+        alone = structures.frame(k)
+        symbols = np.full(alone.n_atoms, RUTHENIUM)
+        check_atoms(Atoms(symbols, alone.positions, cell=alone.cells[0], pbc=alone.pbc[0]), where(k))

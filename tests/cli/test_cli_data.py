@@ -294,7 +294,7 @@ def test_evaluate_refuses_bad_data(data, model, tmp_path, out):
         ("missing.h5", "there is no data file"), ("cut.h5", "not a complete HDF5 file"),
         ("empty.h5", "not a complete HDF5 file"), ("text.h5", "not a complete HDF5 file"),
         ("foreign.h5", "not a ru-calc data file; make one from files"),
-        ("element.h5", "other than ruthenium"), ("nan.h5", "not finite"),
+        ("element.h5", "other than ruthenium"), ("nan.h5", "must be finite"),
     ):  # fmt: skip
         assert_refused(run("evaluate", tmp_path / name, "--model", model, "-o", out / "e"), name, words)
         assert not list(out.rglob("*.*")), "no half-written result"

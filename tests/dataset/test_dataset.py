@@ -144,7 +144,7 @@ def test_a_truncated_file_is_refused(dataset, tmp_path):
         (lambda file: file.attrs.modify("version", 99), "version 99"),
         (lambda file: file["size_00002/energy"].attrs.modify("units", "Ha"), "has units 'Ha'; they must be 'eV'"),
         (lambda file: setitem(file["size_00002/numbers"], (0, 0), 42), "other than ruthenium"),
-        (lambda file: setitem(file["size_00002/positions"], (0, 0, 0), np.nan), "not finite"),
+        (lambda file: setitem(file["size_00002/positions"], (0, 0, 0), np.nan), "must be finite"),
         (lambda file: delitem(file, "size_00004"), "should hold 8 frames but has"),
         (lambda file: delitem(file, "size_00002/positions"), "lacks 'positions'"),
         (lambda file: file.attrs.pop("frames"), r"a\.h5"),
