@@ -29,7 +29,7 @@ from ru_calc.tables.uncertainty import no_uncertainty
 if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
 
-SAME_PLACE_A = 0.1  # higher precision does not help atoms that are closer
+SAME_PLACE_A = 0.1  # no two atoms of anything physical are closer
 
 
 class RuCalculator(Calculator):
@@ -85,7 +85,8 @@ class RuCalculator(Calculator):
         Raises:
             CalculatorSetupError: a model, device, dtype or engine that does not exist, or a model that is damaged,
                 not conservative, or not of this calculator's families.
-            InputError: an unknown argument of `set`; in a calculation, no atoms or atoms that are not of this model.
+            InputError: an unknown argument of `set`; in a calculation, no atoms, atoms that are not of this model, two
+                that are less than 0.1 Å apart, or so many in so little space that there would be too many pairs.
             CalculationFailed: a result that is not finite.
             PropertyNotImplementedError: stress of a cell without a volume.
         """
@@ -237,13 +238,24 @@ class RuCalculator(Calculator):
         want = _wanted({*properties} | (self._expected - self.results.keys()), structures)
         if self._uncertainty is not None:
             want = tuple(name for name in want if name != "uncertainty")
-        structures, pairs = self._neighbors.update(structures)
+        structures, pairs = self._neighbors_of(structures)
         prediction = self._predictor.predict(structures, pairs, want)
         _check_finite(prediction, structures, pairs, self.parameters["dtype"])
         self.results.update(_results(prediction))
         if prediction.uncertainty is not None:
             self._uncertainty = prediction.uncertainty
         self._asked = self._asked.union(properties)
+
+    def _neighbors_of(self, structures: Structures) -> tuple[Structures, NeighborPairs]:
+        with _input_errors():
+            followed, pairs = self._neighbors.update(structures)
+        pair = self._neighbors.closer_than(followed, SAME_PLACE_A)
+        if pair:
+            raise InputError(
+                f"{pair}, less than {SAME_PLACE_A} Å: remove atoms that are there twice, or check the cell (in "
+                "dynamics, take a shorter time step)"
+            )
+        return followed, pairs
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """A property of these atoms, from the results if they are up to date."""
@@ -324,10 +336,8 @@ def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, .
 def _structures(atoms: Atoms | None) -> Structures:
     if atoms is None or len(atoms) == 0:
         raise InputError("there are no atoms; give at least one ruthenium atom")
-    try:
+    with _input_errors():
         return Structures.from_atoms(atoms)
-    except DataError as problem:
-        raise InputError(str(problem)) from problem
 
 
 def _results(prediction: Any) -> dict[str, Any]:
@@ -351,7 +361,6 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs,
         if closest:  # non-finite values spread; they came from the closest pair
             atom, other = closest[:2] if closest.first in bad else closest[1::-1]
             nearest = f", and atom {other} is {closest.distance_A:.3g} Å away"
-            wider = wider if closest.distance_A > SAME_PLACE_A else ""
         raise CalculationFailed(
             f"the {one} of atom {atom} is {values[atom]}{nearest}; move overlapping atoms apart (or take a shorter "
             f"time step){wider}"
@@ -360,6 +369,15 @@ def _check_finite(prediction: Any, structures: Structures, pairs: NeighborPairs,
         raise CalculationFailed(
             f"stress is {prediction.stress[0]} eV/Å³; check the cell {structures.cells[0].tolist()}"
         )
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Turns what is wrong with atoms into ASE's `InputError`."""
+    try:
+        yield
+    except DataError as problem:
+        raise InputError(str(problem)) from problem
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
+from ru_calc.errors import DataError
 from ru_calc.md.settings import MDSettings
 from ru_calc.md.velocities import temperature_K
 from ru_calc.structures import Structures
-from ru_calc.structures.neighbors import VerletList, closest_of
+from ru_calc.structures.neighbors import VerletList
 
 # An NPT cell that has grown or shrunk by this factor has exploded or collapsed.
 VOLUME_FACTOR = 4.0
@@ -43,9 +44,13 @@ class Monitor:
         return None
 
     def _too_close(self, atoms: Atoms) -> str | None:
-        limit, structures = self.neighbors.cutoff_A, Structures.from_atoms(atoms, check=False)
-        pair = closest_of(*self.neighbors.update(structures))
-        return f"{pair} (limit {limit} Å)" if pair and pair.distance_A < limit else None
+        limit = self.neighbors.cutoff_A
+        try:
+            followed, _ = self.neighbors.update(Structures.from_atoms(atoms, check=False))
+        except DataError as problem:
+            return str(problem)
+        pair = self.neighbors.closer_than(followed, limit)
+        return f"{pair} (limit {limit} Å)" if pair else None
 
     def _runaway(self, atoms: Atoms, energy_eV: float, reservoir_eV: float) -> str | None:
         kinetic, limits = atoms.get_kinetic_energy(), self.settings

@@ -13,6 +13,7 @@ from ru_calc.units import RUTHENIUM
 
 FARTHEST_A = 1e8
 FLATTEST_A3 = 1e-6
+DENSEST_PER_A3 = 10.0  # ruthenium has 0.074
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
         where: put in front of the message.
 
     Raises:
-        DataError: an atom is not ruthenium, a position is not finite or beyond 10⁸ Å, the cell is not finite, or its
-            periodic vectors are zero or linearly dependent.
+        DataError: an atom is not ruthenium, a position is not finite or beyond 10⁸ Å, the cell is neither, its
+            periodic vectors are zero or linearly dependent, or it holds more than 10 atoms per Å³.
     """
     foreign = np.flatnonzero(atoms.numbers != RUTHENIUM)
     if len(foreign):
@@ -146,15 +147,7 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
             f"{where}position of atom {far[0]} is {atoms.positions[far[0]]} Å; beyond {FARTHEST_A:g} Å distances lose "
             "their digits: move the atoms to the origin, or remove those that have flown away"
         )
-    if not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"{where}the cell is {atoms.cell.array.tolist()}; it must be finite")
-    if atoms.pbc.any():
-        periodic = atoms.cell.array[atoms.pbc]
-        if np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
-            raise DataError(
-                f"{where}the periodic lattice vectors {periodic.tolist()} are zero or linearly dependent; set a cell "
-                "with atoms.set_cell(...), or atoms.pbc = False"
-            )
+    _check_cell(atoms, where)
 
 
 def check_structures(structures: Structures, where: Callable[[int], str]) -> None:
@@ -166,10 +159,35 @@ def check_structures(structures: Structures, where: Callable[[int], str]) -> Non
     # All frames at once, as 4000 `Atoms` take half a second.
     near = (np.abs(structures.positions) <= FARTHEST_A).all(axis=1)
     suspect = np.bincount(structures.frame_of_atom, ~near, minlength=len(structures)) > 0
-    suspect |= ~np.isfinite(structures.cells).all(axis=(1, 2))
+    suspect |= ~(np.abs(structures.cells) <= FARTHEST_A).all(axis=(1, 2))
     periodic = np.where(structures.pbc[:, :, None] & ~suspect[:, None, None], structures.cells, 0.0)
     suspect |= np.linalg.matrix_rank(periodic, tol=1e-6) < structures.pbc.sum(axis=1)
+    suspect |= structures.pbc.all(axis=1) & (structures.counts > DENSEST_PER_A3 * np.abs(np.linalg.det(periodic)))
     for k in np.flatnonzero(suspect).tolist():
         alone = structures.frame(k)
         symbols = np.full(alone.n_atoms, RUTHENIUM)
         check_atoms(Atoms(symbols, alone.positions, cell=alone.cells[0], pbc=alone.pbc[0]), where(k))
+
+
+def _check_cell(atoms: Atoms, where: str) -> None:
+    cell = atoms.cell.array
+    if not np.isfinite(cell).all():
+        raise DataError(f"{where}the cell is {cell.tolist()}; it must be finite")
+    long = np.flatnonzero((np.abs(cell) > FARTHEST_A).any(axis=1))
+    if len(long):
+        raise DataError(
+            f"{where}lattice vector {long[0]} is {cell[long[0]]} Å, longer than {FARTHEST_A:g} Å; check the cell and "
+            "its unit, Å"
+        )
+    periodic = cell[atoms.pbc]
+    if len(periodic) and np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
+        raise DataError(
+            f"{where}the periodic lattice vectors {periodic.tolist()} are zero or linearly dependent; set a cell "
+            "with atoms.set_cell(...), or atoms.pbc = False"
+        )
+    volume = abs(np.linalg.det(cell))
+    if atoms.pbc.all() and len(atoms) > DENSEST_PER_A3 * volume:
+        raise DataError(
+            f"{where}{len(atoms)} atoms in a cell of {volume:.3g} Å³ are {len(atoms) / volume:.3g} per Å³ (limit "
+            f"{DENSEST_PER_A3:g}; ruthenium has 0.074); check the cell {cell.tolist()} and its unit, Å"
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
-from ru_calc.structures.cell_list import CellList
+from ru_calc.structures.search import complete_cell, pairs_of_frame
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,6 @@ class NeighborPairs:
         return NeighborPairs(self.first[near], self.second[near], self.shifts[near], self.frames[near])
 
 
-def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """The cell (3, 3) with every non-periodic lattice vector replaced by a unit vector normal to the others.
-
-    The normals turn smoothly with the periodic vectors, so two completed cells can be compared.
-    """
-    cell = np.array(cell, dtype=float)
-    periodic, free = np.flatnonzero(pbc), np.flatnonzero(~np.asarray(pbc, dtype=bool))
-    if len(periodic) == 0:
-        return np.eye(3)
-    if len(periodic) == 2:
-        normal = np.cross(*cell[periodic])
-        cell[free] = normal / np.linalg.norm(normal)
-    if len(periodic) == 1:
-        axis = cell[periodic[0]]
-        normal = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-        other = np.cross(axis, normal)
-        cell[free] = normal / np.linalg.norm(normal), other / np.linalg.norm(other)
-    return cell
-
-
 def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
     """Every unordered pair closer than `cutoff_A` (Å), in every frame.
 
@@ -77,58 +57,23 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
     the pairs are reproducible to the last bit.
 
     Raises:
-        DataError: a position is not finite.
+        DataError: a position is not finite, or atoms are so dense that there would be too many pairs.
+        MemoryError: there is too little memory.
     """
     bad = np.flatnonzero(~np.isfinite(structures.positions).all(axis=1))
     if len(bad):
         raise DataError(f"position of atom {bad[0]} is {structures.positions[bad[0]]}; it must be finite")
-    finder = CellList(cutoff_A)
     parts, offsets = [], structures.offsets
     for k in range(len(structures)):
         positions = structures.positions[offsets[k] : offsets[k + 1]]
-        i, j, shifts = _pairs_of_frame(finder, positions, structures.cells[k], structures.pbc[k])
+        if len(positions) == 0:
+            continue
+        i, j, shifts = _in_order(*pairs_of_frame(positions, structures.cells[k], structures.pbc[k], cutoff_A))
         parts.append((i + offsets[k], j + offsets[k], shifts, np.full(len(i), k, dtype=np.int64)))
     if not parts:
         empty = np.zeros(0, dtype=np.int64)
         return NeighborPairs(empty, empty, np.zeros((0, 3), dtype=np.int32), empty)
     return NeighborPairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-def _pairs_of_frame(
-    finder: CellList, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if len(positions) == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int32)
-    full = complete_cell(cell, pbc)
-    # Wrap the atoms first: far from the origin the search is slow and loses digits.
-    fractions = positions @ np.linalg.inv(full)
-    home = np.floor(fractions).astype(np.int32) * np.asarray(pbc, dtype=np.int32)
-    points, box = _without_voids(positions - home @ full, full, pbc, finder.cutoff_A)
-    i, j, shifts = _in_order(*finder.pairs(points, box, pbc))
-    return i, j, shifts - home[j] + home[i] if home.any() else shifts
-
-
-def _without_voids(
-    points: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff_A: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points and cell with wide empty layers cut down to about the cutoff; the neighbours are the same.
-
-    The cell list covers empty space too, and slows down and finally fails where an atom has drifted 10⁵ Å from a slab.
-    """
-    cell, inverse = cell.copy(), np.linalg.inv(cell)
-    moves = np.zeros_like(points)
-    for axis in range(3):
-        height = 1.0 / np.linalg.norm(inverse[:, axis])
-        coordinate = (points @ inverse[:, axis]) * height
-        order = np.argsort(coordinate)
-        gaps = np.diff(coordinate[order])
-        outer = height - (coordinate[order[-1]] - coordinate[order[0]]) if pbc[axis] else 0.0
-        excess = np.maximum(np.append(gaps, outer) - 1.5 * cutoff_A, 0.0) / height
-        if excess.sum() * height > 10.0 * cutoff_A:
-            moves[order[1:]] -= np.cumsum(excess[:-1])[:, None] * cell[axis]
-            if pbc[axis]:
-                cell[axis] *= 1.0 - excess.sum()
-    return points + moves, cell
 
 
 def _in_order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -195,6 +140,8 @@ class VerletList:
         self.rebuilds = self.calls = 0
         self._built: Structures | None = None
         self._pairs: NeighborPairs | None = None
+        # No two atoms were closer at the last rebuild, and at the last update.
+        self._built_least_A = self._least_A = 0.0
 
     def update(self, structures: Structures) -> tuple[Structures, NeighborPairs]:
         """The atoms (one frame) and a list of all pairs within the cutoff, and some beyond.
@@ -206,11 +153,21 @@ class VerletList:
         followed = self._followed(structures)
         if followed is None:
             self.rebuilds += 1
-            self._built = followed = structures
-            self._pairs = None  # frees the old list before the new one is made
+            self._built = self._pairs = None  # frees the old list before the new one is made
             self._pairs = find_pairs(structures, self.cutoff_A + self.skin_A)
+            self._built = followed = structures
+            closest = closest_of(structures, self._pairs)
+            self._least_A = self._built_least_A = closest.distance_A if closest else self.cutoff_A + self.skin_A
         assert self._pairs is not None
         return followed, self._pairs
+
+    def closer_than(self, followed: Structures, limit_A: float) -> ClosePair | None:
+        """The closest pair of the atoms that `update` gave, if it is closer than `limit_A` (up to the cutoff).
+
+        Distances are computed only where those at the last rebuild, and how far atoms have moved, leave a doubt.
+        """
+        pair = closest_of(followed, self._pairs) if self._pairs is not None and self._least_A < limit_A else None
+        return pair if pair and pair.distance_A < limit_A else None
 
     def _followed(self, structures: Structures) -> Structures | None:
         """The atoms, unwrapped since the rebuild; None if the list may be incomplete."""
@@ -222,17 +179,22 @@ class VerletList:
         else:
             deformation = np.linalg.solve(*(complete_cell(s.cells[0], s.pbc[0]) for s in (old, structures)))
             stretch, carried = np.linalg.svd(deformation, compute_uv=False)[-1], old.positions @ deformation
-        reach = stretch * (self.cutoff_A + self.skin_A) - self.cutoff_A
         moved = structures.positions - carried
-        squares = np.einsum("ia,ia->i", moved, moved)
-        if 4.0 * squares.max() < reach * reach * (reach > 0):
+        twice = 2.0 * math.sqrt(np.einsum("ia,ia->i", moved, moved).max())
+        self._least_A = stretch * self._built_least_A - twice
+        if twice < self._reach_A(stretch):
             return structures
-        return self._unwrapped(structures, moved, reach)
+        return self._unwrapped(structures, moved, stretch)
 
-    def _unwrapped(self, structures: Structures, moved: np.ndarray, reach_A: float) -> Structures | None:
+    def _reach_A(self, stretch: float) -> float:
+        """How far two atoms together may have moved."""
+        return stretch * (self.cutoff_A + self.skin_A) - self.cutoff_A
+
+    def _unwrapped(self, structures: Structures, moved: np.ndarray, stretch: float) -> Structures | None:
         cell, pbc = complete_cell(structures.cells[0], structures.pbc[0]), structures.pbc[0]
         wraps = np.rint(moved @ np.linalg.inv(cell)) * pbc
-        farthest = np.sort(np.linalg.norm(moved - wraps @ cell, axis=1))
-        if farthest[-2:].sum() >= reach_A:
+        together = np.sort(np.linalg.norm(moved - wraps @ cell, axis=1))[-2:].sum()
+        if together >= self._reach_A(stretch):
             return None
+        self._least_A = stretch * self._built_least_A - together
         return replace(structures, positions=structures.positions - wraps @ cell) if wraps.any() else structures

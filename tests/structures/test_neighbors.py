@@ -12,8 +12,9 @@ from ase.neighborlist import primitive_neighbor_list
 from checks import as_keys, check_pairs, constant_pressure_walk, frames, rattled, without
 
 from ru_calc.errors import DataError
-from ru_calc.structures import Structures, cell_list
-from ru_calc.structures.neighbors import ClosePair, NeighborPairs, VerletList, closest_of, complete_cell, find_pairs
+from ru_calc.structures import Structures
+from ru_calc.structures.neighbors import ClosePair, NeighborPairs, VerletList, closest_of, find_pairs
+from ru_calc.structures.search import complete_cell
 
 
 def random_atoms(seed: int) -> Atoms:
@@ -168,13 +169,6 @@ def test_completed_cells_have_orthonormal_normals_that_turn_along() -> None:
         assert np.allclose(full, strained, rtol=0, atol=5e-3)
 
 
-def test_a_missing_vesin_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell_list._vesin.cache_clear()
-    monkeypatch.setattr(cell_list, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"needs vesin 0\.6: pip install"):
-        find_pairs(Structures.from_atoms(frames()["hcp"]), 5.0)
-
-
 # The Verlet list
 
 
@@ -273,8 +267,8 @@ class NeverRebuilt(VerletList):
 class Unfollowed(VerletList):
     """Sabotage: does not follow atoms that were wrapped."""
 
-    def _unwrapped(self, structures: Structures, moved: np.ndarray, reach_A: float) -> Structures | None:
-        return structures if super()._unwrapped(structures, moved, reach_A) else None
+    def _unwrapped(self, structures: Structures, moved: np.ndarray, stretch: float) -> Structures | None:
+        return structures if super()._unwrapped(structures, moved, stretch) else None
 
 
 @pytest.mark.parametrize("broken", [NeverRebuilt, Unfollowed])

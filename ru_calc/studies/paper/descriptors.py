@@ -15,7 +15,7 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
 from ru_calc.files import whole_file
 from ru_calc.structures import Structures
-from ru_calc.structures.neighbors import complete_cell
+from ru_calc.structures.search import complete_cell
 from ru_calc.studies.paper.settings import SoapSettings
 from ru_calc.units import RUTHENIUM
 
