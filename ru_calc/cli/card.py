@@ -87,11 +87,11 @@ def command(
 
 def _levels(names: Sequence[str], header: dict[str, Any]) -> list[Dataset]:
     """The data of the model's fit by level of theory, its own first; refuses any other data."""
-    from ru_calc.dataset import read_dataset
+    from ru_calc.cli.reading import open_data
     from ru_calc.errors import DataError
     from ru_calc.fit.levels import by_level
 
-    levels = by_level([read_dataset(name) for name in names], names, header["level_of_theory"])
+    levels = by_level(open_data(names), names, header["level_of_theory"])
     fitted = {header["level_of_theory"]: header["data"], **header.get("other_levels", {})}
     given = {level.level_of_theory: level.fingerprint() for level in levels}
     for level in {**fitted, **given}:

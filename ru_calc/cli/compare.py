@@ -50,7 +50,7 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
 
 
 def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    from ru_calc.dataset import read_dataset
+    from ru_calc.cli.reading import open_data
     from ru_calc.studies.compare.run import compare_families
     from ru_calc.studies.compare.settings import QUICK, MDProtocol, check_families
     from ru_calc.studies.compare.start import check_start
@@ -60,13 +60,13 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     settings = replace(start, **_given(options, "seed", "budget_min"))
     chosen = None if names is None else check_families(names)
     check_start(output, settings, options["resume"])
-    dataset = read_dataset(data)
+    (dataset,) = open_data([data])
     with progress_bar("fit") as bar:
         compare_families(dataset, output, settings, chosen, options["resume"], options["licence"], say=say, bar=bar)
 
 
 def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    from ru_calc.dataset import read_dataset
+    from ru_calc.cli.reading import open_data
     from ru_calc.studies.paper.run import check_paper_start, run_paper
     from ru_calc.studies.paper.settings import PaperProtocol, SoapSettings
 
@@ -78,7 +78,7 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
     quick = {"quick": True} if options["quick"] else {}
     settings = PaperProtocol(**{**before, **quick, **_given(options, "seed"), **({"families": names} if names else {})})
     check_paper_start(output, settings, options["resume"])
-    dataset = read_dataset(data)
+    (dataset,) = open_data([data])
     with progress_bar("epochs") as bar:
         run_paper(dataset, output, settings, say=say, bar=bar, resume=options["resume"])
 

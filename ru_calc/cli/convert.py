@@ -1,4 +1,4 @@
-"""`ru-calc convert`: from files that ASE reads to the native HDF5 layout."""
+"""`ru-calc convert`: from labelled frames in any layout to the native HDF5 file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.shared import check_new_file
+from ru_calc.cli.reading import READING_OPTIONS, reading_of, say_account
+from ru_calc.cli.shared import check_new_file, settings_among, with_options
 from ru_calc.errors import OutputError
 
 SUFFIXES = (".h5", ".hdf5")
@@ -16,10 +17,7 @@ SUFFIXES = (".h5", ".hdf5")
 @click.command("convert")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT.h5")
-@click.option(
-    "--energy", type=click.Choice(["auto", "free_energy", "energy"]), default="auto", show_default=True,
-    help="Which energy to read: auto takes the force-consistent free_energy if a frame has it, otherwise energy.",
-)  # fmt: skip
+@with_options(READING_OPTIONS)
 @click.option(
     "--group-by", type=click.Choice(["info", "file"]), default="info", show_default=True,
     help="Which frames a split keeps together: those with the same group_id, or those of one file.",
@@ -31,7 +29,14 @@ SUFFIXES = (".h5", ".hdf5")
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.h5 if it exists.")
 def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> None:
-    """Convert IN... (extxyz, traj, db, vasprun.xml, OUTCAR, also .gz) to OUT.h5, and summarise it."""
+    """Convert IN... to OUT.h5, and summarise it.
+
+    IN is a file, FILE@INDEX (ASE's index of frames) or a folder of files: extxyz, traj, db, vasprun.xml, OUTCAR and
+    what else ASE reads, H5MD, MACE, DeePMD, TorchMD and NequIP data, LAMMPS dumps, npz; also .gz, .bz2, .xz.
+
+    Labels are found by name: energy, free_energy, force(s), stress, virial(s), also with REF_ or DFT_ in front, which
+    come first; then free_energy before energy.  What looks like a label but is not taken is named.
+    """
     if output.suffix not in SUFFIXES:
         raise OutputError(f"the output is {output}; its name must end in {' or '.join(SUFFIXES)}")
     check_new_file(output, overwrite)
@@ -40,21 +45,9 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     from ru_calc.dataset.convert import ConvertSettings, convert
     from ru_calc.dataset.summary import summary
 
-    result = convert(inputs, ConvertSettings(**options))
-    dataset, used = result.dataset, result.energies
-    click.echo(f"read {len(dataset)} frames from {len(inputs)} file{'s' if len(inputs) > 1 else ''}")
-    click.echo("energy taken from: " + ", ".join(f"{name} ({count} frames)" for name, count in sorted(used.items())))
-    if used.get("energy") and used.get("free_energy"):
-        click.echo("warning: energy and free_energy are mixed; they differ by the electronic entropy: see --energy")
-    for name, count in result.left_out.items():
-        click.echo(f"left out: {count} frames of {name}")
-    if result.stress_dropped:
-        click.echo(f"stress dropped from {result.stress_dropped} frames that are not periodic in three directions")
-    if result.unlabelled:
-        click.echo(
-            f"warning: {result.unlabelled} of {len(dataset)} frames have no label; a fit learns nothing from them",
-            err=True,
-        )
-    click.echo(summary(dataset))
-    write_dataset(dataset, output)
+    settings = ConvertSettings(reading_of(options), **settings_among(options, ConvertSettings))
+    result = convert(inputs, settings)
+    say_account(result.lines())
+    click.echo(summary(result.dataset))
+    write_dataset(result.dataset, output)
     click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB)")

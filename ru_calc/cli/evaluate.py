@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ru_calc.cli.progress import progress_bar
+from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of
 from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, model_in_words, use_threads, with_options
 
 if TYPE_CHECKING:
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for tables, plots and worst frames.")
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation that is in that folder.")
+@with_options(READING_OPTIONS)
 @click.option("--worst", type=click.IntRange(1), default=20, show_default=True, help="How many of the worst frames.")
 @click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True, help="Atoms at once (models).")
 def command(data: str, output: Path | None, **options: Any) -> None:
-    """Errors on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
+    """Errors on DATA: labelled frames in any layout that ru-calc convert reads, or a shipped set (distilled)."""
     check_predictor(options)
     if options["parts"] and not options["split"]:
         raise click.UsageError("--part needs --split")
 
-    from ru_calc.dataset import read_dataset
     from ru_calc.evaluate import assess, chosen_frames, only, read_split, tables, write_report
     from ru_calc.evaluate.report import output_files
 
-    dataset = read_dataset(data)
+    (dataset,) = open_data([data], reading_of(options))
     splits = only(read_split(options["split"], dataset), options["parts"]) if options["split"] else None
     frames, _ = chosen_frames(dataset, splits)
     if output is not None:

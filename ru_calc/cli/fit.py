@@ -1,14 +1,20 @@
-"""`ru-calc fit`: from an HDF5 file to a model."""
+"""`ru-calc fit`: from labelled frames to a model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.shared import THREADS, device_name, named_values, resumable, use_threads
+from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of, reading_words
+from ru_calc.cli.shared import THREADS, device_name, named_values, resumable, use_threads, with_options
+
+if TYPE_CHECKING:
+    from ru_calc.dataset import Dataset
+    from ru_calc.dataset.reading import Reading
 
 
 def _list_settings(context: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -52,9 +58,10 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 @click.option("--resume", is_flag=True, help="Resume the fit in the run folder, with its settings.")
 @click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
+@with_options(READING_OPTIONS)
 @click.option("--licence", help="Licence of the weights, for the model file.  [default: not stated]")
 def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
-    """Fit a model to DATA: HDF5 files, or names of shipped sets (distilled).
+    """Fit a model to DATA: labelled frames in any layout that ru-calc convert reads, or shipped sets (distilled).
 
     Files of different levels of theory are fitted together: the levels share the network but for its readout,
     and each has its own zero of energy.
@@ -70,9 +77,11 @@ def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     _check(output, members, options["resume"], start)
     use_threads(options["threads"])
     level = ["--level", options["level"]] if options["level"] else []
-    words = ["ru-calc", "fit", *data, *level, "-o", str(output), "--resume"]
+    words = ["ru-calc", "fit", *data, *level, *reading_words(options), "-o", str(output), "--resume"]
+    reading = reading_of(options)
     with resumable(FIT, output, words, lambda: _how_far(output, members)):
-        _fit(data, options["level"], members, options["resume"], folder=output, device=device, **start)
+        levels = _levels(data, options["level"], reading)
+        _fit(levels, members, options["resume"], folder=output, device=device, **start)
 
 
 def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:
@@ -127,15 +136,19 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     return options["changes"] | given
 
 
-def _fit(data: tuple[str, ...], level: str | None, members: int | None, resume: bool, **job: Any) -> None:
-    from ru_calc.dataset import read_dataset
+def _levels(data: tuple[str, ...], level: str | None, reading: Reading) -> list[Dataset]:
     from ru_calc.dataset.summary import summary
-    from ru_calc.fit.committee import run_committee
     from ru_calc.fit.levels import by_level
+
+    levels = by_level(open_data(data, reading), data, level)
+    click.echo("\n".join(summary(dataset) for dataset in levels))
+    return levels
+
+
+def _fit(levels: Sequence[Dataset], members: int | None, resume: bool, **job: Any) -> None:
+    from ru_calc.fit.committee import run_committee
     from ru_calc.fit.run import FitInput, run_fit
 
-    levels = by_level([read_dataset(one) for one in data], data, level)
-    click.echo("\n".join(summary(dataset) for dataset in levels))
     fit = FitInput(levels[0], others=levels[1:], **job)
     with progress_bar("fit") as bar:
         if members is None:

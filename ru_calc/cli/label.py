@@ -52,7 +52,7 @@ def command(frames: Path, labels: Path, **options: Any) -> None:
     if not (options["calculator"] or options["preset"]):
         raise click.UsageError("give --calculator MODULE:CLASS or --preset gpaw")
 
-    from ru_calc.dataset.convert import read_frames
+    from ru_calc.dataset.layouts import read_frames
     from ru_calc.errors import OutputError
     from ru_calc.label import LabelSettings, label_frames
 

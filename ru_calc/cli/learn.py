@@ -64,7 +64,7 @@ def command(data: tuple[str, ...], output: Path, resume: bool, threads: int, **o
 
 
 def _learn(data: tuple[str, ...], output: Path, resume: bool, options: dict[str, Any]) -> None:
-    from ru_calc.dataset import read_dataset
+    from ru_calc.cli.reading import open_data
     from ru_calc.fit.levels import by_level
     from ru_calc.studies.learn.rounds import Loop
     from ru_calc.studies.learn.run import check_learning, learn, settings_from, stored_settings
@@ -73,7 +73,7 @@ def _learn(data: tuple[str, ...], output: Path, resume: bool, options: dict[str,
     record = stored_settings(output) if resume else {}
     settings = settings_from(_again(record, options)) if resume else LearnSettings(**_new(options))
     level = settings.labelling.level_of_theory
-    levels = by_level([read_dataset(one) for one in data], data, level if len(data) > 1 else None)
+    levels = by_level(open_data(data), data, level if len(data) > 1 else None)
     licence = record.get("licence", options["licence"])
     with progress_bar("fit") as bar:
         loop = Loop(output, settings, levels[0], levels[1:], licence, say, bar)

@@ -17,7 +17,7 @@ from ru_calc.cli.shared import (
     settings_among,
     with_options,
 )
-from ru_calc.cli.structure import BUILD_OPTIONS, StructureCommand, read_structure, row_printer, warn_of_vacuum
+from ru_calc.cli.structure import BUILD_OPTIONS, StructureCommand, read_structure, row_printer, stem_of, warn_of_vacuum
 from ru_calc.errors import OutputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
     from ru_calc.relax import RelaxSettings, relax_structure
 
     settings = RelaxSettings(**settings_among(options, RelaxSettings))
-    output = output or Path(f"{Path(structure.partition('@')[0]).stem}-relaxed.extxyz")
+    output = output or Path(f"{stem_of(structure)}-relaxed.extxyz")
     form = _format(output, overwrite)
     atoms = read_structure(structure, options)
     before = atoms.copy()
@@ -106,9 +106,13 @@ def _write(atoms: Atoms, path: Path, form: str) -> None:
 
     frame = atoms.copy()
     frame.info = {}
-    results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+    # Labels are the model's own: without what constraints take from the forces or add to the energy.
+    results = {
+        "energy": atoms.get_potential_energy(apply_constraint=False),
+        "forces": atoms.get_forces(apply_constraint=False),
+    }
     if atoms.pbc.all() and atoms.cell.rank == 3:
-        results["stress"] = atoms.get_stress()
+        results["stress"] = atoms.get_stress(apply_constraint=False)
     frame.calc = SinglePointCalculator(frame, **results)
     with whole_file(path) as temporary:
         ase.io.write(temporary, frame, format=form)

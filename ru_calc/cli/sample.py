@@ -93,7 +93,7 @@ def command(output: Path, exclude: tuple[Path, ...], overwrite: bool, **options:
     differ in their random numbers, so the count of one does not change the frames of another.  All cells are periodic
     in three directions.
     """
-    from ru_calc.dataset.convert import read_frames
+    from ru_calc.dataset.layouts import read_frames
     from ru_calc.sample import SampleSettings
     from ru_calc.sample.table import frames_table
 

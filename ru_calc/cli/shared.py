@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ru_calc.calculator import RuCalculator
     from ru_calc.fit.runs import RunKind
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Decorator = Callable[[Any], Any]
 
 
 def json_object(_ctx: click.Context, _param: click.Parameter, text: str) -> dict[str, Any]:

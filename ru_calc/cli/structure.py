@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.reading import FORMAT_OPTIONS
 from ru_calc.cli.shared import flag, option
 from ru_calc.errors import DataError, SettingsError
 
@@ -26,7 +27,7 @@ BUILD = {
     "distance_A": {"type": float, "help": "Bond length of a dimer in Å."},
     "vacancy_fraction": {"type": float, "help": "Fraction of atoms removed at random (named structures)."},
 }
-BUILD_OPTIONS = tuple(option(name, **settings) for name, settings in BUILD.items())
+BUILD_OPTIONS = (*(option(name, **settings) for name, settings in BUILD.items()), *FORMAT_OPTIONS)
 
 
 class StructureCommand(click.Command):
@@ -68,32 +69,31 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
         raise SettingsError(
             f"{flag(next(iter(options)))} applies to named structures only, and {text!r} is a file: leave it out"
         )
-    atoms = _file(text)
+    atoms = _file(text, given)
     check_atoms(atoms, f"{text}: ")
     if min(repeat) < 1:
         raise SettingsError(f"--repeat is {repeat}; it must be three numbers, each 1 or more")
     return atoms.repeat(repeat) if repeat != (1, 1, 1) else atoms
 
 
-def _file(text: str) -> Atoms:
-    import ase.io
-
+def _file(text: str, given: Mapping[str, Any]) -> Atoms:
+    from ru_calc.cli.reading import reading_of
+    from ru_calc.dataset.layouts import read_last
     from ru_calc.structures.build import structure_names
 
-    path = Path(text)
-    if not path.is_file() and not Path(text.rpartition("@")[0]).is_file():
+    if not Path(text).exists() and not Path(text.rpartition("@")[0]).is_file():
         names = ", ".join(structure_names())
         raise DataError(f"there is no file or structure {text!r}; structures are {names}")
-    try:
-        frame = ase.io.read(text)
-    except Exception as problem:  # ASE's readers raise whatever their format makes them raise
-        reason = " ".join(str(problem).split()) or type(problem).__name__
-        raise DataError(f"{text} cannot be read as a structure ({reason}); give a file that ASE reads") from problem
-    if isinstance(frame, list):
-        raise DataError(f"{text} names {len(frame)} frames; name one, as {text.rpartition('@')[0]}@0")
+    frame = read_last(text, reading_of(given))
     if len(frame) == 0:
         raise DataError(f"{text} holds no atoms")
     return frame
+
+
+def stem_of(text: str) -> str:
+    """Of the file that `text` names, without folders, suffix and index of a frame; a named structure itself."""
+    named = Path(text) if Path(text).exists() else Path(text.rpartition("@")[0] or text)
+    return named.stem
 
 
 def _cell(value: float | None, digits: int, width: int) -> str:

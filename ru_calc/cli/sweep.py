@@ -61,10 +61,10 @@ def command(data: str, output: Path, **options: Any) -> None:
 
 def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> list[str]:
     """Names of the trials without a result."""
-    from ru_calc.dataset import read_dataset
+    from ru_calc.cli.reading import open_data
     from ru_calc.studies.sweep.run import run_sweep
 
-    dataset = read_dataset(data)
+    (dataset,) = open_data([data])
     with progress_bar("fit") as bar:
         command = _command(data, output, options)
         return list(run_sweep(dataset, output, plan, options["only"], command, say=say, bar=bar)["stopped"])

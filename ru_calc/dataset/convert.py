@@ -1,34 +1,32 @@
-"""Converts files that ASE reads to a `Dataset`."""
+"""Converts files in any layout that is known to a `Dataset`."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import re
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read
 
-from ru_calc.dataset.frames import LABELS, Dataset, labels_of
+from ru_calc.dataset.account import Account
+from ru_calc.dataset.columns import columns_of
+from ru_calc.dataset.frames import Dataset
+from ru_calc.dataset.labels import FrameLabels, labels_of
+from ru_calc.dataset.layouts import Source, files_of, read_contents
 from ru_calc.dataset.levels import UNSTATED, stated_level
+from ru_calc.dataset.reading import Reading
 from ru_calc.dataset.values import WEIGHT_RULE, fine_weights
-from ru_calc.errors import DataError, reason
+from ru_calc.errors import DataError
 from ru_calc.structures import check_atoms
 
-ENERGIES = ("auto", "free_energy", "energy")
 GROUPINGS = ("info", "file")
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 INFO = ("config_type", "group_id", "weight")
+# Columns of every structure, which an error about missing labels need not name.
+STRUCTURE = {"numbers", "positions", "step", "time_fs", *INFO}
 
 
 @dataclass(frozen=True)
@@ -36,14 +34,14 @@ class ConvertSettings:
     """How labels and groups are taken.
 
     Attributes:
-        energy: one of `ENERGIES`; see `labels_of`.
+        reading: layout, columns, units and signs.
         group_by: `info` groups frames by their `group_id` (a frame without one is its own group), `file` by file.
         level_of_theory: of the labels, kept in the file; None takes what all frames state.
         energy_reference: zero of the energies, kept in the file.
         leave_out: config types whose frames are left out.
     """
 
-    energy: str = "auto"
+    reading: Reading = field(default_factory=Reading)
     group_by: str = "info"
     level_of_theory: str | None = None
     energy_reference: str = "as labelled"
@@ -56,21 +54,35 @@ class Conversion:
 
     Attributes:
         dataset: all frames.
-        energies: number of frames whose energy is `free_energy`, `energy` or `missing`.
-        stress_dropped: number of frames whose stress was dropped, as they are not periodic in three directions.
+        files: how many were read.
+        account: columns that were taken and left out.
         unlabelled: number of frames without any label.
-        left_out: number of frames of each config type that was left out.
     """
 
     dataset: Dataset
-    energies: dict[str, int]
-    stress_dropped: int
+    files: int
+    account: Account
     unlabelled: int
-    left_out: dict[str, int]
+
+    @property
+    def energies(self) -> dict[str, int]:
+        """Number of frames whose energy is of each column, or `missing`."""
+        return dict(self.account.taken["energy"])
+
+    def lines(self) -> list[str]:
+        """What was taken and what was left out, in words."""
+        files = "1 file" if self.files == 1 else f"{self.files} files"
+        lines = [f"read {len(self.dataset)} frames from {files}", *self.account.lines()]
+        if self.unlabelled:
+            lines.append(
+                f"warning: {self.unlabelled} of {len(self.dataset)} frames have no label; "
+                "a fit learns nothing from them"
+            )
+        return lines
 
 
 def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None) -> Conversion:
-    """The frames of all files that `ase.io.read` takes, also compressed (.gz, .bz2, .xz), in order.
+    """The frames of files, of `FILE@INDEX` and of all files in folders, in order.
 
     Raises:
         DataError: a file that is missing, empty or unreadable; a frame (named by file and number) with other elements,
@@ -78,36 +90,63 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
             different levels of theory, if none is given; a config type to leave out that no frame has.
     """
     settings = settings or ConvertSettings()
+    account = Account(left_out=Counter(dict.fromkeys(settings.leave_out, 0)))
     frames: list[Atoms] = []
-    energies: Counter[str] = Counter()
     levels: Counter[str | None] = Counter()
-    left_out = Counter(dict.fromkeys(settings.leave_out, 0))
-    dropped = 0
+    files = 0
     for number, path in enumerate(paths):
-        for k, atoms in enumerate(read_frames(path)):
-            if atoms.info.get("config_type") in left_out:
-                left_out[atoms.info["config_type"]] += 1
-                continue
-            frame, source, without_stress = clean_frame(atoms, settings.energy, f"{path}, frame {k}: ")
-            if settings.group_by == "file":
-                frame.info["group_id"] = f"{number:04d}_{Path(path).name}"
-            frames.append(frame)
-            levels[stated_level(atoms.info)] += 1
-            energies[source] += 1
-            dropped += without_stress
-    absent = [name for name, count in left_out.items() if not count]
+        sources, unread = files_of(path, settings.reading.form is not None)
+        account.unread += unread
+        files += len(sources)
+        for k, source in enumerate(sources):
+            group = f"{number:04d}_{f'{k:04d}_' if len(sources) > 1 else ''}{source.path.name}"
+            for frame, level in _labelled(source, settings, account):
+                if settings.group_by == "file":
+                    frame.info["group_id"] = group
+                frames.append(frame)
+                levels[level] += 1
+    return _conversion(frames, levels, files, account, settings)
+
+
+def _labelled(source: Source, settings: ConvertSettings, account: Account) -> Iterator[tuple[Atoms, str | None]]:
+    """Each frame of a file that is data, and the level of theory that it states."""
+    contents = read_contents(source, settings.reading)
+    for k, (number, atoms) in enumerate(zip(contents.numbers, contents.frames, strict=True)):
+        where, kind = f"{source}, frame {number}: ", atoms.info.get("config_type")
+        if k in contents.unfit:
+            account.unfit.append(f"{where}{contents.unfit[k]}")
+        elif kind in settings.leave_out:
+            account.left_out[kind] += 1
+        else:
+            frame, labels = clean_frame(atoms, settings.reading, where)
+            account.add(labels, [name for name in columns_of(atoms) if name not in STRUCTURE])
+            yield frame, stated_level(atoms.info)
+
+
+def _conversion(
+    frames: list[Atoms], levels: Counter[str | None], files: int, account: Account, settings: ConvertSettings
+) -> Conversion:
+    absent = [name for name, count in account.left_out.items() if not count]
     if absent:
         raise DataError(f"no frame has the config type {absent[0]!r}, which was to be left out; check its spelling")
-    # Every frame now has at most one energy.
+    if not frames:
+        raise DataError("all frames were left out" + "".join(f"; {line}" for line in account.unfit[:3]))
+    unlabelled = sum(not frame.calc.results for frame in frames)
+    if unlabelled == len(frames):
+        raise DataError(_nothing_to_learn(frames, account, settings.reading))
     level = settings.level_of_theory or _common_level(levels)
-    dataset = Dataset.from_atoms(frames, "energy", level, energy_reference=settings.energy_reference)
-    bare = len(dataset) - int(np.any([dataset.has(label) for label in LABELS], axis=0).sum())
-    if bare == len(dataset):
-        raise DataError(
-            f"none of the {bare} frames has {'an energy' if settings.energy == 'auto' else settings.energy}, forces or "
-            "a stress, so there is nothing to learn from; convert files with the results of a calculation"
-        )
-    return Conversion(dataset, dict(energies), dropped, bare, dict(left_out))
+    dataset = Dataset.from_atoms(frames, level, settings.energy_reference)
+    return Conversion(dataset, files, account, unlabelled)
+
+
+def _nothing_to_learn(frames: Sequence[Atoms], account: Account, reading: Reading) -> str:
+    wanted = " or ".join(reading.energy_key) or "an energy"
+    columns = ", ".join(sorted(account.columns)) or "none but elements and positions"
+    return (
+        f"none of the {len(frames)} frames has {wanted}, forces or a stress, so there is nothing to learn from; their "
+        f"columns are: {columns}; name those of labels with --energy-key, --forces-key, --stress-key or --virial-key, "
+        "or convert files with the results of a calculation"
+    )
 
 
 def _common_level(levels: Counter[str | None]) -> str:
@@ -121,86 +160,22 @@ def _common_level(levels: Counter[str | None]) -> str:
     return UNSTATED if others or not level else level
 
 
-def read_frames(path: str | Path) -> list[Atoms]:
-    """All frames of a file.
-
-    Raises:
-        DataError: the file is missing, empty, or not in a format that ASE reads.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; check the path")
-    try:
-        frames = _read_compressed(path) if path.suffix in OPENERS else _read_plain(path)
-    except Exception as problem:  # ase.io raises whatever its parsers run into
-        raise DataError(
-            f"{path} cannot be read ({reason(problem)}); is it complete, in a format that ASE reads?"
-        ) from problem
-    if not frames:
-        raise DataError(f"{path} contains no frames; leave it out")
-    return frames
-
-
-def _read_compressed(path: Path) -> list[Atoms]:
-    # ASE seeks within the stream, and 4000 frames would take minutes instead of seconds: unpack first.
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / path.stem
-        with OPENERS[path.suffix](path, "rb") as packed, open(plain, "wb") as unpacked:
-            shutil.copyfileobj(packed, unpacked)
-        return _read_plain(plain)
-
-
-def _read_plain(path: Path) -> list[Atoms]:
-    if path.suffix == ".db":
-        return _read_database(path)
-    if path.suffix in (".xyz", ".extxyz"):
-        _refuse_blank_lines(path)
-    frames = read(path, index=":", do_not_split_by_at_sign=True)
-    return [frames] if isinstance(frames, Atoms) else list(frames)
-
-
-def _refuse_blank_lines(path: Path) -> None:
-    # ASE takes a blank line for the end of the file, and would silently drop the frames after it.
-    text = path.read_text(errors="replace")
-    blank = re.search(r"\n[ \t]*\n\s*\d+[ \t]*\n", text)
-    if blank:
-        line = text.count("\n", 0, blank.start()) + 2
-        raise ValueError(f"line {line} is blank, and the frames after it would be lost: remove it")
-
-
-def _read_database(path: Path) -> list[Atoms]:
-    # ase.io drops the key-value pairs, including config_type and group_id.
-    from ase.db import connect
-
-    frames = []
-    with connect(path) as database:
-        for row in database.select():
-            atoms = row.toatoms()
-            atoms.info = dict(row.key_value_pairs)
-            frames.append(atoms)
-    return frames
-
-
-def clean_frame(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[Atoms, str, bool]:
-    """A frame with at most one energy, checked, and without a stress that has no meaning; see `labels_of`.
-
-    Returns:
-        The frame; `free_energy`, `energy` or `missing`; whether a stress was dropped.
+def clean_frame(atoms: Atoms, reading: Reading | None = None, where: str = "") -> tuple[Atoms, FrameLabels]:
+    """A frame in Å with its labels in eV and Å as results, checked; and how they were found.
 
     Raises:
         DataError: see `convert`.
     """
     if not len(atoms):
         raise DataError(f"{where}it has no atoms; remove the frame")
-    check_atoms(atoms, where)
-    labels, source = labels_of(atoms, energy, where)
-    without_stress = "stress" in labels and not atoms.pbc.all()
-    if without_stress:
-        labels.pop("stress")
-    frame = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    labels = labels_of(atoms, reading or Reading(), where)
+    frame = Atoms(
+        atoms.numbers, positions=atoms.positions * labels.length, cell=atoms.cell.array * labels.length, pbc=atoms.pbc
+    )
+    check_atoms(frame, where)
     frame.info = _checked_info(atoms.info, where)
-    frame.calc = SinglePointCalculator(frame, **labels)
-    return frame, source, without_stress
+    frame.calc = SinglePointCalculator(frame, **labels.values)
+    return frame, labels
 
 
 def _checked_info(info: dict[str, Any], where: str) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ru_calc.dataset.labels import labels_of
 from ru_calc.dataset.levels import UNSTATED
 from ru_calc.dataset.values import WEIGHT_RULE, fine_weights
 from ru_calc.errors import DataError
 from ru_calc.structures import Structures
-from ru_calc.units import RUTHENIUM, to_voigt
+from ru_calc.units import RUTHENIUM
 
 LABELS = ("energy", "forces", "stress")
 
@@ -57,22 +58,21 @@ class Dataset:
 
     @classmethod
     def from_atoms(
-        cls, frames: Sequence[Atoms], energy_key: str = "auto", level_of_theory: str = UNSTATED, **attributes: str
+        cls, frames: Sequence[Atoms], level_of_theory: str = UNSTATED, energy_reference: str = "as labelled"
     ) -> Dataset:
-        """Labels from each frame's calculator, as `ase.io` attaches them.
+        """Labels from each frame's calculator, `info` or arrays, as `ase.io` attaches them.
 
         Args:
             frames: at least one; `info` may hold `config_type`, `group_id` and `weight`.
-            energy_key: `energy` of `labels_of`.
-            level_of_theory: of the labels; `energy_reference` may be given, too.
+            level_of_theory, energy_reference: description of the labels.
 
         Raises:
-            DataError: no frame, atoms that `check_atoms` refuses, or a label of the wrong shape or not finite.
+            DataError: no frame, atoms that `check_atoms` refuses, or a label that `labels_of` refuses.
         """
         if not len(frames):
             raise DataError("there are 0 frames; a data set needs at least one")
         structures = Structures.from_atoms(frames)
-        labels = [_missing(a) | labels_of(a, energy_key, f"frame {k}: ")[0] for k, a in enumerate(frames)]
+        labels = [_missing(a) | labels_of(a, where=f"frame {k}: ").values for k, a in enumerate(frames)]
         return cls(
             structures,
             energy=np.array([of_frame["energy"] for of_frame in labels]),
@@ -82,7 +82,7 @@ class Dataset:
             group_id=np.array([str(a.info.get("group_id", f"frame_{k:06d}")) for k, a in enumerate(frames)]),
             weight=np.array([float(a.info.get("weight", 1.0)) for a in frames]),
             level_of_theory=level_of_theory,
-            **attributes,
+            energy_reference=energy_reference,
         )
 
     def select(self, indices: Iterable[int]) -> Dataset:
@@ -155,37 +155,3 @@ class Dataset:
 def _missing(atoms: Atoms) -> dict[str, np.ndarray]:
     shapes: dict[str, tuple[int, ...]] = {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}
     return {name: np.full(shape, np.nan) for name, shape in shapes.items()}
-
-
-def labels_of(atoms: Atoms, energy: str = "auto", where: str = "") -> tuple[dict[str, np.ndarray], str]:
-    """The labels that the calculator of a frame holds.
-
-    Args:
-        atoms: one frame, as `ase.io` reads it.
-        energy: `free_energy`, `energy`, or `auto`: the force-consistent `free_energy` if there is one, else `energy`.
-        where: put in front of every message.
-
-    Returns:
-        Of energy () in eV, forces (n, 3) in eV/Å and stress (6,) in eV/Å³ those that are there; and the name of the
-        energy, `free_energy`, `energy` or `missing`.
-
-    Raises:
-        DataError: a label of another shape, or one that is not finite.
-    """
-    results = dict(getattr(atoms.calc, "results", {}))
-    choices = ("free_energy", "energy") if energy == "auto" else (energy,)
-    source = next((key for key in choices if results.get(key) is not None), "missing")
-    shapes: dict[str, list[tuple[int, ...]]] = {"forces": [(len(atoms), 3)], "stress": [(6,), (3, 3), (9,)]}
-    shapes[source] = [()]
-    labels = {name: np.asarray(results[name], dtype=float) for name in shapes if results.get(name) is not None}
-    for name, value in labels.items():
-        if value.shape not in shapes[name]:
-            expected = " or ".join(map(str, shapes[name]))
-            raise DataError(f"{where}the shape of its {name} is {value.shape}; it must be {expected}")
-        if not np.isfinite(value).all():
-            raise DataError(f"{where}non-finite values in its {name}; remove the frame or the label")
-    if source in labels:
-        labels["energy"] = labels.pop(source)
-    if "stress" in labels and labels["stress"].size == 9:
-        labels["stress"] = to_voigt(labels["stress"].reshape(3, 3))
-    return labels, source

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from ru_calc.dataset.convert import read_frames
+from ru_calc.dataset.layouts import read_frames
 from ru_calc.dataset.levels import stated_level
 from ru_calc.errors import DataError, OutputError
 from ru_calc.files import check_writable

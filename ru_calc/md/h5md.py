@@ -55,8 +55,8 @@ class H5MDWriter:
         """Adds a frame that carries energy, forces and `info` with `step` and `time_fs`."""
         row = np.zeros((), dtype=self.record)
         row["step"], row["time"] = frame.info["step"], frame.info["time_fs"]
-        row["energy"], row["edges"] = frame.get_potential_energy(), frame.cell.array
-        row["position"], row["force"] = frame.positions, frame.get_forces()
+        row["energy"], row["edges"] = frame.calc.results["energy"], frame.cell.array
+        row["position"], row["force"] = frame.positions, frame.calc.results["forces"]
         row["velocity"] = frame.get_velocities() * units.fs
         self._journal.file.write(row.tobytes())
         self._journal.file.flush()

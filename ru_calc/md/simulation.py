@@ -71,7 +71,8 @@ class _Good:
     momenta: np.ndarray
     cell: np.ndarray
     energy_eV: float
-    forces: np.ndarray
+    own_eV: float  # without what constraints add
+    forces: np.ndarray  # raw, also on atoms that are fixed
 
 
 def _energy_beside_forces(atoms: Atoms) -> float:
@@ -189,14 +190,15 @@ class Simulation:
     def _judge(self, step: int) -> None:
         atoms = self.atoms
         try:
-            forces, reservoir = atoms.get_forces(), self.ensemble.reservoir_eV()
+            forces, reservoir = atoms.get_forces(apply_constraint=False), self.ensemble.reservoir_eV()
             energy = _energy_beside_forces(atoms)
+            own = atoms.get_potential_energy(apply_constraint=False) if atoms.constraints else energy
         except CANNOT_EVALUATE as problem:
             self._fail(step, f"the forces cannot be evaluated: {problem}")
         cause = self.monitor.cause(atoms, energy, forces, reservoir)
         if cause:
             self._fail(step, cause)
-        self.good = _Good(atoms.get_positions(), atoms.get_momenta(), atoms.cell.array.copy(), energy, forces)
+        self.good = _Good(atoms.get_positions(), atoms.get_momenta(), atoms.cell.array.copy(), energy, own, forces)
 
     def _fail(self, step: int, cause: str) -> NoReturn:
         where = f"step {step} ({step * self.settings.timestep_fs / 1000:.4f} ps): {cause}"
@@ -278,7 +280,7 @@ class Simulation:
 
     def _frame(self) -> Atoms:
         assert self.good is not None  # frames are checked before they are written
-        return frame_of(self.atoms, self.good.energy_eV, self.good.forces, self.step, self._time_fs())
+        return frame_of(self.atoms, self.good.own_eV, self.good.forces, self.step, self._time_fs())
 
     def _write_frame(self, name: str, frame: Atoms | None = None) -> None:
         if self.output is not None:

@@ -17,7 +17,7 @@ from ru_calc.md.h5md import H5MDWriter
 
 
 def frame_of(atoms: Atoms, energy_eV: float, forces: np.ndarray, step: int, time_fs: float) -> Atoms:
-    """A copy with energy, forces (n, 3) in eV/Å, and `info` with `step` and `time_fs`.
+    """A copy with raw energy and forces (n, 3) in eV/Å, and `info` with `step` and `time_fs`.
 
     Other arrays of `atoms` are left out: a restart does not know them and would write different frames.
     """

@@ -80,7 +80,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     folder = tmp_path / "c"
     with monkeypatch.context() as patched:
-        patched.setattr("ru_calc.dataset.read_dataset", stop)
+        patched.setattr("ru_calc.dataset.opening.read_dataset", stop)
         assert "before the comparison began" in run("distilled", "-o", folder, "--quick").output
     with monkeypatch.context() as patched:
         patched.setattr("ru_calc.studies.compare.run.fit_family", stop)

@@ -144,7 +144,7 @@ def test_convert_refuses_bad_files(extxyz, out):
     (folder / "noise.xml").write_text("not xml")
     for name in ("missing.extxyz", "empty.extxyz", "cut.extxyz", "noise.xml"):
         assert_refused(run("convert", extxyz, folder / name, out / "a.h5"), name)
-    assert_refused(run("convert", folder, out / "a.h5"), "there is no file")
+    assert_refused(run("convert", folder, out / "a.h5"), "cut.extxyz")
     assert not list(out.iterdir())
 
 

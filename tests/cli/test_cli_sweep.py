@@ -97,7 +97,7 @@ def test_ctrl_c_says_how_to_go_on(data: Path, tmp_path: Path, monkeypatch: pytes
 
     folder = tmp_path / "s"
     with monkeypatch.context() as patched:
-        patched.setattr("ru_calc.dataset.read_dataset", stop)
+        patched.setattr("ru_calc.dataset.opening.read_dataset", stop)
         assert "before the sweep began" in run(data, "-o", folder).output
     monkeypatch.setattr(sweep, "finish_fit", stop)
     stopped = run(data, "-o", folder, "--epochs", 1, "--only", "base", *SMALL)

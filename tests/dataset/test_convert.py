@@ -15,7 +15,10 @@ from ase.io import write
 from labelled import assert_same_data, labelled, lj_frames
 
 from ru_calc.dataset import Dataset
-from ru_calc.dataset.convert import OPENERS, ConvertSettings, clean_frame, convert, read_frames
+from ru_calc.dataset.convert import ConvertSettings, clean_frame, convert
+from ru_calc.dataset.layouts import read_frames
+from ru_calc.dataset.layouts.reader import OPENERS
+from ru_calc.dataset.reading import Reading
 from ru_calc.errors import DataError
 
 # Two files by hand in VASP's formats: 2 atoms, one ionic step.  VASP counts compression positive, in kB.
@@ -96,7 +99,9 @@ def test_vasp_files_give_the_force_consistent_energy_and_tension_positive(tmp_pa
     (tmp_path / name).write_text(text)
     dataset = convert([tmp_path / name]).dataset
     assert dataset.energy.tolist() == [-18.5]
-    assert convert([tmp_path / name], ConvertSettings(energy="energy")).dataset.energy.tolist() == [-18.4]
+    assert convert([tmp_path / name], ConvertSettings(Reading(energy_key=("energy",)))).dataset.energy.tolist() == [
+        -18.4
+    ]
     np.testing.assert_array_equal(dataset.forces, [[1, 2, 3], [-1, -2, -3]])
     # xx yy zz yz xz xy, tension positive, 10 kB = 1 GPa
     np.testing.assert_allclose(dataset.stress, [np.array([-10, -20, -30, -0.3, -0.2, -0.1]) * units.GPa], rtol=1e-6)
@@ -109,11 +114,13 @@ def test_the_energy_that_is_asked_for_is_taken_and_counted(tmp_path):
     write(tmp_path / "a.extxyz", frames)
     energy = np.array([atoms.calc.results["energy"] for atoms in frames])
     for asked, counts, expected in (
-        ("auto", {"free_energy": 2, "energy": 1}, energy - [0.25, 0.25, 0]),
-        ("energy", {"energy": 3}, energy),
-        ("free_energy", {"free_energy": 2, "missing": 1}, energy - [0.25, 0.25, np.nan]),
+        ((), {"free_energy": 2, "energy": 1}, energy - [0.25, 0.25, 0]),
+        (("energy",), {"energy": 3}, energy),
+        (("free_energy",), {"free_energy": 2, "missing": 1}, energy - [0.25, 0.25, np.nan]),
+        (("free_energy", "energy"), {"free_energy": 2, "energy": 1}, energy - [0.25, 0.25, 0]),
+        (("none",), {"missing": 3}, np.full(3, np.nan)),
     ):
-        result = convert([tmp_path / "a.extxyz"], ConvertSettings(energy=asked))
+        result = convert([tmp_path / "a.extxyz"], ConvertSettings(Reading(energy_key=asked)))
         assert result.energies == counts
         np.testing.assert_allclose(result.dataset.energy, expected, atol=1e-9)
 
@@ -145,7 +152,7 @@ def test_a_stress_without_a_volume_is_left_out_and_counted(tmp_path):
     frames[1].calc = labelled(frames[1], **frames[1].calc.results).calc
     write(tmp_path / "a.extxyz", frames)
     result = convert([tmp_path / "a.extxyz"])
-    assert result.stress_dropped == 1
+    assert result.account.no_volume == 1
     assert result.dataset.has("stress").tolist() == [True, False, True]
     assert result.dataset.has("forces").all()
 
@@ -263,7 +270,7 @@ def test_a_blank_line_does_not_hide_the_frames_behind_it(tmp_path):
 def test_config_types_are_left_out_by_name_and_counted(tmp_path):
     write(tmp_path / "a.extxyz", lj_frames(5, config_types=("hcp", "fcc")))
     result = convert([tmp_path / "a.extxyz"], ConvertSettings(leave_out=("fcc",)))
-    assert result.left_out == {"fcc": 2}
+    assert result.account.left_out == {"fcc": 2}
     assert set(result.dataset.config_type) == {"hcp"} and len(result.dataset) == 3
     with pytest.raises(DataError, match="no frame has the config type 'bcc', which was to be left out"):
         convert([tmp_path / "a.extxyz"], ConvertSettings(leave_out=("fcc", "bcc")))

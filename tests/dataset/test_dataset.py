@@ -12,6 +12,8 @@ from ase import Atoms
 from labelled import assert_same_data, labelled, lj_frames
 
 from ru_calc.dataset import SCHEMA, UNITS, Dataset, read_dataset, split_by_group, write_dataset
+from ru_calc.dataset.labels import labels_of
+from ru_calc.dataset.reading import Reading
 from ru_calc.errors import DataError, OutputError, SettingsError
 
 
@@ -64,7 +66,7 @@ def test_frames_come_back_as_atoms_with_labels(dataset):
 
 def test_select_takes_frames_with_their_own_atoms(dataset):
     part = dataset.select([5, 2])
-    assert_same_data(part, Dataset.from_atoms([lj_frames(7)[k] for k in (5, 2)], "auto", "Lennard-Jones",
+    assert_same_data(part, Dataset.from_atoms([lj_frames(7)[k] for k in (5, 2)], "Lennard-Jones",
                                          energy_reference="lone atoms"))  # fmt: skip
 
 
@@ -110,7 +112,9 @@ def test_labels_that_are_not_finite_are_refused(label):
 def test_free_energy_comes_before_energy():
     (atoms,) = lj_frames(1)
     labelled(atoms, energy=-1.0, free_energy=-2.0)
-    assert [Dataset.from_atoms([atoms], key).energy[0] for key in ("auto", "energy", "free_energy")] == [-2, -1, -2]
+    assert Dataset.from_atoms([atoms]).energy[0] == -2
+    keys = [Reading(energy_key=key) for key in ((), ("energy",), ("free_energy",))]
+    assert [labels_of(atoms, reading).values["energy"] for reading in keys] == [-2, -1, -2]
 
 
 @pytest.mark.parametrize("name", ["energy", "forces", "positions", "stress", "cell"])

@@ -14,8 +14,9 @@ from ase.io import write
 
 from ru_calc.calculator import RuCalculator
 from ru_calc.dataset import Dataset
-from ru_calc.dataset.convert import ConvertSettings, convert, read_frames
+from ru_calc.dataset.convert import ConvertSettings, convert
 from ru_calc.dataset.groups import group_of
+from ru_calc.dataset.layouts import read_frames
 from ru_calc.errors import UnphysicalError
 from ru_calc.evaluate.metrics import Comparison, error_table
 from ru_calc.files import make_folder, whole_file, write_json

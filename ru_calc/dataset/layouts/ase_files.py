@@ -1,0 +1,96 @@
+"""Files that ASE reads, without what its readers lose or hide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.io import read
+from ase.io.extxyz import key_val_str_to_dict
+
+from ru_calc.dataset.reading import NONE, Reading
+from ru_calc.errors import DataError
+
+EXTXYZ = (".xyz", ".extxyz")
+MATRIX = re.compile(r"""\b(stress|virial)=(["'{\[]?)([^"'}\]]*)["'}\]]?""")
+# Places of a matrix's entries among the six numbers.
+MATRIX_FROM = {"ase": (0, 5, 4, 5, 1, 3, 4, 3, 2), "vasp": (0, 3, 5, 3, 1, 4, 5, 4, 2)}
+
+
+def read_by_ase(path: Path, form: str, reading: Reading, index: slice) -> list[Atoms]:
+    """Frames of a file in a format of ASE.
+
+    Raises:
+        DataError: a stress of six numbers whose order is not given, or a blank line that would hide frames.
+        Exception: whatever ASE's readers raise.
+    """
+    options: dict[str, Any] = {}
+    if form == "extxyz":
+        refuse_blank_lines(path)
+        options["properties_parser"] = _parser(reading)
+    if form == "db":
+        return _read_database(path)[index]
+    frames = read(path, index=index, format=form, do_not_split_by_at_sign=True, **options)
+    return [frames] if isinstance(frames, Atoms) else list(frames)
+
+
+def refuse_blank_lines(path: Path) -> None:
+    """Refuses a blank line before a frame.
+
+    ASE takes it for the end of the file, and would silently drop the frames after it.
+
+    Raises:
+        DataError: naming the line.
+    """
+    text = path.read_text(errors="replace")
+    if text.strip() and not text.partition("\n")[0].strip():
+        raise DataError("line 1 is blank, but must be the number of atoms: remove it")
+    blank = re.search(r"\n[ \t]*\n\s*\d+[ \t]*\n", text)
+    if blank:
+        line = text.count("\n", 0, blank.start()) + 2
+        raise DataError(f"line {line} is blank, and the frames after it would be lost: remove it")
+
+
+def _parser(reading: Reading) -> Callable[[str], dict[str, Any]]:
+    """ASE's parser of an extxyz header, which takes 9 numbers for a stress, and here 6 in a stated order."""
+
+    def parse(line: str) -> dict[str, Any]:
+        try:
+            return dict(key_val_str_to_dict(line))
+        except ValueError:
+            changed = MATRIX.sub(_nine, line)
+            if changed == line:
+                raise
+            return dict(key_val_str_to_dict(changed))
+
+    def _nine(found: re.Match[str]) -> str:
+        numbers = found[3].split()
+        if len(numbers) != 6:
+            return found[0]
+        name = found[1]
+        if reading.keys(name) == (NONE,):
+            return ""
+        if reading.stress_order is None:
+            raise DataError(
+                f"its {name} has 6 numbers, not 9, and codes differ in their order: say --stress-order ase "
+                f"(xx yy zz yz xz xy) or vasp (xx yy zz xy yz xz), or leave it out with --{name}-key none"
+            )
+        return f'{name}="{" ".join(numbers[k] for k in MATRIX_FROM[reading.stress_order])}"'
+
+    return parse
+
+
+def _read_database(path: Path) -> list[Atoms]:
+    # ase.io drops the key-value pairs, including config_type and group_id.
+    from ase.db import connect
+
+    frames = []
+    with connect(path) as database:
+        for row in database.select():
+            atoms = row.toatoms()
+            atoms.info = dict(row.key_value_pairs)
+            frames.append(atoms)
+    return frames
