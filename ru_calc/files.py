@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ru_calc.errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def shipped(pattern: str) -> list[Path]:
@@ -62,6 +66,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def content_sha256(values: Any, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of plain values, whatever the order of their keys, and of names, dtypes, shapes and bytes of arrays."""
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def check_writable(path: str | Path) -> None:

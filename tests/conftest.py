@@ -18,6 +18,7 @@ from ase.build import bulk
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ru_calc.files import content_sha256
 from ru_calc.fit import report as fit_report
 from ru_calc.fit import run as fit_run
 from ru_calc.modelfiles.load import save_model
@@ -83,14 +84,23 @@ def paper_file(tmp_path: Path) -> Path:
     return tmp_path / "paper.safetensors"
 
 
-def rewritten(path: Path, change: Callable[[dict, dict], object]) -> Path:
-    """The same model file with `change(header, weights)` applied."""
+def rewritten(path: Path, change: Callable[[dict, dict], object], seal: bool = True) -> Path:
+    """The same model file with `change(header, weights)` applied, and the hash of what it then holds."""
     with safe_open(str(path), "pt") as file:
         header = json.loads(file.metadata()["ru_calc"])
         weights = {name: file.get_tensor(name) for name in file.keys()}
     change(header, weights)
+    if seal:
+        header.pop("sha256", None)
+        header["sha256"] = content_sha256(header, {name: value.numpy() for name, value in weights.items()})
     save_file(weights, str(path), metadata={"ru_calc": json.dumps(header)})
     return path
+
+
+def as_version_1(header: dict, _weights: dict) -> None:
+    """What a file of version 1 had: five golden energies, no forces, no hash; use with `seal=False`."""
+    header.update(version=1, golden_energies_eV=header["golden_energies_eV"][:5])
+    del header["golden_forces_eV_per_A"], header["sha256"]
 
 
 @pytest.fixture

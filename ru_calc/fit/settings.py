@@ -8,8 +8,8 @@ from typing import Any
 from ru_calc.dataset import check_fractions
 from ru_calc.errors import SettingsError, choices, require
 from ru_calc.fit.runs import changes as record_changes
-from ru_calc.fit.values import check_types
 from ru_calc.potentials import FAMILIES, build_potential
+from ru_calc.potentials.values import check_types
 
 BOUNDS = ("batch_frames", "batch_atoms", "batch_pairs")
 WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")

@@ -11,7 +11,7 @@ from ru_calc.fit.runs import RunKind, changes, data_changes, plain, refuse
 from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.fit.state import read_state
 from ru_calc.modelfiles import load_model
-from ru_calc.modelfiles.read import complete
+from ru_calc.modelfiles.header import complete
 
 FIT = RunKind("fit", "settings.json")
 TABLES = ("spline_intervals",)  # hyper-parameters that the weights do not depend on

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError
-from ru_calc.files import whole_file
-from ru_calc.modelfiles.read import SCHEMA, UNITS, VERSION, ModelFile, golden_structures, read_model_file
+from ru_calc.files import content_sha256, whole_file
+from ru_calc.modelfiles.golden import golden_values
+from ru_calc.modelfiles.header import SCHEMA, UNITS, VERSION, WAY_OUT, check_shapes
+from ru_calc.modelfiles.read import HASH, ModelFile, read_model_file, stamp
 from ru_calc.potentials import Potential, build_potential
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.tables.uncertainty import Uncertainty, network_weights
@@ -29,11 +31,6 @@ class StoredModel:
     potential: Potential
     header: dict[str, Any]
     uncertainty: Uncertainty | None
-
-
-def golden_energies(potential: Potential) -> np.ndarray:
-    """Energies in eV of `golden_structures` in float64."""
-    return Reference(potential).predict(golden_structures(), None, ("energy",)).energy
 
 
 def save_model(
@@ -53,15 +50,31 @@ def save_model(
     fresh = build_potential(potential.family, potential.hyperparameters())
     fresh.load_state_dict(weights)
     full = {
-        **header,
+        **{name: value for name, value in header.items() if name not in (HASH, "uncertainty")},
         "schema": SCHEMA, "version": VERSION, "family": potential.family, "units": UNITS,
         "hyperparameters": potential.hyperparameters(), "cutoff_A": potential.cutoff_A,
-        "conservative": potential.conservative, "golden_energies_eV": golden_energies(fresh).tolist(),
+        "conservative": potential.conservative, **golden_values(Reference(fresh)),
     }  # fmt: skip
     if uncertainty is not None:
+        full["uncertainty"] = header["uncertainty"]
         weights |= {name: torch.from_numpy(array) for name, array in uncertainty.weights().items()}
+    full = json.loads(json.dumps(full))
+    full[HASH] = content_sha256(full, {name: value.numpy() for name, value in weights.items()})
     with whole_file(path) as temporary:
         save_file(weights, str(temporary), metadata={"ru_calc": json.dumps(full)})
+
+
+def upgrade_model(file: str | Path) -> None:
+    """Rewrites a model file of an earlier version as one of this version, with the same weights, bit for bit.
+
+    Raises:
+        ModelError: see `load_model`.
+        OutputError: the file cannot be written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the earlier version
+        stored = load_model(file)
+    save_model(stored.path, stored.potential, stored.header, stored.uncertainty)
 
 
 def load_model(model: str | Path = "default") -> StoredModel:
@@ -71,22 +84,27 @@ def load_model(model: str | Path = "default") -> StoredModel:
         ModelError: no such model, a damaged or foreign file, or golden predictions that are not reproduced.
     """
     file = read_model_file(model)
-    _check(file.path, file.path.stat().st_mtime_ns)
+    _check(file.path, stamp(file.path))
     return StoredModel(file.name, file.path, _built(file), file.header, Uncertainty.among(file.weights))
 
 
-@cache
-def _check(path: Path, _modified_ns: int) -> None:
+@lru_cache(maxsize=64)
+def _check(path: Path, _stamp: tuple[int, ...]) -> None:
     file = read_model_file(path)
-    file.check_golden(golden_energies(_built(file)))
+    file.check_golden(Reference(_built(file)))
 
 
 def _built(file: ModelFile) -> Potential:
+    family, own = file.header["family"], network_weights(file.weights)
+    with torch.device("meta"):  # shapes only: a wrong hyper-parameter allocates nothing
+        planned = build_potential(family, file.header["hyperparameters"]).state_dict()
+    check_shapes({name: tuple(value.shape) for name, value in planned.items()}, own, str(file.path))
     with torch.random.fork_rng(devices=[]):  # a new module draws random weights
-        potential = build_potential(file.header["family"], file.header["hyperparameters"]).double()
-    own = network_weights(file.weights)
-    try:
-        potential.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
-    except RuntimeError as problem:
-        raise ModelError(f"{file.path}: weights do not fit its header ({str(problem).splitlines()[0]})") from problem
+        potential = build_potential(family, file.header["hyperparameters"]).double()
+    if file.header["conservative"] != potential.conservative:
+        raise ModelError(
+            f"{file.path}: conservative of its header is {file.header['conservative']}; it must be "
+            f"{potential.conservative} for the family {family}: {WAY_OUT}"
+        )
+    potential.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
     return potential.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ru_calc import kernels
 from ru_calc.devices import CHOICES, chosen, resolve_device
 from ru_calc.engine.engine import Engine
 from ru_calc.errors import ModelError, SettingsError
-from ru_calc.modelfiles.read import ModelFile, golden_structures, read_model_file
+from ru_calc.modelfiles.read import ModelFile, read_model_file, stamp
 from ru_calc.predictor import Predictor
 
 NOT_BUILT = "it could not be built at installation"
@@ -58,7 +58,7 @@ def open_model(
     if engine == "compiled" and reason:
         raise SettingsError(f"engine is 'compiled', but {reason}; use engine='auto' or 'reference'")
     if not reason and engine != "reference":
-        _check_compiled(file.path, file.path.stat().st_mtime_ns, where)
+        _check_compiled(file.path, stamp(file.path), where)
         return OpenModel(_engine(file, dtype, where, threads), file.header, "compiled", where)
     if engine == "auto" and reason == NOT_BUILT:
         warnings.warn(
@@ -77,11 +77,10 @@ def obstacle(file: ModelFile, device: str) -> str | None:
     return NOT_BUILT if device == "cpu" and kernels.fastest() is None else None
 
 
-@cache
-def _check_compiled(path: Path, _modified_ns: int, device: str) -> None:
+@lru_cache(maxsize=64)
+def _check_compiled(path: Path, _stamp: tuple[int, ...], device: str) -> None:
     file = read_model_file(path)
-    engine = _engine(file, "float64", device, intervals=GOLDEN_INTERVALS)
-    file.check_golden(engine.predict(golden_structures(), None, ("energy",)).energy)
+    file.check_golden(_engine(file, "float64", device, intervals=GOLDEN_INTERVALS))
 
 
 def _engine(file: ModelFile, dtype: str, device: str, threads: int = 1, intervals: int | None = None) -> Predictor:

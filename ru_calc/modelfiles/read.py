@@ -1,16 +1,19 @@
 """Model files, read without torch: names, headers and weights.
 
 A file holds safetensors weights and a JSON header, and no pickle.  The header holds schema, family, hyperparameters,
-units, level of theory, data hash, seed, metrics, licence, and golden predictions: energies of a few fixed structures,
-by which a damaged file or a change of the code is noticed before the model is used.
+units, level of theory, data hash, seed, metrics, licence, the SHA-256 of itself and of all weights, and golden values:
+energies and forces of a few fixed structures, by which a damaged file or a change of the code is noticed before the
+model is used.  Files of version 1 have five golden energies, no forces, and no hash.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import struct
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ru_calc.errors import ModelError
-from ru_calc.files import shipped
-from ru_calc.structures import Structures
+from ru_calc.files import content_sha256, shipped
+from ru_calc.modelfiles.golden import check_golden
+from ru_calc.modelfiles.header import VERSION, WAY_OUT, check_version, check_weights, checked_header
+from ru_calc.predictor import Predictor
+from ru_calc.tables.uncertainty import Uncertainty
 
-SCHEMA, VERSION = "ru-calc/model", 1
-UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
-# Hyperparameters that older files lack.
-EARLIER = {"schnet": {"spline_intervals": 0}}
-GOLDEN_TOLERANCE_EV_PER_ATOM = 1e-6
 BEST = "best.safetensors"  # in a run folder
+HASH = "sha256"
+MOST_BYTES, MOST_HEADER_BYTES = 64 * 2**20, 4 * 2**20
+DTYPES = ("F32", "F64")
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,22 @@ class ModelFile:
         path: the file.
         header: data, hyperparameters, metrics and golden predictions of the model.
         weights: arrays by name, float64.
+        sha256: of header and weights: what a run remembers of its model.
     """
 
     name: str
     path: Path
     header: dict[str, Any]
     weights: dict[str, np.ndarray]
+    sha256: str
 
-    def check_golden(self, energies_eV: np.ndarray) -> None:
-        """Compares energies in eV of `golden_structures` with those in the header.
+    def check_golden(self, predictor: Predictor) -> None:
+        """Compares predictions of this model in float64 with the golden values of its header.
 
         Raises:
             ModelError: they differ.
         """
-        expected = np.array(self.header["golden_energies_eV"])
-        error = np.abs(energies_eV - expected) / golden_structures().counts
-        if not (error < GOLDEN_TOLERANCE_EV_PER_ATOM).all():
-            raise ModelError(
-                f"{self.path}: golden energies differ by {error.max():.2g} eV/atom (at most "
-                f"{GOLDEN_TOLERANCE_EV_PER_ATOM:g} is allowed); the file is damaged or from another version: copy "
-                "or fit it again"
-            )
+        check_golden(predictor, self.header, str(self.path))
 
 
 def model_names() -> list[str]:
@@ -91,57 +90,40 @@ def model_path(model: str | Path) -> Path:
     return path
 
 
-def golden_structures() -> Structures:
-    """hcp, compressed fcc, a strained bcc cell, a dimer and a single atom: the structures of the golden predictions."""
-    a, c = 2.72, 4.29
-    hcp = np.array([[a, 0, 0], [-a / 2, a * 3**0.5 / 2, 0], [0, 0, c]])
-    fcc = 3.75 * np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    bcc = np.array([[3.1, 0.1, 0], [0, 3.05, 0.2], [-0.1, 0, 3.2]])
-    positions = [
-        np.array([[0, 0, 0], [1 / 3, 2 / 3, 0.51]]) @ hcp,
-        np.zeros((1, 3)),
-        np.array([[0, 0, 0], [0.5, 0.48, 0.5]]) @ bcc,
-        np.array([[0, 0, 0], [2.2, 0.1, 0]]),
-        np.zeros((1, 3)),
-    ]
-    return Structures(
-        positions=np.concatenate(positions),
-        cells=np.array([hcp, fcc, bcc, np.zeros((3, 3)), np.zeros((3, 3))]),
-        pbc=np.array([[True] * 3] * 3 + [[False] * 3] * 2),
-        counts=np.array([len(part) for part in positions]),
-    )
+def find_model(model: str, sha256: str | None, folders: Iterable[Path]) -> str:
+    """The model that a run was started with: by its name as it was given, or by that name within one of `folders`.
+
+    Args:
+        sha256: of the model; None, for a run of an earlier version, takes the first that is found.
+
+    Raises:
+        ModelError: none is found, or only others.
+    """
+    others = []
+    for candidate in dict.fromkeys([model, *(str(folder / model) for folder in folders)]):
+        try:
+            found = read_model_file(candidate)
+        except ModelError:
+            continue
+        if sha256 in (None, found.sha256):
+            return candidate
+        others.append(str(found.path))
+    if others:
+        raise ModelError(
+            f"the model {model!r} of the run has the hash {str(sha256)[:12]}, and {', '.join(others)} another one: it "
+            "has changed since; give the model of the run by --model"
+        )
+    model_path(model)
+    raise ModelError(f"the model {model!r} of the run cannot be read; give the model of the run by --model")
 
 
 def read_header(model: str | Path) -> dict[str, Any]:
     """The header of a model file, without its weights.
 
     Raises:
-        ModelError: no such model, or not a complete file of this package and version.
+        ModelError: no such model; a damaged, foreign or newer file; an entry that is missing or out of range.
     """
-    return _read(model_path(model), with_weights=False)[0]
-
-
-def _read(path: Path, with_weights: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    try:
-        with safe_open(str(path), "np") as file:
-            header = json.loads((file.metadata() or {}).get("ru_calc", "{}"))
-            names = file.keys() if with_weights else []
-            weights = {name: file.get_tensor(name).astype(np.float64) for name in names}
-    except (SafetensorError, OSError, ValueError) as problem:
-        raise ModelError(f"{path} is not a whole model file ({problem}); copy or fit it again") from problem
-    if header.get("schema") != SCHEMA or header.get("version") != VERSION:
-        raise ModelError(
-            f"{path} has schema {header.get('schema')!r} version {header.get('version')!r}; this version reads "
-            f"{SCHEMA!r} version {VERSION}"
-        )
-    if "hyperparameters" in header:
-        header["hyperparameters"] = complete(header["family"], header["hyperparameters"])
-    return header, weights
-
-
-def complete(family: str, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored hyperparameters, with those that older files lack."""
-    return {**EARLIER.get(family, {}), **hyperparameters}
+    return dict(read_model_file(model).header)
 
 
 def read_model_file(model: str | Path = "default") -> ModelFile:
@@ -151,9 +133,62 @@ def read_model_file(model: str | Path = "default") -> ModelFile:
         ModelError: see `read_header`.
     """
     path = model_path(model)
-    return ModelFile(str(model), path, *_parsed(path, path.stat().st_mtime_ns))
+    return ModelFile(str(model), path, *_parsed(path, stamp(path)))
 
 
-@cache
-def _parsed(path: Path, _modified_ns: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    return _read(path, with_weights=True)
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _stamp: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
+    name = str(path)
+    header, stored = _stored(path)
+    check_version(header, name)
+    written = header.pop(HASH, None)
+    found = content_sha256(header, stored)
+    if written != found and not (written is None and header["version"] == 1):
+        raise ModelError(f"{name} is damaged: header and weights do not have the hash that is in it; {WAY_OUT}")
+    if header["version"] == 1 and Uncertainty.PROJECTION not in stored:
+        header.pop("uncertainty", None)  # files of version 1 may have kept that of another model
+    header = checked_header(header, name)
+    weights = {key: array.astype(np.float64) for key, array in stored.items()}
+    check_weights(header, weights, name)
+    if header["version"] < VERSION:
+        warnings.warn(
+            f"{name} is a model file of version {header['version']}, without a hash: of damage only its golden "
+            f"energies tell; ru_calc.modelfiles.upgrade_model({name!r}) adds the hash",
+            stacklevel=4,
+        )
+    return header, weights, found
+
+
+def _stored(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
+    """Header and weights as they are in a file, whatever they are."""
+    try:
+        _check_sizes(path)
+        with safe_open(str(path), "np") as file:
+            names = list(file.keys())
+            for name in names:
+                if file.get_slice(name).get_dtype() not in DTYPES:
+                    raise ValueError(f"a weight is {file.get_slice(name).get_dtype()}, not {' or '.join(DTYPES)}")
+            weights = {name: file.get_tensor(name) for name in names}
+            return json.loads((file.metadata() or {}).get("ru_calc", "{}")), weights
+    except RecursionError as problem:
+        raise ModelError(f"{path} is not a whole model file (its header is nested too deep); {WAY_OUT}") from problem
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise ModelError(f"{path} is not a whole model file ({str(problem)[:200]}); {WAY_OUT}") from problem
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuses what would take much memory to look at."""
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f"it has {size / 2**20:.0f} MiB, a model at most {MOST_BYTES // 2**20}")
+    with open(path, "rb") as file:
+        start = file.read(8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 0 < length <= min(size - 8, MOST_HEADER_BYTES):
+        raise ValueError(f"its header has {length} bytes of {size}, at most {MOST_HEADER_BYTES} are allowed")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ru_calc.potentials.layers import dense
+from ru_calc.potentials.settings import WIDEST
 from ru_calc.potentials.symmetry import SymmetryPotential, SymmetrySettings
 
 
@@ -32,7 +33,8 @@ class ANISettings(SymmetrySettings):
         hidden: widths of the network's hidden layers.
     """
 
-    least: ClassVar[dict[str, int]] = {"hidden": 1}
+    least: ClassVar[dict[str, float]] = {"hidden": 1}
+    most: ClassVar[dict[str, float]] = {"hidden": WIDEST}
     hidden: tuple[int, ...] = (128, 96, 64)
 
 

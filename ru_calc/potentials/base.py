@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
-from ru_calc.errors import SettingsError, require
 from ru_calc.potentials.layers import Standardizer
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.potentials.settings import AnchoredSettings
 from ru_calc.predictor import batches
 from ru_calc.structures.neighbors import find_pairs
 from ru_calc.tables.smooth import ZBLCore
@@ -57,48 +57,6 @@ class Potential(nn.Module):
 
     def prepare(self, dataset: Dataset) -> None:
         """Sets what is taken from the training set rather than learned, such as means and scales."""
-
-
-def tuples(settings: Any) -> None:
-    """Turns lists, as JSON has them, among the fields of a frozen dataclass into tuples."""
-    for name, value in vars(settings).items():
-        if isinstance(value, list):
-            object.__setattr__(settings, name, tuple(value))
-
-
-@dataclass(frozen=True)
-class AnchoredSettings:
-    """Hyper-parameters that every `AnchoredPotential` has; `least` are lower bounds of those of a family, and of all
-    entries of tuples.
-
-    Attributes:
-        cutoff_A, switch_A: interaction range, and the width of its last part over which an envelope falls to zero.
-        core_inner_A, core_outer_A: the ZBL core acts in full below the first and vanishes above the second.
-        atom_energy_eV: energy of an isolated atom at the labels' level of theory; if it is 0, a fit takes it from the
-            data.
-    """
-
-    least: ClassVar[dict[str, int]] = {}
-    cutoff_A: float = 5.0
-    switch_A: float = 1.2
-    core_inner_A: float = 1.0
-    core_outer_A: float = 1.8
-    atom_energy_eV: float = 0.0
-
-    def __post_init__(self) -> None:
-        tuples(self)
-        for kind in type(self).__mro__:
-            for name, smallest in vars(kind).get("least", {}).items():
-                value = getattr(self, name)
-                lowest = min(value, default=smallest) if isinstance(value, tuple) else value
-                require(lowest >= smallest, name, value, f"at least {smallest}")
-        if not 0 < self.switch_A < self.cutoff_A:
-            raise SettingsError(f"switch_A is {self.switch_A}; it must lie between 0 and cutoff_A ({self.cutoff_A})")
-        if not 0 <= self.core_inner_A < self.core_outer_A <= self.cutoff_A:
-            raise SettingsError(
-                f"core_inner_A is {self.core_inner_A} and core_outer_A {self.core_outer_A}; they must satisfy 0 ≤ "
-                f"core_inner_A < core_outer_A ≤ cutoff_A ({self.cutoff_A})"
-            )
 
 
 class AnchoredPotential(Potential):

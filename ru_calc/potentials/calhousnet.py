@@ -22,6 +22,7 @@ from typing import ClassVar
 
 from ru_calc.potentials.layers import dense
 from ru_calc.potentials.power import PowerPotential, PowerSettings
+from ru_calc.potentials.settings import WIDEST
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class CalHousNetSettings(PowerSettings):
         hidden: widths of the hidden layers.
     """
 
-    least: ClassVar[dict[str, int]] = {"hidden": 1}
+    least: ClassVar[dict[str, float]] = {"hidden": 1}
+    most: ClassVar[dict[str, float]] = {"hidden": WIDEST}
     hidden: tuple[int, ...] = (64, 32)
 
 

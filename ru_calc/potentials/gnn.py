@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from ru_calc.potentials.layers import dense
 from ru_calc.potentials.pairs import Pairs
 from ru_calc.potentials.power import PowerPotential, PowerSettings
+from ru_calc.potentials.settings import DEEPEST, WIDEST
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class GNNSettings(PowerSettings):
         readout: hidden widths of the energy pathway.
     """
 
-    least: ClassVar[dict[str, int]] = {"channels": 1, "blocks": 0, "readout": 1}
+    least: ClassVar[dict[str, float]] = {"channels": 1, "blocks": 0, "readout": 1}
+    most: ClassVar[dict[str, float]] = {"channels": WIDEST, "blocks": DEEPEST, "readout": WIDEST}
     channels: int = 64
     blocks: int = 2
     readout: tuple[int, ...] = (256, 128)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import require
+from ru_calc.potentials.settings import WIDEST
 from ru_calc.potentials.symmetry import SymmetryPotential, SymmetrySettings
 
 DEGREE = 3
@@ -44,7 +45,8 @@ class KANSettings(SymmetrySettings):
         grid_range: see there; in units of the inputs' spread.
     """
 
-    least: ClassVar[dict[str, int]] = {"hidden": 1, "intervals": 1}
+    least: ClassVar[dict[str, float]] = {"hidden": 1, "intervals": 1}
+    most: ClassVar[dict[str, float]] = {"hidden": WIDEST, "intervals": 256, "grid_range": 1e3}
     hidden: tuple[int, ...] = (32,)
     intervals: int = 8
     grid_range: float = 3.0

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ from torch import Tensor, nn
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError, require
-from ru_calc.potentials.base import Potential, tuples
+from ru_calc.potentials.base import Potential
 from ru_calc.potentials.layers import GaussianBasis
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.potentials.settings import DEEPEST, LONGEST_A, WIDEST, check_ranges, tuples
 from ru_calc.tables.smooth import envelope
 
 
@@ -43,6 +45,11 @@ class PaperSettings:
         force_components: principal components of the forces that are predicted.
     """
 
+    least: ClassVar[dict[str, float]] = {"channels": 2, "blocks": 0, "n_radial": 2, "pathway": 1, "dropout": 0.0}
+    most: ClassVar[dict[str, float]] = {
+        "cutoff_A": LONGEST_A, "channels": WIDEST, "blocks": DEEPEST, "n_radial": WIDEST, "pathway": WIDEST,
+        "dropout": 0.99,
+    }  # fmt: skip
     cutoff_A: float = 5.0
     switch_A: float = 1.2
     channels: int = 128
@@ -56,6 +63,8 @@ class PaperSettings:
         tuples(self)
         if len(self.pathway) != 2:
             raise SettingsError(f"pathway is {self.pathway}; it must hold two widths")
+        check_ranges(self)
+        require(0 < self.switch_A < self.cutoff_A, "switch_A", self.switch_A, f"between 0 and {self.cutoff_A}")
         require(1 <= self.force_components <= 3, "force_components", self.force_components, "1, 2 or 3")
 
 

@@ -31,9 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
+from ru_calc.potentials.base import DescriptorPotential
 from ru_calc.potentials.layers import GaussianBasis, atomic_density
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.potentials.settings import MOST_DEGREE, AnchoredSettings
 from ru_calc.tables.harmonics import degrees
 from ru_calc.tables.smooth import Constant, envelope
 
@@ -47,7 +48,8 @@ class PowerSettings(AnchoredSettings):
         l_max: highest degree of the spherical harmonics.
     """
 
-    least: ClassVar[dict[str, int]] = {"n_radial": 2, "l_max": 0}
+    least: ClassVar[dict[str, float]] = {"n_radial": 2, "l_max": 0}
+    most: ClassVar[dict[str, float]] = {"n_radial": 128, "l_max": MOST_DEGREE}
     n_radial: int = 12
     l_max: int = 4
 

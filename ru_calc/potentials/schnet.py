@@ -26,67 +26,20 @@ Differs from the paper in:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ru_calc.errors import require
 from ru_calc.kernels.geometry import PairGeometry
 from ru_calc.kernels.network import NetworkPlan, network_energies
-from ru_calc.potentials.base import AnchoredPotential, AnchoredSettings
+from ru_calc.potentials.base import AnchoredPotential
 from ru_calc.potentials.layers import RadialFunctions, RadialReader, atomic_density, dense
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.potentials.settings import SchNetSettings
 from ru_calc.tables.angular import invariants
 from ru_calc.tables.constants import NORM_EPS
 from ru_calc.tables.harmonics import InvariantPlan
 from ru_calc.tables.splines import RadialGrid
-
-LEAST_INTERVALS = 16
-MOST_DEGREE = 12  # setting up the third-order invariants takes a minute beyond
-
-
-@dataclass(frozen=True)
-class SchNetSettings(AnchoredSettings):
-    """Hyper-parameters: what all conservative families share, and
-
-    Attributes:
-        channels, blocks: width of the atom features, number of interaction blocks.
-        n_radial: number of Gaussians of the distance.
-        filter_hidden: width of the filter network's hidden layer.
-        readout: hidden widths of the energy pathway.
-        angular: start from the angular embedding; without it the network is plain SchNet.
-        angular_radial, l_max: radial functions and highest degree of the angular embedding.
-        triple: radial channels of the third-order invariants; 0 leaves them out.
-        layer_norm: normalise inside each block.
-        spline_intervals: of the tables that filters and radial functions are read from; 0 evaluates their networks at
-            every pair.
-    """
-
-    least: ClassVar[dict[str, int]] = {
-        "channels": 2, "n_radial": 2, "filter_hidden": 2, "angular_radial": 2, "l_max": 1, "blocks": 0, "triple": 0,
-        "readout": 1, "spline_intervals": 0,
-    }  # fmt: skip
-    cutoff_A: float = 5.5
-    switch_A: float = 1.4
-    channels: int = 64
-    blocks: int = 1
-    n_radial: int = 20
-    filter_hidden: int = 64
-    readout: tuple[int, ...] = (64,)
-    angular: bool = True
-    angular_radial: int = 16
-    l_max: int = 6
-    triple: int = 16
-    layer_norm: bool = False
-    spline_intervals: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.l_max <= MOST_DEGREE, "l_max", self.l_max, f"at most {MOST_DEGREE}")
-        tables = not 0 < self.spline_intervals < LEAST_INTERVALS
-        require(tables, "spline_intervals", self.spline_intervals, f"0 (no tables) or at least {LEAST_INTERVALS}")
 
 
 class AngularEmbedding(nn.Module):

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from ru_calc.errors import SettingsError
-from ru_calc.potentials.base import AnchoredSettings, DescriptorPotential
+from ru_calc.potentials.base import DescriptorPotential
 from ru_calc.potentials.pairs import Pairs
+from ru_calc.potentials.settings import LONGEST_A, WIDEST, AnchoredSettings
 from ru_calc.tables.smooth import Constant, envelope
 
 COSINE_SCALE = 0.95
@@ -47,7 +48,14 @@ class SymmetrySettings(AnchoredSettings):
         zeta: ζ.
     """
 
-    least: ClassVar[dict[str, int]] = {"radial_shells": 1, "angular_shells": 1, "angles": 1, "zeta": 1}
+    least: ClassVar[dict[str, float]] = {
+        "radial_shells": 1, "radial_start_A": 0.0, "radial_eta": 0.0, "angular_shells": 1, "angular_start_A": 0.0,
+        "angular_eta": 0.0, "angles": 1, "zeta": 1,
+    }  # fmt: skip
+    most: ClassVar[dict[str, float]] = {
+        "radial_shells": WIDEST, "radial_start_A": LONGEST_A, "radial_eta": 1e4, "angular_shells": 128,
+        "angular_start_A": LONGEST_A, "angular_eta": 1e4, "angles": 128, "zeta": WIDEST,
+    }  # fmt: skip
     radial_shells: int = 24
     radial_start_A: float = 1.4
     radial_eta: float = 20.0

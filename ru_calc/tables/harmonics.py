@@ -50,8 +50,15 @@ def sphere_quadrature(l_max: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
+def coupled_degrees(l_max: int) -> tuple[tuple[int, int, int], ...]:
+    """The degrees 1 ≤ l₁ ≤ l₂ ≤ l₃ ≤ l_max that couple to a scalar: l₃ ≤ l₁ + l₂, and l₁ + l₂ + l₃ even."""
+    all_degrees = combinations_with_replacement(range(1, l_max + 1), 3)
+    return tuple((a, b, c) for a, b, c in all_degrees if c <= a + b and (a + b + c) % 2 == 0)
+
+
+@cache
 def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray], ...]:
-    """Couplings of three real spherical harmonics to a scalar, 1 ≤ l₁ ≤ l₂ ≤ l₃ ≤ l_max, l₁ + l₂ + l₃ even.
+    """Couplings of three real spherical harmonics to a scalar, by the `coupled_degrees`.
 
     The coefficients are the Gaunt integrals G = ∫ Y_a Y_b Y_c dΩ / 4π, exact by Gauss–Legendre quadrature in cos θ
     and equal steps in φ; scaled so that each coupling has Σ G² = 1.
@@ -62,9 +69,7 @@ def triple_couplings(l_max: int) -> tuple[tuple[tuple[int, int, int], np.ndarray
     points, weights = sphere_quadrature(l_max)
     values = legendre_harmonics(points, l_max)
     couplings = []
-    for degrees in combinations_with_replacement(range(1, l_max + 1), 3):
-        if degrees[2] > degrees[0] + degrees[1] or sum(degrees) % 2:
-            continue
+    for degrees in coupled_degrees(l_max):
         blocks = [values[:, n * n : (n + 1) ** 2] for n in degrees]
         gaunt = np.einsum("p,pa,pb,pc->abc", weights, *blocks)
         gaunt /= np.sqrt((gaunt**2).sum())
@@ -114,7 +119,7 @@ class InvariantPlan:
     @property
     def couplings(self) -> int:
         """Number of couplings of three harmonics."""
-        return len(triple_couplings(self.l_max)) if self.triple else 0
+        return len(coupled_degrees(self.l_max)) if self.triple else 0
 
     @property
     def features(self) -> int:

@@ -46,9 +46,9 @@ class Uncertainty:
         return self.factor * (squares / len(self.offset)) ** (0.5 * self.power)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """As arrays of a model file, by name."""
+        """As arrays of a model file, by name; the projection, the largest, in float32, in which it is made."""
         law = np.array([self.factor, self.power])
-        return {self.PROJECTION: self.projection, self.OFFSET: self.offset, self.LAW: law}
+        return {self.PROJECTION: self.projection.astype(np.float32), self.OFFSET: self.offset, self.LAW: law}
 
     @classmethod
     def among(cls, weights: Mapping[str, np.ndarray]) -> Uncertainty | None:

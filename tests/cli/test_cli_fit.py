@@ -108,7 +108,7 @@ def test_the_model_that_a_fit_starts_from_is_read_and_checked_once(data, tmp_pat
     original = read.ModelFile.check_golden
     monkeypatch.setattr(read, "safe_open", lambda path, form: (opened.append(path), safe_open(path, form))[1])
     monkeypatch.setattr(
-        read.ModelFile, "check_golden", lambda file, energies: (checked.append(file.path), original(file, energies))
+        read.ModelFile, "check_golden", lambda file, predictor: (checked.append(file.path), original(file, predictor))
     )
     assert run(data, "-o", tmp_path / "tuned", "--epochs", "1", "--init-from", start).exit_code == 0
     assert opened.count(str(start)) == 1

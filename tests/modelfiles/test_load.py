@@ -7,7 +7,9 @@ from conftest import rewritten, small_model
 
 from ru_calc.errors import ModelError, OutputError
 from ru_calc.modelfiles import load_model, model_names
-from ru_calc.modelfiles.load import golden_energies, save_model
+from ru_calc.modelfiles.golden import golden_values
+from ru_calc.modelfiles.load import save_model
+from ru_calc.potentials.derivatives import Reference
 
 
 def test_a_model_comes_back_with_its_weights_and_header(model_file):
@@ -15,7 +17,8 @@ def test_a_model_comes_back_with_its_weights_and_header(model_file):
     assert stored.header["seed"] == 7 and stored.header["family"] == "schnet" and stored.header["cutoff_A"] == 5.0
     for name, value in original.float().double().state_dict().items():
         assert torch.equal(stored.potential.state_dict()[name], value)
-    np.testing.assert_allclose(golden_energies(stored.potential), stored.header["golden_energies_eV"], atol=1e-12)
+    for name, found in golden_values(Reference(stored.potential)).items():
+        np.testing.assert_allclose(found, stored.header[name], atol=1e-12)
 
 
 def test_two_loads_are_independent_modules(model_file):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from safetensors.torch import save_file
 
 from ru_calc.errors import ModelError
 from ru_calc.modelfiles import load_model, model_names, model_path, open_model
+from ru_calc.modelfiles.golden import TOLERANCE, golden_structures
 from ru_calc.modelfiles.load import save_model
-from ru_calc.modelfiles.read import GOLDEN_TOLERANCE_EV_PER_ATOM, golden_structures, read_header, read_model_file
+from ru_calc.modelfiles.read import find_model, read_header, read_model_file
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.potentials.schnet import SchNetSettings
+from ru_calc.predictor import Prediction
+from ru_calc.structures import Structures
 
 
 def test_a_file_says_what_it_is_and_holds_its_weights(model_file: Path) -> None:
@@ -41,8 +45,9 @@ def test_header_holds_no_pickle_and_says_units(model_file: Path) -> None:
 def test_it_is_read_without_torch(model_file: Path) -> None:
     code = f"""
 import sys
-from ru_calc.modelfiles.read import golden_structures, read_model_file
-assert read_model_file({str(model_file)!r}).weights and len(golden_structures()) == 5
+from ru_calc.modelfiles.golden import golden_structures
+from ru_calc.modelfiles.read import read_model_file
+assert read_model_file({str(model_file)!r}).weights and len(golden_structures(5.0)) == 15
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
@@ -107,9 +112,9 @@ def test_foreign_and_truncated_files_are_refused(model_file: Path, content: byte
         read(model_file)
 
 
-def test_a_file_of_something_else_or_of_another_version_is_refused(model_file: Path) -> None:
-    rewritten(model_file, lambda header, _: header.update(version=2))
-    with pytest.raises(ModelError, match="version 2; this version reads 'ru-calc/model' version 1"):
+def test_a_file_of_something_else_or_of_a_newer_version_is_refused(model_file: Path) -> None:
+    rewritten(model_file, lambda header, _: header.update(version=3))
+    with pytest.raises(ModelError, match="has version 3; this ru-calc reads versions up to 2: upgrade ru-calc"):
         read_model_file(model_file)
     save_file({"x": torch.zeros(2)}, str(model_file))
     with pytest.raises(ModelError, match="schema None"):
@@ -132,26 +137,48 @@ def test_a_header_without_tables_is_of_a_network_without_tables_and_one_with_tab
     assert read_header(path)["hyperparameters"]["spline_intervals"] == intervals
     stored = load_model(path)
     assert stored.potential.settings.spline_intervals == intervals
-    read_model_file(path).check_golden(Reference(stored.potential).predict(golden_structures()).energy)
+    read_model_file(path).check_golden(Reference(stored.potential))
 
 
-# Golden predictions
+# Golden values
 
 
-def test_golden_energies_are_held_to_the_tolerance_per_atom(model_file: Path) -> None:
-    file, counts = read_model_file(model_file), golden_structures().counts
-    energies = Reference(small_model().float().double()).predict(golden_structures()).energy
-    file.check_golden(energies)
-    file.check_golden(energies + 0.9 * GOLDEN_TOLERANCE_EV_PER_ATOM * counts)
-    for wrong in (1.1 * GOLDEN_TOLERANCE_EV_PER_ATOM * counts, [0, 0, 0, 0, np.nan]):
+@dataclass
+class Shifted:
+    """A predictor whose energies or forces are off by what is given."""
+
+    predictor: Reference
+    energy: object = 0.0
+    forces: object = 0.0
+    cutoff_A: float = 5.0
+
+    def predict(self, structures: Structures, pairs: None, want: tuple[str, ...]) -> Prediction:
+        found = self.predictor.predict(structures, pairs, want)
+        forces = None if found.forces is None else found.forces + self.forces
+        return Prediction(energy=found.energy + self.energy, forces=forces)
+
+
+def test_golden_values_are_held_to_the_tolerance(model_file: Path) -> None:
+    file, own = read_model_file(model_file), Reference(small_model().float().double())
+    structures = golden_structures(5.0)
+    energy, one_force = TOLERANCE["energy"] * structures.counts, np.zeros((structures.n_atoms, 3))
+    one_force[-1, 2] = TOLERANCE["forces"]
+    for fine in (0.9 * energy, -0.9 * energy):
+        file.check_golden(Shifted(own, fine, 0.9 * one_force))
+    for wrong in (1.1 * energy * (np.arange(15) == 4), np.where(np.arange(15) == 14, np.nan, 0.0)):
         with pytest.raises(ModelError, match=r"golden energies differ by .*at most 1e-06 is allowed.*copy or fit it"):
-            file.check_golden(energies + wrong)
+            file.check_golden(Shifted(own, wrong))
+    with pytest.raises(ModelError, match=r"golden forces differ by 1.1e-05 eV/Å"):
+        file.check_golden(Shifted(own, 0.0, 1.1 * one_force))
 
 
 def test_golden_structures_are_of_every_kind_and_show_every_weight(model_file: Path) -> None:
-    structures = golden_structures()
-    assert structures.pbc.all(axis=1).tolist() == [True, True, True, False, False]
-    assert structures.counts.tolist() == [2, 1, 2, 2, 1]
+    structures = golden_structures(5.0)
+    assert structures.pbc.all(axis=1).tolist() == [True, True, True, False, False, True] + [False] * 9
+    assert structures.counts.tolist() == [2, 1, 2, 2, 1, 12] + [2] * 9
+    dimers = structures.positions[-18:].reshape(9, 2, 3)
+    distances = np.linalg.norm(dimers[:, 1] - dimers[:, 0], axis=1)
+    np.testing.assert_allclose(distances, [0.5, 0.8, 1.1, 1.4, 1.7, 4.0, 4.7, 4.98, 5.02])
     potential = small_model()
     with torch.enable_grad():
         before = Reference(potential).predict(structures).energy
@@ -162,4 +189,31 @@ def test_golden_structures_are_of_every_kind_and_show_every_weight(model_file: P
             flat[k] = kept + 0.01
             change = np.abs(Reference(potential).predict(structures).energy - before).max()
             flat[k] = kept
-            assert change > GOLDEN_TOLERANCE_EV_PER_ATOM or name == "energy.2.bias", name
+            assert change > TOLERANCE["energy"] or name == "energy.2.bias", name
+
+
+def test_the_core_without_a_hash_is_seen_by_the_golden_values(tmp_path: Path) -> None:
+    """A smaller core leaves crystals, liquid and the dimer at 2.2 Å as they are."""
+    path = tmp_path / "m.safetensors"
+    save_model(path, small_model(), {})
+    rewritten(path, lambda header, _: header["hyperparameters"].update(core_outer_A=1.5))
+    with pytest.raises(ModelError, match="golden energies differ"):
+        load_model(path)
+
+
+# The model of a run
+
+
+def test_the_model_of_a_run_is_found_beside_it_by_its_hash(tmp_path: Path, model_file: Path) -> None:
+    own = read_model_file(model_file).sha256
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").mkdir()
+    other = rewritten(shutil.copy(model_file, tmp_path / "elsewhere"), lambda header, _: header.update(seed=8))
+    right = shutil.copy(model_file, tmp_path / "runs")
+    assert find_model(str(other), None, []) == str(other)
+    assert find_model("m.safetensors", own, [tmp_path / "elsewhere", tmp_path / "runs"]) == str(right)
+    assert find_model("default", read_model_file("default").sha256, []) == "default"
+    with pytest.raises(ModelError, match=r"has the hash \w{12}, and .*elsewhere/m.safetensors another one.*--model"):
+        find_model("m.safetensors", own, [tmp_path / "elsewhere"])
+    with pytest.raises(ModelError, match=r"there is no model 'm\.safetensors'"):
+        find_model("m.safetensors", own, [tmp_path / "nowhere"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ru_calc.errors import SettingsError
-from ru_calc.fit.values import check_types
+from ru_calc.potentials.values import check_types
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -28,13 +28,22 @@ def check_types(settings: type, values: Mapping[str, Any], prefix: str = "") -> 
     Raises:
         SettingsError: naming the field, its value and the rule.
     """
-    kinds = get_type_hints(settings)
     for name, value in values.items():
-        if not _fits(value, kinds[name]):
+        rule = type_rule(settings, name, value)
+        if rule is not None:
             example = json.dumps(getattr(settings(), name), separators=(",", ":")).strip('"')
-            raise SettingsError(
-                f"{prefix}{name} is {value!r}; it must be {_words(kinds[name])}, as --set {prefix}{name}={example}"
-            )
+            raise SettingsError(f"{prefix}{name} is {value!r}; it must be {rule}, as --set {prefix}{name}={example}")
+
+
+def type_rule(settings: type, name: str, value: Any) -> str | None:
+    """What a field of a dataclass must be, if the value has another type; None if it fits."""
+    kind = _kinds(settings)[name]
+    return None if _fits(value, kind) else _words(kind)
+
+
+@cache
+def _kinds(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings)
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -48,7 +57,7 @@ def _fits(value: Any, kind: Any) -> bool:
         )
     if kind in (int, float):
         number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-        return number and not math.isnan(value)
+        return number and value == value  # math.isnan overflows with a long integer
     return isinstance(value, kind)
 
 
