@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 import ru_calc
 from ru_calc import kernels
-from ru_calc.errors import RuCalcError
+from ru_calc.cli.ending import one_line_at_the_end, replace_what_cannot_be_printed
 
 COMMANDS = {
     "md": "Run molecular dynamics; without arguments, of bulk hcp ruthenium at 300 K.",
@@ -28,7 +29,11 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Lists commands without importing them, and prints an error of ru-calc on one line."""
+    """Lists commands without importing them, and ends each with one line if it ends early."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        replace_what_cannot_be_printed()
+        return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -43,10 +48,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with one_line_at_the_end(ctx):
             return super().invoke(ctx)
-        except RuCalcError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+        return None
 
 
 def print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

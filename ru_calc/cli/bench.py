@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ru_calc.cli.progress import progress_bar
-from ru_calc.cli.shared import use_threads
+from ru_calc.cli.shared import output_file, use_threads
 
 SIZES = (64, 500, 4000, 32000, 100000)
 
@@ -65,14 +65,15 @@ def command(
         _refuse(context, "has no effect with --from")
     use_threads(max(options["threads"]))
 
-    from ru_calc.files import check_writable, write_json
+    from ru_calc.files import write_json
     from ru_calc.reports.style import check_plottable
     from ru_calc.studies.bench.report import plot, remarks, tables
 
     if json_file is not None:
-        check_writable(json_file)
+        output_file(json_file)
     if plot_file is not None:
         check_plottable(plot_file)
+        output_file(plot_file)
     found = _stored(stored) if stored else _run(options)
     for table in tables(found):
         table.show()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import make_calculator
+from ru_calc.cli.shared import make_calculator, output_file
+from ru_calc.files import read_json
 
 if TYPE_CHECKING:
     from ru_calc.dataset import Dataset
@@ -53,11 +53,11 @@ def command(
     DATA are all data of the fit: HDF5 files, or names of shipped sets.
     """
     from ru_calc.evaluate import predict_by_model, read_split
-    from ru_calc.files import check_writable, write_text
+    from ru_calc.files import write_text
     from ru_calc.modelfiles.card import CardFacts, card
     from ru_calc.properties import all_properties, compare, level_of, markdown
 
-    check_writable(output)
+    output_file(output)
     speeds = [] if bench_file is None else _speeds(bench_file)
     calculator = make_calculator(model, "auto", "float64")
     header = calculator.header
@@ -137,7 +137,7 @@ def _folds(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = dict(json.loads(path.read_text()))
+        found = dict(read_json(path))
         if "groups" not in found:
             return None
         _ = found["members"][0]["errors"]["test"], found["groups"][0]["frames"]
@@ -151,7 +151,7 @@ def _speeds(path: Path) -> list[dict]:
     from ru_calc.modelfiles.read import read_header
 
     try:
-        rows = [row for row in json.loads(path.read_text())["rows"] if row["contestant"].startswith("engine ")]
+        rows = [row for row in read_json(path)["rows"] if row["contestant"].startswith("engine ")]
         rows = [row for row in rows if row["threads"] == 1 and row["atoms"] <= 5000]
         size = max(row["atoms"] for row in rows)
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -166,7 +166,7 @@ def _peer(name: str, path: str, dataset: Dataset) -> HeldOutErrors:
     from ru_calc.modelfiles.card import HeldOutErrors
 
     try:
-        found = json.loads(Path(path).read_text())
+        found = read_json(path)
         errors, data = HeldOutErrors(*(tested(found[rows]) for rows in ("errors", "groups"))), found["data_hash"]
         _ = errors.groups[0]["frames"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as problem:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.shared import THREADS, resumable, use_threads
+from ru_calc.cli.shared import THREADS, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.studies.compare.start import Stored
@@ -43,8 +44,8 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
     if options["quick"] and options["budget_min"] is not None:
         raise click.UsageError("--quick makes one epoch of each fit; leave out --budget-min")
     words = ["ru-calc", "compare", data, "-o", str(output), "--protocol", protocol]
-    with resumable(COMPARISON, output, [*words, *(["--families", families] if families else []), "--resume"]):
-        (_paper if protocol == "paper" else _md)(data, output, names, options)
+    can_resume(COMPARISON, output, [*words, *(["--families", families] if families else []), "--resume"])
+    (_paper if protocol == "paper" else _md)(data, output, names, options)
     click.echo((output / "table.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/table.md, results.json, figure.png")
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ru_calc.cli.reading import READING_OPTIONS, reading_of, say_account
-from ru_calc.cli.shared import check_new_file, settings_among, with_options
+from ru_calc.cli.shared import new_file, settings_among, with_options
 from ru_calc.errors import OutputError
 
 SUFFIXES = (".h5", ".hdf5")
@@ -39,7 +39,7 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     """
     if output.suffix not in SUFFIXES:
         raise OutputError(f"the output is {output}; its name must end in {' or '.join(SUFFIXES)}")
-    check_new_file(output, overwrite)
+    new_file(output, overwrite)
 
     from ru_calc.dataset import write_dataset
     from ru_calc.dataset.convert import ConvertSettings, convert

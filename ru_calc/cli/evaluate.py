@@ -10,7 +10,7 @@ import click
 
 from ru_calc.cli.progress import progress_bar
 from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of
-from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, model_in_words, use_threads, with_options
+from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, keep, model_in_words, use_threads, with_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +42,13 @@ def command(data: str, output: Path | None, **options: Any) -> None:
 
     from ru_calc.evaluate import assess, chosen_frames, only, read_split, tables, write_report
     from ru_calc.evaluate.report import output_files
+    from ru_calc.files import owned
 
     (dataset,) = open_data([data], reading_of(options))
     splits = only(read_split(options["split"], dataset), options["parts"]) if options["split"] else None
     frames, _ = chosen_frames(dataset, splits)
     if output is not None:
+        keep(owned(output))
         output_files(output, options["overwrite"])
     started = time.perf_counter()
     predictions, about = _predict(dataset, frames, options)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
 from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of, reading_words
-from ru_calc.cli.shared import THREADS, device_name, named_values, resumable, use_threads, with_options
+from ru_calc.cli.shared import THREADS, device_name, named_values, use_threads, with_options
 
 if TYPE_CHECKING:
     from ru_calc.dataset import Dataset
@@ -79,9 +80,9 @@ def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     level = ["--level", options["level"]] if options["level"] else []
     words = ["ru-calc", "fit", *data, *level, *reading_words(options), "-o", str(output), "--resume"]
     reading = reading_of(options)
-    with resumable(FIT, output, words, lambda: _how_far(output, members)):
-        levels = _levels(data, options["level"], reading)
-        _fit(levels, members, options["resume"], folder=output, device=device, **start)
+    can_resume(FIT, output, words, lambda: _how_far(output, members))
+    levels = _levels(data, options["level"], reading)
+    _fit(levels, members, options["resume"], folder=output, device=device, **start)
 
 
 def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:

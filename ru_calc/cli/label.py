@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.ending import can_go_on
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.shared import interruptible, named_values, settings_among
+from ru_calc.cli.shared import named_values, settings_among
 
 if TYPE_CHECKING:
     from ru_calc.label import Labelling
@@ -60,10 +61,8 @@ def command(frames: Path, labels: Path, **options: Any) -> None:
     if labels.exists() and frames.exists() and labels.samefile(frames):
         raise OutputError(f"{labels} is the file of the frames; give the labels another name")
     given = read_frames(frames)
-    with (
-        interruptible(lambda: f"interrupted; what is done is in {labels}: give the same command again to go on"),
-        progress_bar("frames", total=len(given)) as bar,
-    ):
+    can_go_on(lambda: f"what is done is in {labels}: give the same command again to go on")
+    with progress_bar("frames", total=len(given)) as bar:
         result = label_frames(given, labels, settings, say, bar.update, str(frames))
     _summary(result, labels)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
 from ru_calc.cli.sample import counts, temperatures
-from ru_calc.cli.shared import THREADS, named_values, options_given, resumable, settings_among, use_threads
+from ru_calc.cli.shared import THREADS, named_values, options_given, settings_among, use_threads
 
 LABEL_OPTIONS = ("preset", "calculator", "arguments", "level", "workers", "limit_min")
 
@@ -58,8 +59,8 @@ def command(data: tuple[str, ...], output: Path, resume: bool, threads: int, **o
 
     use_threads(threads)
     words = ["ru-calc", "learn", *data, "-o", str(output), "--resume"]
-    with resumable(LEARNING, output, words):
-        _learn(data, output, resume, options)
+    can_resume(LEARNING, output, words)
+    _learn(data, output, resume, options)
     click.echo(f"wrote {output}/learn.md, results.json")
 
 

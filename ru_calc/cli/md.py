@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.ending import AGAIN, can_go_on
 from ru_calc.cli.shared import (
     MODEL_OPTIONS,
     flag,
+    keep,
     make_calculator,
     model_in_words,
     option,
@@ -96,16 +98,17 @@ def command(structure: str | None, restart: Path | None, **options: Any) -> None
         raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
     if restart is not None:
         _refuse_changes()
+        _can_restart(restart)
         result, first, folder = *_resume(restart, options), restart
     else:
         result, folder, first = *_start(structure or "hcp", options), 0
     _summary(result, folder, result.steps - first)
     if result.interrupted:
-        click.echo(f"interrupted after step {result.steps}; resume with: ru-calc md --restart {folder}")
-        sys.exit(130)
+        raise KeyboardInterrupt
 
 
 def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
+    from ru_calc.files import free_folder
     from ru_calc.md import MDOutput, MDSettings, run_md
     from ru_calc.md.run import check_free
 
@@ -114,7 +117,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     given |= _stop(options["stop_when_uncertain"])
     settings = MDSettings(**given, keep_momenta=not options["new_velocities"])
     output = MDOutput(
-        folder=options["output"] or _free_folder(),
+        folder=options["output"] or keep(free_folder("ru-md")),
         trajectory=None if options["trajectory"] == "none" else options["trajectory"],
         trajectory_every=options["every"],
         checkpoint_every=options["checkpoint_every"],
@@ -122,6 +125,7 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
         origin={name: options[name] for name in ("model", "device", "dtype", "engine")},
     )
     check_free(output)
+    _can_restart(output.folder)
     atoms = read_structure(structure, options, DEFAULT_ATOMS)
     calculator = make_calculator(**output.origin, threads=options["threads"])
     if settings.constant_pressure:
@@ -150,6 +154,16 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     return resume_md(folder, calculator, steps, _report(calculator.has_uncertainty), _warn), saved.step
 
 
+def _can_restart(folder: Path) -> None:
+    from ru_calc.md.checkpoint import steps_done
+
+    def how() -> str:
+        begun = steps_done(folder) is not None
+        return f"resume with: {shlex.join(['ru-calc', 'md', '--restart', str(folder)])}" if begun else AGAIN
+
+    can_go_on(how, lambda: f" after step {steps_done(folder) or 0}")
+
+
 def _refuse_changes() -> None:
     given = [name for name in options_given() if name not in WITH_RESTART]
     if given:
@@ -164,13 +178,6 @@ def _steps(options: dict[str, Any], timestep_fs: float) -> int | None:
     if not 0 <= time_ps < float("inf"):
         raise SettingsError(f"--time-ps is {time_ps}; it must be 0 or more")
     return round(1000 * time_ps / timestep_fs) if timestep_fs > 0 else 0
-
-
-def _free_folder() -> Path:
-    k = 1
-    while (folder := Path("ru-md" if k == 1 else f"ru-md-{k}")).exists():
-        k += 1
-    return folder
 
 
 def _describe(settings: MDSettings, output: MDOutput, engine: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, make_calculator, with_options
+from ru_calc.cli.shared import PREDICTOR_OPTIONS, check_predictor, make_calculator, output_file, with_options
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -29,12 +29,12 @@ def command(quick: bool, phonons: bool, json_file: Path | None, as_markdown: boo
     check_predictor(chosen)
 
     from ru_calc.errors import UnphysicalError
-    from ru_calc.files import check_writable, write_json
+    from ru_calc.files import write_json
     from ru_calc.properties import all_properties, compare, level_of, markdown, score, summary
     from ru_calc.properties.table import as_records, remarks, table
 
     if json_file is not None:
-        check_writable(json_file)
+        output_file(json_file)
     calculator = _calculator(chosen)
     judged_by = level_of(getattr(calculator, "header", {}).get("level_of_theory", ""))
     rows = compare(all_properties(calculator, quick, phonons), judged_by)

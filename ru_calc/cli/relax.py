@@ -10,9 +10,9 @@ import click
 
 from ru_calc.cli.shared import (
     MODEL_OPTIONS,
-    check_new_file,
     make_calculator,
     model_in_words,
+    new_file,
     option,
     settings_among,
     with_options,
@@ -88,7 +88,7 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
 def _format(path: Path, overwrite: bool) -> str:
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-    check_new_file(path, overwrite)
+    new_file(path, overwrite)
     try:
         form = filetype(path.name, read=False)
     except UnknownFileTypeError:

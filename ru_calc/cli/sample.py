@@ -10,9 +10,9 @@ import click
 from ru_calc.cli.progress import progress_bar
 from ru_calc.cli.shared import (
     MODEL_OPTIONS,
-    check_new_file,
     flag,
     make_calculator,
+    new_file,
     option,
     options_given,
     settings_among,
@@ -99,7 +99,7 @@ def command(output: Path, exclude: tuple[Path, ...], overwrite: bool, **options:
 
     if output.suffix not in (".extxyz", ".xyz"):
         raise OutputError(f"the output is {output}; its name must end in .extxyz")
-    check_new_file(output, overwrite)
+    new_file(output, overwrite)
     unused = [name for name in options_given() if name in OF_RUNS and not options["md"]]
     if unused:
         raise click.UsageError(f"{flag(unused[0])} applies to molecular dynamics: name a kind with --md")

@@ -1,24 +1,25 @@
-"""What several commands share: options, and how models, outputs and interruptions are handled."""
+"""What several commands share: options, and how models and outputs are handled."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from ru_calc.devices import DEVICE, DTYPES, ENGINES
 from ru_calc.errors import ModelError, OutputError
+from ru_calc.files import check_writable, owned_file
 
 if TYPE_CHECKING:
     from ru_calc.calculator import RuCalculator
-    from ru_calc.fit.runs import RunKind
 
+Made = TypeVar("Made")
 Decorator = Callable[[Any], Any]
 
 
@@ -146,17 +147,30 @@ def check_predictor(chosen: Mapping[str, Any]) -> None:
         raise click.UsageError("--calculator-args needs --calculator")
 
 
-def check_new_file(path: Path, overwrite: bool) -> None:
-    """Refuses, before anything is computed, a file that cannot or should not be written.
+def new_file(path: Path, overwrite: bool) -> None:
+    """Keeps a file for the command that runs, to its end.
 
     Raises:
-        OutputError: it exists and is not to be overwritten, or cannot be written there.
+        OutputError: it exists and is not to be overwritten, cannot be written, or another command is writing it.
     """
-    from ru_calc.files import check_writable
-
-    check_writable(path)
-    if path.exists() and not overwrite:
+    if path.exists() and not path.is_dir() and not overwrite:
         raise OutputError(f"{path} exists already; choose another name, or use --overwrite")
+    output_file(path)
+
+
+def output_file(path: Path) -> None:
+    """Keeps a file, which may exist, for the command that runs, to its end.
+
+    Raises:
+        OutputError: it cannot be written, or another command is writing it.
+    """
+    check_writable(path)
+    keep(owned_file(path))
+
+
+def keep(resource: AbstractContextManager[Made]) -> Made:
+    """Enters a context that lasts until the command ends."""
+    return click.get_current_context().with_resource(resource)
 
 
 def use_threads(threads: int) -> None:
@@ -167,41 +181,6 @@ def use_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
-
-
-@contextmanager
-def interruptible(message: Callable[[], str]) -> Iterator[None]:
-    """Ends the command with status 130 at Ctrl-C or SIGTERM, and prints what `message` then says."""
-    import signal
-    import sys
-    import threading
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(message(), err=True)
-        sys.exit(130)
-
-
-def resumable(
-    run: RunKind, folder: Path, words: Sequence[str], where: Callable[[], str] = str
-) -> AbstractContextManager[None]:
-    """Ends the command with status 130 at Ctrl-C or SIGTERM, and prints how to resume the run in `folder`.
-
-    Args:
-        words: of the command that resumes it.
-        where: tells how far the run was.
-    """
-    import shlex
-
-    def message() -> str:
-        if run.begun(folder):
-            return f"interrupted{where()}; resume with: {shlex.join(words)}"
-        return f"interrupted before the {run.name} began; give the same command again"
-
-    return interruptible(message)
 
 
 def make_calculator(model: str, device: str, dtype: str, threads: int = 1, engine: str = "auto") -> RuCalculator:

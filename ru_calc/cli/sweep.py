@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.shared import THREADS, named_values, resumable, use_threads
+from ru_calc.cli.shared import THREADS, named_values, use_threads
 
 if TYPE_CHECKING:
     from ru_calc.studies.sweep.plan import Plan
@@ -50,8 +51,8 @@ def command(data: str, output: Path, **options: Any) -> None:
     plan.chosen(options["only"])
     use_threads(options["threads"])
     only = [word for name in options["only"] for word in ("--only", name)]
-    with resumable(SWEEP, output, ["ru-calc", "sweep", data, "-o", str(output), "--resume", *only]):
-        failed = _sweep(data, output, plan, options)
+    can_resume(SWEEP, output, ["ru-calc", "sweep", data, "-o", str(output), "--resume", *only])
+    failed = _sweep(data, output, plan, options)
     click.echo((output / "sweep.md").read_text(encoding="utf-8"))
     click.echo(f"wrote {output}/sweep.md, sweep.json, sweep.png")
     if failed:

@@ -11,8 +11,9 @@ import numpy as np
 from ru_calc.dataset.checked_hdf5 import CheckedFile, open_hdf5
 from ru_calc.dataset.frames import Dataset
 from ru_calc.dataset.hdf5_layout import ARRAYS, SCHEMA, STRESS_CONVENTION, VERSION, check_values, read_group
+from ru_calc.dataset.storage import whole_hdf5
 from ru_calc.errors import DataError
-from ru_calc.files import shipped, whole_file
+from ru_calc.files import shipped
 from ru_calc.structures import Structures
 from ru_calc.units import RUTHENIUM
 
@@ -34,7 +35,7 @@ def write_dataset(dataset: Dataset, path: str | Path) -> None:
     groups = {f"size_{size:05d}": _group_of(dataset, size) for size in np.unique(dataset.structures.counts)}
     for name, values in groups.items():
         check_values(values, f"/{name}")
-    with whole_file(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+    with whole_hdf5(path, libver=("v110", "v110")) as file:
         file.attrs.update(
             schema=SCHEMA, version=VERSION, level_of_theory=dataset.level_of_theory,
             energy_reference=dataset.energy_reference, stress_convention=STRESS_CONVENTION, frames=len(dataset),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError
-from ru_calc.files import shipped
+from ru_calc.files import read_json, shipped
 
 
 def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -29,7 +28,7 @@ def read_split(split: str | Path, dataset: Dataset) -> dict[str, np.ndarray]:
         named = ", ".join(by_model) or "none is shipped"
         raise DataError(f"there is no split {path}; give the split.json of a run folder, or a model's name ({named})")
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         owner = content.pop("data")
         parts = {str(name): np.array(frames, dtype=np.int64).reshape(-1) for name, frames in content.items()}
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as problem:

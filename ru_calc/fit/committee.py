@@ -8,7 +8,6 @@ The folder holds `settings.json`, `split.json`, a run folder for each member (`m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +20,12 @@ from ru_calc.dataset import Dataset
 from ru_calc.errors import SettingsError
 from ru_calc.evaluate.metrics import QUANTITIES, SCALES, Comparison
 from ru_calc.evaluate.report import group_table
-from ru_calc.files import whole_file, write_json
+from ru_calc.files import owned, read_json, write_json, write_text
 from ru_calc.fit.folds import add_uncertainty_of_folds, pooled, save_mean, warn_of_seen_frames
 from ru_calc.fit.levels import fingerprint
 from ru_calc.fit.members import member_folder, settings_of
 from ru_calc.fit.report import open_fitted
-from ru_calc.fit.run import FitInput, begin_fit, finish_fit, finished, splits_of
+from ru_calc.fit.run import FitInput, begin_fit, finish_fit, finished, splits_of, write_splits
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, LEAST_MEMBERS, check_start
@@ -66,12 +65,18 @@ def run_committee(
         SettingsError, OutputError: see `check_committee`.
         DataError: see `ru_calc.fit.run.splits_of`.
     """
+    with owned(job.folder):
+        return _committee(job, members, resume, say, bar)
+
+
+def _committee(job: FitInput, members: int, resume: bool, say: Log, bar: Any) -> dict[str, Any]:
     check_committee(job.folder, members, job.settings, job.init_from, resume, fingerprint(job.levels))
     warn_of_seen_frames(job, say)
     splits = splits_of(job)
     split = splits[0]
     if not resume:
-        begin_fit(job, splits, committee=members)
+        begin_fit(job, committee=members)
+    write_splits(job, splits)
     found: list[dict[str, Any]] = []
     for k in range(1, members + 1):
         member = replace(job, folder=member_folder(job.folder, k), settings=settings_of(job.settings, k))
@@ -88,10 +93,9 @@ def run_committee(
         save_mean(files, job.folder / BEST)
         add_uncertainty_of_folds(job, say)
     write_json(job.folder / "committee.json", result)
-    with whole_file(job.folder / "committee.md") as temporary:
-        temporary.write_text(report(result), encoding="utf-8")
+    write_text(job.folder / "committee.md", report(result))
     say(report(result).rstrip())
-    return dict(json.loads((job.folder / "committee.json").read_text()))  # with None for NaN
+    return dict(read_json(job.folder / "committee.json"))  # with None for NaN
 
 
 def check_committee(

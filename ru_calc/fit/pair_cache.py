@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ru_calc.errors import OutputError
-from ru_calc.files import whole_file
+from ru_calc.files import clear_unfinished, whole_file
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
@@ -170,10 +170,11 @@ def _checksum(arrays: dict[str, np.ndarray]) -> int:
 
 def _clear(folder: Path, most_bytes: int) -> None:
     """Removes the least recently used files of the cache until the others fit; leaves foreign files alone."""
+    clear_unfinished(folder)
     files = []
     for path in folder.iterdir():
-        # A dot in front: left behind by a process that was killed.
-        if path.name.lstrip(".").startswith(PREFIX):
+        # A dot in front: left behind by version 0.3.0 or earlier.
+        if path.name.lstrip(".").startswith(PREFIX) and path.is_file():
             with suppress(FileNotFoundError):  # another process clears as well
                 facts = path.stat()
                 files.append((facts.st_mtime_ns, facts.st_size, path))

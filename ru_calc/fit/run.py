@@ -8,7 +8,6 @@ several levels of theory also `split_2.json`, `best_2.safetensors` and `metrics_
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 
 from ru_calc.dataset import Dataset, fold_of, split_by_group
 from ru_calc.errors import DataError, SettingsError
-from ru_calc.files import whole_file, write_json
+from ru_calc.files import owned, read_json, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.begin import first_potential
 from ru_calc.fit.levels import Level, fingerprint, share_modules
@@ -79,13 +78,19 @@ def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = No
         DataError: the data lack a label that the loss needs, or a part of the split is empty.
         SettingsError, OutputError: see `check_start`.
     """
+    with owned(job.folder):
+        return _fit(job, resume, say, bar)
+
+
+def _fit(job: FitInput, resume: bool, say: Log, bar: Any) -> dict[str, Any]:
     settings = job.settings
     check_start(job.folder, settings, job.init_from, resume, fingerprint(job.levels))
     splits = splits_of(job)
     torch.manual_seed(settings.seed)
     trainer = start_trainer(job, splits, say)
     if not resume:  # only now, so that a fit that cannot start leaves no folder behind
-        begin_fit(job, splits)
+        begin_fit(job)
+    write_splits(job, splits)
     state = job.folder / STATE
     if resume and state.is_file():
         trainer.load_state(state)
@@ -127,7 +132,7 @@ def finish_fit(job: FitInput, note: str, say: Log = print, bar: Any = None) -> d
     else:
         say_of_it(note)
         run_fit(job, FIT.begun(job.folder), say_of_it, bar)
-    return dict(json.loads((job.folder / METRICS).read_text(encoding="utf-8")))
+    return dict(read_json(job.folder / METRICS))
 
 
 def finished(folder: Path) -> bool:
@@ -260,8 +265,8 @@ def _check_batches(trainer: Trainer, say: Log) -> None:
         )
 
 
-def begin_fit(job: FitInput, splits: Sequence[dict[str, np.ndarray]], **facts: Any) -> None:
-    """Makes the run folder with the record of the fit and its splits.
+def begin_fit(job: FitInput, **facts: Any) -> None:
+    """Makes the run folder with the record of the fit.
 
     Args:
         facts: further entries of the record.
@@ -272,6 +277,10 @@ def begin_fit(job: FitInput, splits: Sequence[dict[str, np.ndarray]], **facts: A
         "other_levels": [other.level_of_theory for other in job.others], **facts,
     }  # fmt: skip
     FIT.begin(job.folder, record)
+
+
+def write_splits(job: FitInput, splits: Sequence[dict[str, np.ndarray]]) -> None:
+    """Writes `split.json` of each level of theory, also when a fit is resumed that was killed before it had."""
     for k, (dataset, split) in enumerate(zip(job.levels, splits, strict=True)):
         parts = {name: indices.tolist() for name, indices in split.items()}
         path = numbered(job.folder / "split.json", k)
@@ -315,7 +324,7 @@ def _errors(part: str, row: dict[str, float]) -> str:
 
 def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with whole_file(folder / "log.csv") as temporary, open(temporary, "w", newline="") as file:
+    with whole_file(folder / "log.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)

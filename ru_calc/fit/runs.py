@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ru_calc.errors import SettingsError
-from ru_calc.files import check_folder, make_folder, whole_file
+from ru_calc.files import check_folder, make_folder, write_text
 
 Made = TypeVar("Made")
 Log = Callable[[str], None]  # takes the lines that a run prints
@@ -42,7 +42,7 @@ class RunKind:
 
         Raises:
             SettingsError: the folder already holds a run.
-            OutputError: it cannot be made or written.
+            OutputError: it cannot be made or written, or another run works in it.
         """
         if self.begun(folder):
             raise SettingsError(f"{folder} already holds a {self.name}; use --resume, or another folder")
@@ -52,15 +52,14 @@ class RunKind:
         """Makes the folder and writes the record, in place of an earlier one."""
         make_folder(folder)
         text = json.dumps({**record, CHECKSUM: _checksum(record)}, indent=1, ensure_ascii=False)
-        with whole_file(folder / self.file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / self.file, text)
 
     def resume(self, folder: Path, make: Callable[[dict[str, Any]], Made]) -> Made:
         """The record of the run to resume, as `make` takes it.
 
         Raises:
             SettingsError: the folder holds no such run, or its record is damaged.
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or another run works in it.
         """
         if not self.begun(folder):
             raise SettingsError(f"{folder} holds no {self.name} to resume; leave out --resume")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from ase import Atoms
 from ru_calc.dataset.layouts import read_frames
 from ru_calc.dataset.levels import stated_level
 from ru_calc.errors import DataError, OutputError
-from ru_calc.files import check_writable
+from ru_calc.files import check_writable, lock
 
 
 class AppendedFile:
@@ -23,13 +22,9 @@ class AppendedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
+        if not lock(self._handle):
             os.close(self._handle)
-            raise OutputError(
-                f"{path} is being written by another process; wait for it, or give it more --workers"
-            ) from problem
+            raise OutputError(f"{path} is being written by another process; wait for it, or give it more --workers")
 
     def append(self, text: str) -> None:
         """Writes all of the text, down to the disk, or nothing.

@@ -74,6 +74,14 @@ class Checkpoint:
             np.savez(file, text=np.array(json.dumps(text)), **arrays)  # type: ignore[arg-type]
 
 
+def steps_done(folder: Path) -> int | None:
+    """Steps up to the checkpoint in `folder`; None if there is no usable one."""
+    try:
+        return load_checkpoint(folder).step
+    except DataError:
+        return None
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint of the run in `folder`.
 

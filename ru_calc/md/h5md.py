@@ -13,8 +13,8 @@ import numpy as np
 from ase import Atoms, units
 
 import ru_calc
+from ru_calc.dataset.storage import whole_hdf5
 from ru_calc.errors import OutputError
-from ru_calc.files import whole_file
 from ru_calc.md.growing import GrowingFile
 
 # Where the fields of a record stand in the HDF5 file, and their units.
@@ -69,7 +69,7 @@ class H5MDWriter:
         """Makes the HDF5 file and removes the journal."""
         count = self.mark()
         self._journal.close()
-        with whole_file(self.path) as temporary, h5py.File(temporary, "w") as file:
+        with whole_hdf5(self.path) as file:
             self._write_header(file)
             datasets = self._make_datasets(file, count)
             with open(self.journal, "rb") as journal:

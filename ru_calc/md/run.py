@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from ru_calc.errors import DataError, OutputError, SettingsError
-from ru_calc.files import check_folder
+from ru_calc.files import check_folder, owned
 from ru_calc.md.checkpoint import Checkpoint, load_checkpoint
 from ru_calc.md.settings import MDOutput, MDSettings
 from ru_calc.md.simulation import FINAL, MDResult, Report, Simulation, earlier_files
@@ -45,21 +45,35 @@ def run_md(
         UncertainError: the model is uncertain of a frame and the run is to stop there; `uncertain.extxyz` holds it.
         SettingsError: the ensemble cannot handle these atoms or this calculator.
         DataError: there are no atoms.
-        OutputError: the folder holds an earlier run or cannot be written.
+        OutputError: the folder holds an earlier run, another run works in it, or it cannot be written.
     """
     settings = settings or MDSettings()
     if len(atoms) == 0:
         raise DataError("there are no atoms to move")
-    if output is not None:
+    if output is None:
+        return _run(atoms, calculator, settings, None, report, warn)
+    with owned(output.folder):
         check_free(output)
+        return _run(atoms, calculator, settings, output, report, warn)
+
+
+def _run(
+    atoms: Atoms,
+    calculator: BaseCalculator,
+    settings: MDSettings,
+    output: MDOutput | None,
+    report: Report | None,
+    warn: Warn,
+) -> MDResult:
     rng = np.random.default_rng(settings.seed)
     atoms.calc = calculator
     if not settings.keep_momenta or not atoms.get_momenta().any():
         draw_momenta(atoms, settings.temperature_K, rng, settings.ensemble)
     watch = UncertaintyWatch(calculator, settings, warn)
     run = Simulation(atoms, settings, output, rng, degrees_of_freedom(atoms, settings.ensemble), watch)
-    run.begin(report)
-    return run.go(report)
+    with run.writing():
+        run.begin(report)
+        return run.go(report)
 
 
 def resume_md(
@@ -84,9 +98,14 @@ def resume_md(
     Raises:
         DataError: there is no usable checkpoint, or the calculator is not that of the run.
         SettingsError: `steps` have already been done, or would change the ramp.
-        OutputError: log or trajectory do not match the checkpoint, or cannot be written.
+        OutputError: log or trajectory do not match the checkpoint or cannot be written, or another run works there.
         UnphysicalError, UncertainError: see `run_md`.
     """
+    with owned(folder):
+        return _resume(folder, calculator, steps, report, warn)
+
+
+def _resume(folder: Path, calculator: BaseCalculator, steps: int | None, report: Report | None, warn: Warn) -> MDResult:
     saved = load_checkpoint(folder)
     settings = settings_to_resume(saved, steps)
     atoms = saved.atoms
@@ -102,8 +121,9 @@ def resume_md(
     run = Simulation(atoms, settings, saved.output, rng, saved.dof, UncertaintyWatch(calculator, settings, warn))
     run.step = saved.step
     run.ensemble.load(saved.ensemble)
-    run.continue_from(saved)
-    return run.go(report)
+    with run.writing():
+        run.continue_from(saved)
+        return run.go(report)
 
 
 def check_free(output: MDOutput) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculatorError
 
 from ru_calc.errors import OutputError, UncertainError, UnphysicalError
-from ru_calc.files import make_folder, whole_file
+from ru_calc.files import make_folder, whole_file, why
 from ru_calc.md.checkpoint import NAME, Checkpoint
 from ru_calc.md.ensembles import make_ensemble
 from ru_calc.md.interrupt import Interruption, listen
@@ -101,10 +101,34 @@ class Simulation:
         self.trajectory: Writer | None = None
         self.good: _Good | None = None
         self.uncertainty: np.ndarray | None = None
+        self.closed_pipe: BrokenPipeError | None = None
         try:
             self.ensemble = make_ensemble(atoms, settings, dof, rng)
         except CANNOT_EVALUATE as problem:
             raise UnphysicalError(f"the first frame cannot be evaluated: {problem}") from problem
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Closes the files at the end, and names the step at which writing failed.
+
+        Raises:
+            OutputError: it failed.
+            BrokenPipeError: nobody reads the reports any more; the run ended and was saved at that step.
+        """
+        try:
+            with ExitStack() as files:
+                files.callback(self._close)
+                yield
+        except OSError as problem:
+            raise OutputError(f"step {self.step}: writing failed: {why(problem)}") from problem
+        if self.closed_pipe is not None:
+            raise self.closed_pipe
+
+    def _close(self) -> None:
+        with ExitStack() as files:
+            for file in (self.log, self.trajectory):
+                if file is not None:
+                    files.callback(file.close)
 
     def begin(self, report: Report | None) -> None:
         """Checks the first frame, opens the files and writes step 0."""
@@ -145,20 +169,11 @@ class Simulation:
         begun, first = time.perf_counter(), self.step
         # Without files there is nothing to save: Ctrl-C ends the script as usual.
         with nullcontext(Interruption()) if self.output is None else listen() as interruption:
-            try:
-                self._steps(report, interruption)
-                if self.step % self._checkpoint_every():
-                    self._save()
-                if self.step == self.settings.steps:
-                    self._write_frame(FINAL)
-            except OSError as problem:
-                raise OutputError(
-                    f"step {self.step}: writing failed ({problem}); free some space and restart"
-                ) from problem
-            finally:
-                for file in (self.log, self.trajectory):
-                    if file is not None:
-                        file.close()
+            self._steps(report, interruption)
+            if self.step % self._checkpoint_every():
+                self._save()
+            if self.step == self.settings.steps:
+                self._write_frame(FINAL)
         elapsed, done = time.perf_counter() - begun, self.step - first
         speed = len(self.atoms) * done / elapsed if done else float("nan")
         interrupted = self.step < self.settings.steps
@@ -166,7 +181,7 @@ class Simulation:
 
     def _steps(self, report: Report | None, interruption: Interruption) -> None:
         settings, logged, clock = self.settings, self.step, time.perf_counter()
-        while self.step < settings.steps and not interruption.asked:
+        while self.step < settings.steps and not interruption.asked and self.closed_pipe is None:
             n = self.step + 1
             if settings.temperature_end_K is not None:
                 self.ensemble.set_temperature(settings.temperature_at(n))
@@ -242,9 +257,15 @@ class Simulation:
             if self.log is not None:
                 self.log.append(row)
             if report is not None:
-                report(row, speed)
+                self._tell(report, row, speed)
         if self.trajectory is not None and self.output is not None and self.step % self.output.trajectory_every == 0:
             self.trajectory.append(self._frame())
+
+    def _tell(self, report: Report, row: Row, speed: float | None) -> None:
+        try:
+            report(row, speed)
+        except BrokenPipeError as problem:
+            self.closed_pipe = problem
 
     def _checkpoint_every(self) -> int:
         return self.output.checkpoint_every if self.output is not None else self.settings.steps + 1

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ru_calc.dataset import Dataset
-from ru_calc.files import make_folder, write_json
+from ru_calc.files import make_folder, read_json, write_json
 from ru_calc.fit.run import FitInput, finish_fit
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings, with_changes
@@ -25,7 +24,7 @@ def plan_fit(family: str, dataset: Dataset, folder: Path, protocol: MDProtocol) 
     """
     path = folder / "fits" / f"{family}.plan.json"
     if path.is_file():
-        return dict(json.loads(path.read_text()))
+        return dict(read_json(path))
     make_folder(path.parent)
     plan: dict[str, Any] = {"epochs": protocol.epochs, "epoch_cpu_s": None}
     if protocol.epochs is None:

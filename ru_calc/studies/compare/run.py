@@ -6,15 +6,15 @@ end `table.md`, `results.json` and `figure.png`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ru_calc.dataset import Dataset, split_by_group
-from ru_calc.files import write_json
+from ru_calc.files import owned, read_json, write_json
 from ru_calc.fit.report import fit_cost
 from ru_calc.fit.runs import Log
 from ru_calc.studies.bench.costs import size
@@ -59,29 +59,33 @@ def compare_families(
         The contents of `results.json`.
 
     Raises:
-        SettingsError, OutputError, DataError: wrong settings, folder or data.
+        SettingsError, OutputError, DataError: wrong settings, folder or data, or another run works there.
     """
     protocol = protocol or MDProtocol()
-    known = stored(folder).families if resume else ()
-    families = check_families(tuple(families or known or COMPARED))
-    dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
-    check_start(folder, protocol, resume, dataset.fingerprint())
-    licence = begin(folder, protocol, dataset.fingerprint(), families, licence).licence
-    split = split_by_group(dataset, protocol.split, protocol.seed)
-    for family in families:  # all before the first fit: a busy machine then slows all alike
-        plan_fit(family, dataset, folder, protocol)
-    models = {family: fit_family(family, dataset, folder, protocol, licence, say, bar) for family in families}
-    found = {
-        family: measure_family(family, model, dataset, split, folder, protocol, say) for family, model in models.items()
-    }
-    say("speed of all models, in turns")
-    speeds = measure.speeds(models, protocol)
-    results = {
-        "settings": protocol.record(), "data": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
-        "families": found, "speeds": speeds,
-    }  # fmt: skip
-    write_report(results, folder)
-    return results
+    with ExitStack() as owner:
+        owner.enter_context(owned(folder, shared=bool(families)))
+        known = stored(folder).families if resume else ()
+        families = check_families(tuple(families or known or COMPARED))
+        dataset = quick_part(dataset, protocol.seed) if protocol.quick else dataset
+        check_start(folder, protocol, resume, dataset.fingerprint())
+        for family in families:
+            owner.enter_context(owned(folder / "fits" / family))
+        licence = begin(folder, protocol, dataset.fingerprint(), families, licence).licence
+        split = split_by_group(dataset, protocol.split, protocol.seed)
+        for family in families:  # all before the first fit: a busy machine then slows all alike
+            plan_fit(family, dataset, folder, protocol)
+        models = {family: fit_family(family, dataset, folder, protocol, licence, say, bar) for family in families}
+        found = {
+            family: measure_family(family, model, dataset, split, folder, protocol, say)
+            for family, model in models.items()
+        }
+        say("speed of all models, in turns")
+        results = {
+            "settings": protocol.record(), "data": dataset.fingerprint(), "level_of_theory": dataset.level_of_theory,
+            "families": found, "speeds": measure.speeds(models, protocol),
+        }  # fmt: skip
+        write_report(results, folder)
+        return results
 
 
 def measure_family(
@@ -95,7 +99,7 @@ def measure_family(
 ) -> dict[str, Any]:
     """All measurements of one fitted model; those in its file are not repeated."""
     path = folder / f"{family}.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
     steps = {
         "fit": lambda: fit_cost(folder / "fits" / family),
         "size": lambda: size(model),
@@ -109,4 +113,4 @@ def measure_family(
             say(f"{family}: {name}")
             found[name] = step()
             write_json(path, found)
-    return dict(json.loads(path.read_text()))  # the same, whether measured now or earlier
+    return dict(read_json(path))  # the same, whether measured now or earlier

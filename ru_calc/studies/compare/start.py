@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ru_calc.files import WAIT_S, owned_file
 from ru_calc.fit.runs import RunKind, changes, data_changes, refuse
 
 COMPARISON = RunKind("comparison", "protocol.json")
@@ -76,8 +77,9 @@ def begin(folder: Path, settings: Settings, data: str, families: Sequence[str], 
     Args:
         licence: None keeps that of the record.
     """
-    before = stored(folder) if COMPARISON.begun(folder) else Stored({}, "")
-    names = tuple(dict.fromkeys((*before.families, *families)))
-    now = Stored(settings.record(), data, names, licence or before.licence)
-    COMPARISON.begin(folder, asdict(now))
-    return now
+    with owned_file(folder / COMPARISON.file, WAIT_S):  # another process may add some
+        before = stored(folder) if COMPARISON.begun(folder) else Stored({}, "")
+        names = tuple(dict.fromkeys((*before.families, *families)))
+        now = Stored(settings.record(), data, names, licence or before.licence)
+        COMPARISON.begin(folder, asdict(now))
+        return now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from ru_calc.dataset.groups import group_of
 from ru_calc.dataset.layouts import read_frames
 from ru_calc.errors import UnphysicalError
 from ru_calc.evaluate.metrics import Comparison, error_table
-from ru_calc.files import make_folder, whole_file, write_json
+from ru_calc.files import make_folder, read_json, whole_file, write_json
 from ru_calc.fit.committee import run_committee
 from ru_calc.fit.folds import held_out
 from ru_calc.fit.report import open_fitted
@@ -73,7 +72,7 @@ def finished(loop: Loop, number: int) -> bool:
 
 def result(loop: Loop, number: int) -> dict[str, Any]:
     """The figures of a finished round."""
-    return dict(json.loads((loop.round_folder(number) / RESULT).read_text(encoding="utf-8")))
+    return dict(read_json(loop.round_folder(number) / RESULT))
 
 
 def play(loop: Loop, number: int) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def _found(loop: Loop, number: int) -> dict[str, Any]:
             "threshold_eV_per_A": candidates.threshold_eV_per_A, "notes": made.notes,
         })  # fmt: skip
         _write(path, [candidates.frames[k] for k in picked])
-    choice = dict(json.loads((folder / "choice.json").read_text(encoding="utf-8")))
+    choice = dict(read_json(folder / "choice.json"))
     frames = _read(path)
     loop.say(
         f"round {number}: {choice['candidates']} candidates, {choice['uncertain']} with an atom above "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ru_calc.errors import SettingsError
-from ru_calc.files import whole_file, write_json
+from ru_calc.files import owned, write_json, write_text
 from ru_calc.fit.levels import fingerprint
 from ru_calc.fit.runs import RunKind, changes, data_changes, refuse
 from ru_calc.label import check_calculator
@@ -35,6 +35,11 @@ def learn(loop: Loop, resume: bool = False) -> list[dict[str, Any]]:
         UnphysicalError: all frames of a round failed; they are tried again when the loop is resumed.
         DataError, ModelError, OutputError: from sampling, labelling and fitting.
     """
+    with owned(loop.folder):
+        return _learn(loop, resume)
+
+
+def _learn(loop: Loop, resume: bool) -> list[dict[str, Any]]:
     check_learning(loop, resume)
     if not resume:
         LEARNING.begin(loop.folder, {**loop.settings.record(), "data": _data(loop), "licence": loop.licence})
@@ -42,8 +47,7 @@ def learn(loop: Loop, resume: bool = False) -> list[dict[str, Any]]:
     for number in range(loop.settings.rounds + 1):
         rows.append(play(loop, number))
         write_json(loop.folder / "results.json", rows)
-        with whole_file(loop.folder / "learn.md") as temporary:
-            temporary.write_text(report(loop, rows), encoding="utf-8")
+        write_text(loop.folder / "learn.md", report(loop, rows))
         if number and not rows[-1]["labelled"]:
             loop.say(f"round {number} found nothing to label: the model knows all that these conditions visit")
             break

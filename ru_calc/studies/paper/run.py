@@ -6,7 +6,6 @@ The folder holds `protocol.json`, `descriptors.npz` (SOAP vectors), `rows/NAME.j
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError
-from ru_calc.files import make_folder, write_json
+from ru_calc.files import make_folder, owned, read_json, write_json
 from ru_calc.fit.runs import Log
 from ru_calc.studies.compare.settings import QUICK_FRAME_ATOMS, QUICK_FRAMES
 from ru_calc.studies.compare.start import begin, check_start
@@ -57,6 +56,11 @@ def run_paper(
         DataError: no frame has both energy and forces, or a part of the split is empty.
         SettingsError, OutputError: see `check_paper_start`.
     """
+    with owned(folder):
+        return _run(dataset, folder, protocol, say, bar, resume)
+
+
+def _run(dataset: Dataset, folder: Path, protocol: PaperProtocol, say: Log, bar: Any, resume: bool) -> dict[str, Any]:
     check_paper_start(folder, protocol, resume, dataset.fingerprint())
     frames, split = _frames(dataset, protocol, say)
     begin(folder, protocol, dataset.fingerprint(), protocol.families)
@@ -127,7 +131,7 @@ def _row(
     update = bar.update if bar is not None else lambda epochs: None
     if path.is_file():
         update(protocol.lengths[0])
-        return dict(json.loads(path.read_text()))
+        return dict(read_json(path))
     training = Training(family, protocol, parts["train"], parts["validation"])
     if state.is_file():
         training.load(state)

@@ -8,7 +8,6 @@ The test frames are taken out before the first fit, so that the best trial is no
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from ru_calc.dataset import Dataset, split_by_group
 from ru_calc.errors import DataError, OutputError, RuCalcError, SettingsError
 from ru_calc.evaluate.metrics import SCALES
-from ru_calc.files import make_folder, write_json
+from ru_calc.files import WAIT_S, make_folder, owned, owned_file, read_json, write_json
 from ru_calc.fit.report import fit_cost
 from ru_calc.fit.run import FitInput, finish_fit, finished, splits_of
 from ru_calc.fit.runs import Log, data_changes, refuse
@@ -66,6 +65,13 @@ def run_sweep(
     Raises:
         SettingsError, OutputError, DataError: wrong trials, folder or data; nothing has been fitted.
     """
+    with owned(folder, shared=bool(only)):
+        return _sweep(dataset, folder, plan, only, command, say, bar)
+
+
+def _sweep(
+    dataset: Dataset, folder: Path, plan: Plan, only: tuple[str, ...], command: str, say: Log, bar: Any
+) -> dict[str, Any]:
     fingerprint = dataset.fingerprint()
     if plan.data:
         refuse(data_changes(plan.data, fingerprint))
@@ -97,10 +103,11 @@ def _held_out(dataset: Dataset, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _begin(folder: Path, plan: Plan, command: str) -> Plan:
-    commands = stored(folder).commands if SWEEP.begun(folder) else ()  # another process may have added some
-    plan = replace(plan, commands=commands if command in (*commands, "") else (*commands, command))
-    SWEEP.begin(folder, asdict(plan))
-    return plan
+    with owned_file(folder / SWEEP.file, WAIT_S):  # another process may have added some
+        commands = stored(folder).commands if SWEEP.begun(folder) else ()
+        plan = replace(plan, commands=commands if command in (*commands, "") else (*commands, command))
+        SWEEP.begin(folder, asdict(plan))
+        return plan
 
 
 def _fit(job: FitInput, note: str, say: Log, bar: Any) -> None:
@@ -126,7 +133,7 @@ def _measured(folder: Path, plan: Plan, say: Log) -> dict[str, Any]:
     for row in rows:
         row |= {key: speeds.get(row["trial"], {}).get(key) for key in ("cpu_us", "spread_us")}
     stopped = {
-        name: json.loads((run / STOPPED).read_text(encoding="utf-8"))["why"]
+        name: read_json(run / STOPPED)["why"]
         for name, run in runs.items()
         if name not in done and (run / STOPPED).is_file()
     }
@@ -140,7 +147,7 @@ def _force_error(row: dict[str, Any]) -> float:
 
 def _row(name: str, run: Path, plan: Plan) -> dict[str, Any]:
     model = run / BEST
-    errors = json.loads((run / METRICS).read_text(encoding="utf-8"))["validation"]
+    errors = read_json(run / METRICS)["validation"]
     same = _measure(plan.settings(name)) == _measure(plan.base)
     return {
         "trial": name, "changes": plan.trials[name], **size(model), **fit_cost(run),
