@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,11 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
     Raises:
         DataError: there is no such file or name, it cannot be read, or its atoms are not ruthenium, not finite or in
             a cell without volume.
-        SettingsError: an option does not apply to the structure.
+        SettingsError: an option does not apply to the structure, or it is too large for this machine.
     """
     from ru_calc.structures import check_atoms
     from ru_calc.structures.build import build_structure, options_of, structure_names
+    from ru_calc.structures.size import FORCES_BYTES, check_size
 
     options = {name: given[name] for name in BUILD if given.get(name) is not None}
     if text in structure_names():
@@ -63,7 +65,10 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
         sized = {"repeat", "n_atoms"} & options.keys()
         if default_n_atoms and not sized and "repeat" in options_of(text) and "layers" not in options_of(text):
             options["n_atoms"] = default_n_atoms
-        return build_structure(text, **options)
+        check_size(options.get("n_atoms", 0), f"--n-atoms is {options.get('n_atoms')}", FORCES_BYTES)
+        atoms = build_structure(text, **options)
+        check_size(len(atoms), text, FORCES_BYTES)
+        return atoms
     repeat = options.pop("repeat", (1, 1, 1))
     if options:
         raise SettingsError(
@@ -73,6 +78,7 @@ def read_structure(text: str, given: Mapping[str, Any], default_n_atoms: int | N
     check_atoms(atoms, f"{text}: ")
     if min(repeat) < 1:
         raise SettingsError(f"--repeat is {repeat}; it must be three numbers, each 1 or more")
+    check_size(len(atoms) * math.prod(repeat), f"--repeat is {repeat}", FORCES_BYTES)
     return atoms.repeat(repeat) if repeat != (1, 1, 1) else atoms
 
 

@@ -17,6 +17,7 @@ from ase import Atoms
 
 from ru_calc.errors import SettingsError, require
 from ru_calc.structures.lattices import crystal, hexagonal_cell
+from ru_calc.structures.size import check_size
 
 HCP_A_A, HCP_C_A = 2.726, 4.289
 # Minima of energy against volume in the labels of the shipped model.
@@ -98,6 +99,7 @@ def _check(name: str, options: BuildOptions, allowed: frozenset[str]) -> None:
             require(math.isfinite(value) and value > 0, key, value, "a positive length in Å")
     for key in ("n_atoms", "layers"):
         require(given.get(key, 1) >= 1, key, given.get(key), "1 or more")
+    check_size(given.get("n_atoms", 0), f"n_atoms is {given.get('n_atoms')}")
     repeat, vacancies = given.get("repeat", (1, 1, 1)), given.get("vacancy_fraction", 0)
     require(len(repeat) == 3 and min(repeat) >= 1, "repeat", repeat, "three numbers, each 1 or more")
     require(0 <= vacancies < 1, "vacancy_fraction", vacancies, "at least 0 and below 1")
@@ -136,7 +138,9 @@ def compact_repeat(cell: np.ndarray, atoms_per_cell: int, n_atoms: int, directio
 def _repeated(cell: Atoms, options: BuildOptions) -> Atoms:
     if options.n_atoms is not None:
         return cell.repeat(compact_repeat(cell.cell.array, len(cell), options.n_atoms))
-    return cell.repeat(options.repeat or (1, 1, 1))
+    repeat = options.repeat or (1, 1, 1)
+    check_size(len(cell) * math.prod(repeat), f"repeat is {repeat}")
+    return cell.repeat(repeat)
 
 
 def _orthorhombic(name: str, a_A: float, c_A: float) -> Atoms:
@@ -171,6 +175,7 @@ def _slab(surface: str) -> Callable[[BuildOptions], Atoms]:
     def build(options: BuildOptions) -> Atoms:
         repeat, layers = options.repeat or (4, 4, 1), options.layers or 7
         require(repeat[2] == 1, "repeat", repeat, "1 in the third place: layers set the thickness of a slab")
+        check_size(repeat[0] * repeat[1] * layers, f"layers is {layers} and repeat {repeat}")
         if options.n_atoms is not None:
             one = _surface_cell(surface, (1, 2, layers), options)
             pairs = compact_repeat(one.cell.array, len(one), options.n_atoms, directions=2)
@@ -198,6 +203,8 @@ def _sphere(options: BuildOptions) -> Atoms:
     diameter = options.diameter_A or 16.0
     if options.n_atoms is not None:
         diameter = 2 * (3 * options.n_atoms * cell.get_volume() / len(cell) / (4 * math.pi)) ** (1 / 3)
+    box = math.prod(diameter / float(length) for length in cell.cell.lengths()) * len(cell)
+    check_size(box, f"diameter_A is {diameter:g}")
     # The margin lets the number of atoms be met whatever shells the sphere cuts.
     half = [math.ceil((diameter / 2 + 6.0) / length) for length in cell.cell.lengths()]
     positions = cell.repeat([2 * n for n in half]).positions - np.array(half) @ cell.cell.array

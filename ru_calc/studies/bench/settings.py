@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ru_calc.errors import DataError, SettingsError
+from ru_calc.structures.size import check_size
 
 PEERS = ("schnetpack", "emt", "lammps")
 SIZES = (64, 500, 4000, 32000, 100000)
@@ -43,6 +44,7 @@ class BenchSettings:
         for name, least in (("atoms", min(self.atoms)), ("threads", min(self.threads)), ("repeats", self.repeats)):
             if least < 1:
                 raise SettingsError(f"{name} is {least}; it must be 1 or more")
+        check_size(max(self.atoms), f"atoms is {max(self.atoms)}")
         object.__setattr__(self, "atoms", tuple(sorted(self.atoms)))
         if not 0 < self.budget_s < math.inf:
             raise SettingsError(f"budget_s is {self.budget_s}; it must be a number of seconds above 0")
