@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,9 +47,28 @@ def resolve_device(device: str) -> str:
     return device
 
 
+_is_child = False
+
+
+def _after_fork() -> None:
+    global _is_child
+    _is_child = "torch" in sys.modules
+    if _is_child:
+        sys.modules["torch"].set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Sets the number of CPU threads of torch inside the block and restores it afterwards; None changes nothing."""
+    """Sets the number of CPU threads of torch inside the block and restores it afterwards; None changes nothing.
+
+    In a child of a fork it is one: the threads of the parent, for which torch would wait, are not there.
+    """
+    if _is_child:
+        threads = 1
     if threads is None:
         yield
         return

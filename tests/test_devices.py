@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,27 @@ def test_with_a_driver_torch_counts_the_devices(monkeypatch: pytest.MonkeyPatch,
         assert resolve_device("auto") == ("cuda" if usable else "cpu")
     with pytest.raises(SettingsError, match="0 CUDA devices"):
         resolve_device("cuda")
+
+
+def _add_up(pipe: Connection) -> None:
+    import torch
+
+    with devices.torch_threads(2):
+        pipe.send(float(torch.ones(3_000_000).sum()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_the_child_of_a_fork_does_not_wait_for_the_threads_of_its_parent() -> None:
+    import torch
+
+    with devices.torch_threads(2):
+        torch.ones(3_000_000).sum()
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+    child = fork.Process(target=_add_up, args=(there,))
+    child.start()
+    try:
+        assert here.poll(60.0) and here.recv() == 3_000_000.0
+    finally:
+        child.kill()
+        child.join()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+import math
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -23,13 +27,32 @@ from ru_calc.calculator.speed import NeighborStatistics, Throughput, dynamics
 from ru_calc.devices import CHOICES, chosen, resolve_device, timed
 from ru_calc.errors import DataError, ModelError, RuCalcError, require
 from ru_calc.structures import Structures
+from ru_calc.structures.build import build_structure
 from ru_calc.structures.neighbors import NeighborPairs, VerletList, closest_of
 from ru_calc.tables.uncertainty import no_uncertainty
 
 if TYPE_CHECKING:
     from ru_calc.predictor import Predictor
 
+# A crystal is the lowest in energy; the highest energies of the shipped data are 4.8 eV above an isolated atom.
+BELOW_CRYSTAL_EV, ABOVE_ATOM_EV = 0.5, 5.0
 SAME_PLACE_A = 0.1  # no two atoms of anything physical are closer
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Method = Callable[Concatenate["RuCalculator", Arguments], Result]
+
+
+def _one_at_a_time(method: Method[Arguments, Result]) -> Method[Arguments, Result]:
+    """Lets other threads that use the same calculator wait: results and neighbours are those of one structure."""
+
+    @wraps(method)
+    def alone(self: RuCalculator, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 class RuCalculator(Calculator):
@@ -41,6 +64,8 @@ class RuCalculator(Calculator):
     A calculation gives what is asked for now and what was asked for at the previous configuration.  Dynamics at
     constant pressure thus takes one evaluation per step for forces and stress, and at constant volume no stress is
     computed.
+
+    Several Python threads may share a calculator: they take turns.  Calculators of their own let them run at once.
     """
 
     name = "ru_calculator"
@@ -57,6 +82,8 @@ class RuCalculator(Calculator):
     _header: dict[str, Any]
     _engine: str  # in use, once the model is read
     _uncertainty: np.ndarray | None  # beside the results, which hold ASE's properties only
+    _usual_eV_per_atom: tuple[float, float]
+    _warned: bool  # of an energy beyond these
     _asked: frozenset[str]  # properties asked for at this configuration
     _expected: frozenset[str]  # and at the previous one
 
@@ -90,12 +117,14 @@ class RuCalculator(Calculator):
             CalculationFailed: a result that is not finite.
             PropertyNotImplementedError: stress of a cell without a volume.
         """
+        self._lock = threading.RLock()
         self._forget_model()
         super().__init__(
             model=model, device=device, dtype=dtype, skin_A=skin_A, threads=threads, engine=engine,
             non_conservative=bool(non_conservative),
         )  # fmt: skip
 
+    @_one_at_a_time
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Changes arguments of the constructor; the model is read again at the next calculation.
 
@@ -169,6 +198,7 @@ class RuCalculator(Calculator):
         self._require_uncertainty()
         return float(self.header["uncertainty"]["threshold_eV_per_A"])
 
+    @_one_at_a_time
     def uncertainty(self, atoms: Atoms | None = None) -> np.ndarray:
         """(n,) expected error of each component of the forces in eV/Å, by atom; see `ru_calc.tables.uncertainty`.
 
@@ -215,6 +245,7 @@ class RuCalculator(Calculator):
         mover = dynamics(moved)
         return Throughput.of(timed(lambda: mover.run(steps)), len(moved), int(steps), self._engine)
 
+    @_one_at_a_time
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -241,10 +272,23 @@ class RuCalculator(Calculator):
         structures, pairs = self._neighbors_of(structures)
         prediction = self._predictor.predict(structures, pairs, want)
         _check_finite(prediction, structures, pairs, self.parameters["dtype"])
+        self._check_energy(float(prediction.energy[0]) / structures.n_atoms)
         self.results.update(_results(prediction))
         if prediction.uncertainty is not None:
             self._uncertainty = prediction.uncertainty
         self._asked = self._asked.union(properties)
+
+    def _check_energy(self, eV_per_atom: float) -> None:
+        low, high = self._usual_eV_per_atom
+        if self._warned or low <= eV_per_atom <= high:
+            return
+        self._warned = True
+        warnings.warn(
+            f"the energy is {eV_per_atom:.5g} eV per atom, which is unphysical: with this model {low:.4g} is "
+            f"{BELOW_CRYSTAL_EV} eV below the crystal, and {high:.4g} is {ABOVE_ATOM_EV:g} eV above a lone atom; it "
+            "has not been trained on such atoms (further ones are not reported)",
+            stacklevel=2,
+        )
 
     def _neighbors_of(self, structures: Structures) -> tuple[Structures, NeighborPairs]:
         with _input_errors():
@@ -257,6 +301,7 @@ class RuCalculator(Calculator):
             )
         return followed, pairs
 
+    @_one_at_a_time
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """A property of these atoms, from the results if they are up to date."""
         value = super().get_property(name, atoms, allow_calculation)
@@ -269,12 +314,17 @@ class RuCalculator(Calculator):
 
     def __getstate__(self) -> dict[str, Any]:
         # Weights are read again from the model file, and the neighbour list is quickly rebuilt.
-        return {**self.__dict__, "_predictor": None, "_neighbors": None, "_header": {}}
+        state = {**self.__dict__, "_predictor": None, "_neighbors": None, "_header": {}}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RuCalculator:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         if self._predictor is not None:  # the weights, which never change, are shared; the neighbours are not
             twin._predictor, twin._header = copy.copy(self._predictor), self._header
             twin._neighbors = VerletList(self._predictor.cutoff_A, self.parameters["skin_A"])
@@ -296,7 +346,10 @@ class RuCalculator(Calculator):
         self._predictor = self._neighbors = self._uncertainty = None
         self._header = {}
         self._asked = self._expected = frozenset()
+        self._usual_eV_per_atom = (-math.inf, math.inf)
+        self._warned = False
 
+    @_one_at_a_time
     def _load(self) -> RuCalculator:
         if self._predictor is not None:
             return self
@@ -313,6 +366,7 @@ class RuCalculator(Calculator):
             )
         self._predictor, self._header, self._engine = opened.predictor, opened.header, opened.engine
         self._neighbors = VerletList(self._predictor.cutoff_A, asked["skin_A"])
+        self._usual_eV_per_atom = _usual_energies(opened.predictor)
         return self
 
 
@@ -321,6 +375,14 @@ class RuSchNet(RuCalculator):
 
     name = "ru_schnet"
     families = ("schnet", "paper")
+
+
+def _usual_energies(predictor: Predictor) -> tuple[float, float]:
+    """Lowest and highest physical energy in eV per atom: about those of the hcp crystal and of a lone atom."""
+    crystal = build_structure("hcp", primitive=True)
+    found = predictor.predict([crystal, build_structure("atom")], None, ("energy",)).energy
+    ends = float(found[0]) / len(crystal), float(found[1])
+    return min(ends) - BELOW_CRYSTAL_EV, max(ends) + ABOVE_ATOM_EV
 
 
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:

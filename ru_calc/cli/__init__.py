@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -48,9 +49,18 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
-        with one_line_at_the_end(ctx):
-            return super().invoke(ctx)
+        before, warnings.formatwarning = warnings.formatwarning, _one_line
+        try:
+            with one_line_at_the_end(ctx):
+                return super().invoke(ctx)
+        finally:
+            warnings.formatwarning = before
         return None
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning without the place in the source."""
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -23,6 +23,10 @@ BUILD = {
     "a_A": {"type": float, "help": "Lattice constant a in Å (named structures)."},
     "c_A": {"type": float, "help": "Lattice constant c in Å (named structures)."},
     "layers": {"type": int, "help": "Atomic layers of a slab."},
+    "termination": {
+        "type": click.Choice(["near", "far"]),
+        "help": "Whether the two outermost planes of hcp10m10 are near each other or far apart.  [default: near]",
+    },
     "vacuum_A": {"type": float, "help": "Vacuum between a slab and its periodic image in Å."},
     "diameter_A": {"type": float, "help": "Diameter of a sphere in Å."},
     "distance_A": {"type": float, "help": "Bond length of a dimer in Å."},

@@ -16,7 +16,7 @@ from ru_calc.md.checkpoint import Checkpoint, load_checkpoint
 from ru_calc.md.settings import MDOutput, MDSettings
 from ru_calc.md.simulation import FINAL, MDResult, Report, Simulation, earlier_files
 from ru_calc.md.uncertain import UncertaintyWatch, Warn
-from ru_calc.md.velocities import degrees_of_freedom, draw_momenta
+from ru_calc.md.velocities import degrees_of_freedom, draw_momenta, remove_drift
 
 # A restart refuses a calculator whose energy differs by more than this from the checkpoint's.
 SAME_ENERGY_EV_PER_ATOM = 1e-5
@@ -33,12 +33,13 @@ def run_md(
     """Molecular dynamics of `atoms`, which are moved in place.
 
     Args:
-        atoms: any that the calculator takes; existing momenta are kept (see `MDSettings.keep_momenta`).
+        atoms: any that the calculator takes; existing momenta are kept (see `MDSettings.keep_momenta`), but for a
+            drift of the centre of mass and the rotation of a cluster.
         calculator: any ASE calculator with energy and forces (and stress for `npt-*`).
         settings: ensemble, temperature, steps and limits.
         output: where to write; None writes nothing, and the run cannot be resumed.
         report: called with each row of the log and the atom-steps per second since the previous row.
-        warn: called once if the model is uncertain of a logged frame.
+        warn: called if a drift is removed, and once if the model is uncertain of a logged frame.
 
     Raises:
         UnphysicalError: a frame is unphysical; `atoms` and `last_good.extxyz` hold the last good one.
@@ -67,6 +68,9 @@ def _run(
 ) -> MDResult:
     rng = np.random.default_rng(settings.seed)
     atoms.calc = calculator
+    drift = remove_drift(atoms) if settings.keep_momenta else None
+    if drift:
+        warn(drift if atoms.get_momenta().any() else f"{drift}; nothing else moved, so new ones are drawn")
     if not settings.keep_momenta or not atoms.get_momenta().any():
         draw_momenta(atoms, settings.temperature_K, rng, settings.ensemble)
     watch = UncertaintyWatch(calculator, settings, warn)

@@ -30,7 +30,7 @@ class MDSettings:
         thermostat_time_fs: `nvt-bussi`, `nvt-nhc`, `npt-*` (100 if None).
         barostat_time_fs: `npt-*` (1000 if None).
         seed: of the initial velocities and the random forces.
-        keep_momenta: atoms that already move keep their momenta; False draws new ones.
+        keep_momenta: atoms that already move keep their momenta, but for drift and rotation; False draws new ones.
         log_every: steps between two rows of the log.
         min_distance_A: the run stops when two atoms are closer.
         max_temperature_K: the run stops at a higher temperature (10 × the highest target, at least 20000, if None).

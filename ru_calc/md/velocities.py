@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.md.velocitydistribution import thermalize_momenta
 
 from ru_calc.units import BOLTZMANN_EV_PER_K
@@ -20,17 +20,43 @@ def draw_momenta(atoms: Atoms, temperature_K: float, rng: np.random.Generator, e
     thermalize_momenta(atoms, temperature_K, rng=rng)
     drawn = atoms.get_kinetic_energy()
     if not atoms.constraints:
-        momenta, masses = atoms.get_momenta(), atoms.get_masses()[:, None]
-        momenta -= masses * momenta.sum(axis=0) / masses.sum()
-        if not atoms.pbc.any():
-            momenta -= masses * np.cross(_rotation(atoms, momenta), atoms.positions - atoms.get_center_of_mass())
-        atoms.set_momenta(momenta)
+        momenta = _without_drift(atoms, atoms.get_momenta())
+        atoms.set_momenta(momenta if atoms.pbc.any() else _without_rotation(atoms, momenta))
     kinetic = atoms.get_kinetic_energy()
     if kinetic <= NOISE * drawn:  # a lone atom only had drift
         atoms.set_momenta(np.zeros((len(atoms), 3)))
         return
     wanted = 0.5 * degrees_of_freedom(atoms, ensemble) * BOLTZMANN_EV_PER_K * temperature_K
     atoms.set_momenta(atoms.get_momenta() * np.sqrt(wanted / kinetic))
+
+
+def remove_drift(atoms: Atoms) -> str | None:
+    """Ends the motion of the centre of mass and, without periodicity, the rotation; says what was there, or None.
+
+    A thermostat would take both for heat and cool all else.  Atoms with constraints are left as they are, since what
+    moves beside fixed atoms does not drift.  Where nothing else moves, all momenta are then zero.
+    """
+    if atoms.constraints:
+        return None
+    at_first, total, found = atoms.get_momenta(), atoms.get_kinetic_energy(), []
+    momenta = at_first
+    if _drifts(momenta):
+        momenta = _without_drift(atoms, momenta)
+        speed = np.linalg.norm(at_first.sum(axis=0)) / atoms.get_masses().sum() * 1000 * units.fs
+        found.append(f"a drift of {speed:.3g} Å/ps")
+    if not atoms.pbc.any() and _turns(atoms, momenta):
+        momenta = _without_rotation(atoms, momenta)
+        found.append("a rotation")
+    if not found:
+        return None
+    atoms.set_momenta(momenta)
+    lost = total - atoms.get_kinetic_energy()
+    if lost > (1 - NOISE) * total:
+        atoms.set_momenta(np.zeros_like(momenta))
+    kelvin = temperature_K(lost, 3 * len(atoms))
+    return (
+        f"the velocities of the atoms had {' and '.join(found)} ({kelvin:.3g} K of the temperature), which is removed"
+    )
 
 
 def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
@@ -44,20 +70,37 @@ def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
     if ensemble == "nvt-langevin":
         return 3 * len(atoms)
     momenta = atoms.get_momenta()
-    if np.abs(momenta.sum(axis=0)).max() > NOISE * np.abs(momenta).sum():
+    if _drifts(momenta):
         return 3 * len(atoms)
     rotations = 0
-    if not atoms.pbc.any():
-        arms = atoms.positions - atoms.get_center_of_mass()
-        spin = np.abs(np.cross(arms, momenta).sum(axis=0)).max()
-        if spin <= NOISE * (np.linalg.norm(arms, axis=1) * np.linalg.norm(momenta, axis=1)).sum():
-            rotations = int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6)) if len(atoms) > 1 else 0
+    if len(atoms) > 1 and not atoms.pbc.any() and not _turns(atoms, momenta):
+        rotations = int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
     return 3 * len(atoms) - 3 - rotations
 
 
 def temperature_K(kinetic_eV: float, dof: int) -> float:
     """Temperature 2 E_kin / (dof k_B) in K; 0 without degrees of freedom."""
     return 2 * kinetic_eV / (dof * BOLTZMANN_EV_PER_K) if dof else 0.0
+
+
+def _drifts(momenta: np.ndarray) -> bool:
+    return bool(np.abs(momenta.sum(axis=0)).max() > NOISE * np.abs(momenta).sum())
+
+
+def _turns(atoms: Atoms, momenta: np.ndarray) -> bool:
+    arms = atoms.positions - atoms.get_center_of_mass()
+    spin = np.abs(np.cross(arms, momenta).sum(axis=0)).max()
+    return bool(spin > NOISE * (np.linalg.norm(arms, axis=1) * np.linalg.norm(momenta, axis=1)).sum())
+
+
+def _without_drift(atoms: Atoms, momenta: np.ndarray) -> np.ndarray:
+    masses = atoms.get_masses()[:, None]
+    return momenta - masses * momenta.sum(axis=0) / masses.sum()
+
+
+def _without_rotation(atoms: Atoms, momenta: np.ndarray) -> np.ndarray:
+    arms = atoms.positions - atoms.get_center_of_mass()
+    return momenta - atoms.get_masses()[:, None] * np.cross(_rotation(atoms, momenta), arms)
 
 
 def _inertia(atoms: Atoms) -> np.ndarray:

@@ -17,6 +17,7 @@ from ase import Atoms
 
 from ru_calc.errors import SettingsError, require
 from ru_calc.structures.lattices import crystal, hexagonal_cell
+from ru_calc.structures.planes import layers_of
 from ru_calc.structures.size import check_size
 
 HCP_A_A, HCP_C_A = 2.726, 4.289
@@ -24,6 +25,7 @@ HCP_A_A, HCP_C_A = 2.726, 4.289
 FCC_A_A, BCC_A_A, SC_A_A, DIAMOND_A_A, A15_A_A = 3.815, 3.059, 2.532, 5.453, 4.843
 DHCP_A_A, DHCP_C_A = 2.724, 8.597
 DIMER_A = 2.1
+TERMINATIONS = ("near", "far")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class BuildOptions:
         repeat: cells along each lattice vector; the third is 1 for a slab.
         n_atoms: approximate number of atoms; the nearest compact choice is made.
         primitive: the primitive cell instead of the orthorhombic or cubic one.
-        layers: atomic layers of a slab.
+        layers: atomic layers of a slab; of hcp10m10, pairs of planes.
+        termination: of an hcp10m10 slab, whose atomic planes are alternately near and far: whether the two outermost
+            ones are `near` (the lower energy by far) or `far`.
         vacuum_A: vacuum in Å between a slab and its image along z.
         diameter_A: of a particle, in Å.
         distance_A: of a dimer, in Å.
@@ -49,6 +53,7 @@ class BuildOptions:
     n_atoms: int | None = None
     primitive: bool | None = None
     layers: int | None = None
+    termination: str | None = None
     vacuum_A: float | None = None
     diameter_A: float | None = None
     distance_A: float | None = None
@@ -103,6 +108,8 @@ def _check(name: str, options: BuildOptions, allowed: frozenset[str]) -> None:
     repeat, vacancies = given.get("repeat", (1, 1, 1)), given.get("vacancy_fraction", 0)
     require(len(repeat) == 3 and min(repeat) >= 1, "repeat", repeat, "three numbers, each 1 or more")
     require(0 <= vacancies < 1, "vacancy_fraction", vacancies, "at least 0 and below 1")
+    end = given.get("termination", "near")
+    require(end in TERMINATIONS, "termination", repr(end), f"one of {', '.join(TERMINATIONS)}")
     for one, other in (("repeat", "n_atoms"), ("diameter_A", "n_atoms")):
         if one in given and other in given:
             raise SettingsError(f"{one} and {other} both set the size: give one of them")
@@ -193,8 +200,14 @@ def _slab(surface: str) -> Callable[[BuildOptions], Atoms]:
 def _surface_cell(surface: str, size: tuple[int, int, int], options: BuildOptions) -> Atoms:
     if surface == "fcc111":
         return ase.build.fcc111("Ru", size, a=options.a_A or FCC_A_A, orthogonal=True)
-    make = {"hcp0001": ase.build.hcp0001, "hcp10m10": ase.build.hcp10m10}[surface]
-    return make("Ru", size, a=options.a_A or HCP_A_A, c=options.c_A or HCP_C_A, orthogonal=True)
+    lattice = {"a": options.a_A or HCP_A_A, "c": options.c_A or HCP_C_A, "orthogonal": True}
+    if surface == "hcp0001":
+        return ase.build.hcp0001("Ru", size, **lattice)
+    if options.termination == "far":
+        return ase.build.hcp10m10("Ru", size, **lattice)
+    # ASE's layers are two planes each, of which the outermost lies far from the next one.
+    slab = ase.build.hcp10m10("Ru", (*size[:2], size[2] + 1), **lattice)
+    return slab[np.concatenate(layers_of(slab)[1:-1])]
 
 
 def _sphere(options: BuildOptions) -> Atoms:
@@ -243,7 +256,7 @@ RECIPES: dict[str, tuple[Callable[[BuildOptions], Atoms], frozenset[str]]] = {
     "diamond": (_cubic("diamond", DIAMOND_A_A), _CUBIC),
     "slab": (_slab("hcp0001"), _SLAB),
     "hcp0001": (_slab("hcp0001"), _SLAB),
-    "hcp10m10": (_slab("hcp10m10"), _SLAB),
+    "hcp10m10": (_slab("hcp10m10"), _SLAB | {"termination"}),
     "fcc111": (_slab("fcc111"), _SLAB - {"c_A"}),
     "sphere": (_sphere, frozenset({"a_A", "c_A", "diameter_A", "n_atoms", "vacancy_fraction", "seed"})),
     "atom": (_atom, frozenset()),

@@ -97,6 +97,63 @@ def test_the_seed_decides_and_momenta_of_a_file_are_kept_unless_told_otherwise()
     assert not np.array_equal(one, start(2, keep=False, momenta=one))
 
 
+def moving(atoms, velocities):
+    atoms = atoms.copy()
+    atoms.set_velocities(velocities)
+    return atoms
+
+
+def started(atoms, **settings):
+    """Momenta at step 0, and what was said."""
+    said = []
+    run_md(atoms, PairPotential(), MDSettings(**{"ensemble": "nve", "steps": 0, **settings}), warn=said.append)
+    return atoms.get_momenta(), said
+
+
+def test_a_drift_of_velocities_that_come_with_the_atoms_is_removed_and_said():
+    still = crystal()
+    draw_momenta(still, 300.0, np.random.default_rng(0), "nve")
+    atoms = moving(still, still.get_velocities() + [0.05, 0.0, 0.0])
+    momenta, said = started(atoms)
+    np.testing.assert_allclose(momenta, still.get_momenta(), atol=1e-9)
+    speed = 0.05 * 1000 * units.fs
+    kelvin = 101.07 * 0.05**2 / (3 * KB)
+    (text,) = said
+    assert f"a drift of {speed:.3g} Å/ps ({kelvin:.3g} K of the temperature), which is removed" in text
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt-bussi", "nvt-langevin"])
+def test_a_crystal_that_only_drifts_gets_velocities(ensemble):
+    atoms = moving(crystal(), np.tile([0.0, 0.07, 0.0], (len(crystal()), 1)))
+    momenta, said = started(atoms, ensemble=ensemble, temperature_K=200.0)
+    np.testing.assert_allclose(momenta.sum(axis=0), 0, atol=1e-9)
+    assert 2 * atoms.get_kinetic_energy() / (degrees_of_freedom(atoms, ensemble) * KB) == pytest.approx(200.0)
+    assert len(said) == 1 and said[0].endswith("nothing else moved, so new ones are drawn")
+
+
+def test_the_rotation_of_a_cluster_is_removed_and_that_of_periodic_atoms_is_none():
+    ball = build_structure("sphere")
+    draw_momenta(ball, 500.0, np.random.default_rng(0), "nve")
+    velocities = ball.get_velocities() + np.cross([0, 0, 0.01], ball.positions) + [0.0, 0.0, 0.02]
+    momenta, said = started(moving(ball, velocities))
+    np.testing.assert_allclose(momenta, ball.get_momenta(), atol=1e-8)
+    assert "Å/ps and a rotation (" in said[0]
+    wire = ball.copy()
+    wire.set_cell([40.0, 40.0, 40.0])
+    wire.pbc = (False, False, True)
+    momenta, said = started(moving(wire, ball.get_velocities() + np.cross([0, 0, 0.01], ball.positions)))
+    assert not said and not np.allclose(momenta, ball.get_momenta())
+
+
+def test_beside_fixed_atoms_nothing_drifts():
+    atoms = moving(crystal(), np.tile([0.05, 0.0, 0.0], (len(crystal()), 1)))
+    atoms.set_constraint(FixAtoms([0]))
+    before = atoms.get_momenta()
+    momenta, said = started(atoms)
+    assert not said
+    np.testing.assert_array_equal(momenta, before)
+
+
 # ---------------------------------------------------------------------------------------------- physics
 
 

@@ -94,6 +94,18 @@ def test_the_inside_of_each_slab_is_the_bulk():
         assert (counts[middle] == 12).all() and counts.min() < 12, name
 
 
+@pytest.mark.parametrize("layers", [3, 4, 7])
+def test_hcp10m10_ends_with_two_planes_that_are_near_unless_told_otherwise(layers):
+    # Planes of (10-10) are a/(2√3) and a/√3 apart in turns; the near pair at the end leaves fewer bonds broken.
+    near, far = (build_structure("hcp10m10", layers=layers, termination=end) for end in (None, "far"))
+    for slab, gaps in ((near, (0.5, 1.0)), (far, (1.0, 0.5))):
+        heights = np.unique(np.round(slab.positions[:, 2], 6))
+        assert len(heights) == 2 * layers and len(slab) == len(far)
+        expected = 2.726 / 3**0.5 * np.resize(gaps, 2 * layers - 1)
+        np.testing.assert_allclose(np.diff(heights), expected, atol=1e-5)
+    assert neighbours(near, 2.9).sum() > neighbours(far, 2.9).sum()
+
+
 def test_a_sphere_is_round_whole_and_not_periodic():
     ball = build_structure("sphere", diameter_A=18.0)
     radii = np.linalg.norm(ball.positions, axis=1)
@@ -120,6 +132,8 @@ def test_options_come_by_name():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("hcp10m10", {"termination": "rough"}, "termination is 'rough'; it must be one of near, far"),
+        ("slab", {"termination": "far"}, "termination does not apply to the structure 'slab'"),
         ("hpc", {}, r"no structure 'hpc'; choose one of hcp, fcc"),
         ("hcp", {"colour": 1}, r"no option 'colour'"),
         ("hcp", {"diameter_A": 10.0}, r"diameter_A does not apply to the structure 'hcp'"),
