@@ -195,9 +195,9 @@ def bad_files(folder: Path):
 
 BAD_INPUT = [
     (["nowhere.extxyz"], "there is no file or structure 'nowhere.extxyz'; structures are hcp"),
-    (["empty.extxyz"], "empty.extxyz cannot be read as a structure"),
-    (["noise.extxyz"], "noise.extxyz cannot be read as a structure"),
-    (["cut.extxyz"], "cut.extxyz cannot be read as a structure"),
+    (["empty.extxyz"], "empty.extxyz contains no frames; give another file"),
+    (["noise.extxyz"], "noise.extxyz cannot be read ("),
+    (["cut.extxyz"], "cut.extxyz cannot be read ("),
     (["gold.extxyz"], "atom 1 is Au; this potential is for ruthenium only"),
     (["nan.extxyz"], "position of atom 1 is [ 0. 0. nan]"),
     (["flat.extxyz"], "are zero or linearly dependent"),

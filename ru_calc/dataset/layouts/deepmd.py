@@ -118,16 +118,18 @@ def _frames(
     columns = {}
     try:
         positions = coord.reshape(f, -1, 3)
+        cells = None if open_boundary or box is None else box.reshape(f, 3, 3)
         for name, shape in SHAPES.items():
             if found[name] is not None:
                 columns[name] = np.asarray(found[name], dtype=float).reshape(f, *shape)
         if real is None:
             _ = positions.reshape(f, len(types), 3)
     except ValueError:
-        sizes = {name: value.shape for name, value in {"coord": coord, **found}.items() if value is not None}
+        sizes = {
+            name: value.shape for name, value in {"coord": coord, "box": box, **found}.items() if value is not None
+        }
         raise DataError(f"{where}the arrays of a set do not go together: {len(types)} types, {sizes}") from None
     elements = tuple(names) or reading.elements
-    cells = None if open_boundary or box is None else box.reshape(f, 3, 3)
     if real is None:
         zero_based = types if not elements else types - (1 if not names and types.min() > 0 else 0)
         return frames_of(_block(positions, zero_based, cells, columns, elements), where)

@@ -12,14 +12,16 @@ import numpy as np
 
 from ru_calc.errors import DataError, reason
 
-LARGEST_BYTES = 2**36
+# A file may claim more than this many times its size only if it stays small.
+LARGEST_RATIO, ALWAYS_ALLOWED_BYTES = 100, 64_000_000
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; whatever h5py meets in a damaged one becomes a `DataError`."""
+    """An HDF5 file without links to other files; whatever h5py meets in a damaged one becomes a `DataError`."""
     try:
         with h5py.File(path) as file:
+            _refuse_links(file)
             yield file
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, IndexError, AttributeError) as problem:
         raise DataError(
@@ -27,11 +29,30 @@ def opened(path: Path) -> Iterator[h5py.File]:
         ) from problem
 
 
+def _refuse_links(file: h5py.File) -> None:
+    """Refuses links that lead out of the file, or nowhere: what they stand for would be lost without a word."""
+    waiting, seen = [file["/"]], set()
+    while waiting:
+        group = waiting.pop()
+        if group.id.__hash__() in seen:
+            continue
+        seen.add(group.id.__hash__())
+        for name in group:
+            link = group.get(name, getlink=True)
+            where = f"{group.name.rstrip('/')}/{name}"
+            if isinstance(link, h5py.ExternalLink):
+                raise DataError(f"{where} is a link to {link.filename}; copy what it holds into this file")
+            if isinstance(link, h5py.SoftLink) and group.get(name) is None:
+                raise DataError(f"{where} is a link to {link.path}, which is not there; remove it")
+            if isinstance(link, h5py.HardLink) and isinstance(group[name], h5py.Group):
+                waiting.append(group[name])
+
+
 def values_of(dataset: Any) -> Any:
-    """All values of a dataset of plain size that lies in this very file.
+    """All values of a dataset that lies in this very file.
 
     Raises:
-        DataError: it is a group, larger than 64 GB, or stored outside the file.
+        DataError: it is a group, claims more than the file can hold, or is stored outside the file.
     """
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{dataset.name} is a group, not an array")
@@ -39,8 +60,9 @@ def values_of(dataset: Any) -> Any:
         raise DataError(f"{dataset.name} is stored in another file; copy all into one, e.g. with h5repack")
     if dataset.size is None:
         raise DataError(f"{dataset.name} is empty")
-    if dataset.size * max(dataset.dtype.itemsize, 1) > LARGEST_BYTES:
-        raise DataError(f"{dataset.name} claims {dataset.size} values, more than can be")
+    stored = dataset.file.id.get_filesize()
+    if dataset.size * max(dataset.dtype.itemsize, 1) > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * stored:
+        raise DataError(f"{dataset.name} claims {dataset.size} values, but the file has {stored} bytes; copy it again")
     value = dataset[()]
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 

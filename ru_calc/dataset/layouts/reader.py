@@ -33,7 +33,7 @@ NATIVE = "ru-calc"
 FORMATS = (NATIVE, "h5md", "deepmd", "mace", "arrays", "lammps-dump-text", "lammps-data", "vasp-xml", "vasp-out")
 HDF5_LAYOUTS = {"h5md": h5md.is_h5md, "deepmd": deepmd.is_hdf5, "mace": mace.is_mace, "arrays": arrays.is_grouped}
 LAMMPS_DATA = re.compile(r"^\s*\d+\s+atoms\b.*?^.*\bxlo\s+xhi\b", re.M | re.S)
-ALL = slice(None)
+ALL, LAST = slice(None), slice(-1, None)
 AS_FOUND = Reading()
 
 
@@ -54,7 +54,7 @@ def read_last(path: str | Path, reading: Reading = AS_FOUND) -> Atoms:
         DataError: see `read_contents`; or the index names several frames.
     """
     source = locate(path)
-    found = read_contents(source if source.index else Source(source.path, slice(-1, None)), reading).frames
+    found = read_contents(source if source.index else Source(source.path, LAST), reading).frames
     if len(found) > 1:
         raise DataError(f"{path} names {len(found)} frames; name one, as {source.path}@0")
     return found[0]
@@ -79,7 +79,8 @@ def read_contents(source: Source, reading: Reading = AS_FOUND) -> Contents:
             f"{path} cannot be read ({reason(problem)}); is it complete, in a format that ASE reads? --format names one"
         ) from problem
     if not contents.frames:
-        what = "contains no frames; leave it out" if source.index is None else "has no frames of that index"
+        whole = source.index in (None, LAST)
+        what = "contains no frames; give another file, or leave it out" if whole else "has no frames of that index"
         raise DataError(f"{path} {what}")
     for number, atoms in zip(contents.numbers, contents.frames, strict=True):
         check_occupancy(atoms, f"{path}, frame {number}: ")
@@ -127,12 +128,14 @@ def _hdf5_layout(path: Path) -> str:
     if not h5py.is_hdf5(path):
         return NATIVE
     try:
-        with opened(path) as file:
-            if file.attrs.get("schema") == SCHEMA:
-                return NATIVE
-            return next((name for name, fits in HDF5_LAYOUTS.items() if fits(file)), NATIVE)
-    except DataError:
-        return NATIVE  # whose reader says what is wrong
+        with h5py.File(path) as file:
+            native = file.attrs.get("schema") == SCHEMA
+    except Exception:  # h5py raises almost anything on damaged files, of which the native reader says what is wrong
+        native = True
+    if native:
+        return NATIVE
+    with opened(path) as file:
+        return next((name for name, fits in HDF5_LAYOUTS.items() if fits(file)), NATIVE)
 
 
 def _read_plain(path: Path, reading: Reading, index: slice) -> Contents:
@@ -147,7 +150,7 @@ def _read_plain(path: Path, reading: Reading, index: slice) -> Contents:
         return _numbered(lammps.read_dump(path, reading, ALL), index)
     if form in FORMATS:
         return _numbered(_own(form, path, reading), index)
-    if index in (ALL, slice(-1, None)):
+    if index in (ALL, LAST):
         return Contents(read_by_ase(path, form, reading, index))
     return _numbered(read_by_ase(path, form, reading, ALL), index)
 

@@ -22,14 +22,16 @@ SETTING = {"NELM": re.compile(r"\bNELM\s*=\s*(\d+)"), "EDIFF": re.compile(r"\bED
 END_OF_STEP = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
 UNCONVERGED = "its SCF stopped after {} steps (NELM) without converging"
 LEARNED = "it was predicted by VASP's machine-learned force field"
+LEARNED_WORDS = re.compile(r"\bML(?= (TOTEN|energy|FREE ENERGIE))|ML(?=\s*energy\(sigma)|\(ML\)")
 SAME_A = 1e-5
 
 
 def read_outcar(path: Path) -> Contents:
     """All frames of an OUTCAR, and those that are no data."""
-    frames = _read(path, "vasp-out")
+    steps = list(_outcar_steps(path))
+    frames = _read_learned(path) if any(step.learned for step in steps) else _read(path, "vasp-out")
     unfit = {}
-    for k, step in enumerate(_outcar_steps(path)):
+    for k, step in enumerate(steps):
         if step.learned:
             unfit[k] = LEARNED
         elif step.unconverged:
@@ -41,6 +43,15 @@ def read_outcar(path: Path) -> Contents:
 
 def _read(path: Path, form: str) -> list[Atoms]:
     return list(read(path, index=":", format=form, do_not_split_by_at_sign=True))
+
+
+def _read_learned(path: Path) -> list[Atoms]:
+    """Frames of an OUTCAR with the words by which its machine-learned steps differ taken out: ASE stops at them."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "OUTCAR"
+        with open(path, encoding="utf-8", errors="replace") as old, open(plain, "w", encoding="utf-8") as new:
+            new.writelines(LEARNED_WORDS.sub(lambda found: " " * len(found[0]), line) for line in old)
+        return _read(plain, "vasp-out")
 
 
 def _same(one: Atoms, other: Atoms) -> bool:
