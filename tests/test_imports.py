@@ -16,8 +16,8 @@ ROWS = """
     cli
     studies studies.paper
     studies.compare studies.sweep studies.learn
-    studies.bench sample
-    label md relax properties
+    studies.bench sample relax
+    label md properties
     fit calculator
     modelfiles
     evaluate engine

@@ -12,12 +12,11 @@ import click
 from ru_calc.cli.ending import AGAIN, can_go_on
 from ru_calc.cli.shared import (
     MODEL_OPTIONS,
-    flag,
     keep,
     make_calculator,
     model_in_words,
     option,
-    options_given,
+    refuse_changes,
     settings_among,
     with_options,
 )
@@ -97,7 +96,7 @@ def command(structure: str | None, restart: Path | None, **options: Any) -> None
     if options["steps"] is not None and options["time_ps"] is not None:
         raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
     if restart is not None:
-        _refuse_changes()
+        refuse_changes(WITH_RESTART)
         _can_restart(restart)
         result, first, folder = *_resume(restart, options), restart
     else:
@@ -162,13 +161,6 @@ def _can_restart(folder: Path) -> None:
         return f"resume with: {shlex.join(['ru-calc', 'md', '--restart', str(folder)])}" if begun else AGAIN
 
     can_go_on(how, lambda: f" after step {steps_done(folder) or 0}")
-
-
-def _refuse_changes() -> None:
-    given = [name for name in options_given() if name not in WITH_RESTART]
-    if given:
-        what = "STRUCTURE" if given[0] == "structure" else flag(given[0])
-        raise click.UsageError(f"{what} cannot change in a restart: leave it out, or start a new run")
 
 
 def _steps(options: dict[str, Any], timestep_fs: float) -> int | None:

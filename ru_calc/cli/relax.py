@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.ending import AGAIN, can_go_on
 from ru_calc.cli.shared import (
     MODEL_OPTIONS,
     make_calculator,
     model_in_words,
     new_file,
     option,
+    options_given,
+    output_file,
+    refuse_changes,
     settings_among,
     with_options,
 )
 from ru_calc.cli.structure import BUILD_OPTIONS, StructureCommand, read_structure, row_printer, stem_of, warn_of_vacuum
-from ru_calc.errors import OutputError
+from ru_calc.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ru_calc.relax import RelaxResult, RelaxState
+    from ru_calc.relax import RelaxResult, RelaxSettings, RelaxState
 
 RELAX_OPTIONS = (
     option("cell", type=click.Choice(["none", "hydrostatic", "full"]), default="none", show_default=True,
@@ -39,43 +45,41 @@ STEP, ENERGY, ENTHALPY = ("step", 6, 0), ("E (eV/atom)", 14, 6), ("E + pV (eV/at
 CONVERGENCE = (("max F (eV/Å)", 15, 5), ("residual stress (GPa)", 23, 3))
 
 
+WITH_RESTART = {"restart", "steps", "device", "threads"}
+
+
 @click.command("relax", cls=StructureCommand)
-@click.argument("structure")
+@click.argument("structure", required=False)
 @with_options(RELAX_OPTIONS)
 @click.option("-o", "--output", type=click.Path(path_type=Path),
               help="File of the relaxed structure, in any format of ASE.  [default: NAME-relaxed.extxyz]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace the output file.")
+@click.option(
+    "--trajectory", metavar="FILE.traj",
+    help="ASE trajectory of all steps, for --restart; none for no trajectory.  [default: OUTPUT as .traj]",
+)  # fmt: skip
+@click.option(
+    "--restart", type=click.Path(path_type=Path), metavar="FILE.traj",
+    help="Continue the relaxation of this trajectory; --steps then counts from its very first step.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the output file and the trajectory.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --vacancy-fraction.")
 @with_options(BUILD_OPTIONS)
 @with_options(MODEL_OPTIONS)
-def command(structure: str, output: Path | None, overwrite: bool, **options: Any) -> None:
+def command(structure: str | None, restart: Path | None, **options: Any) -> None:
     """Relax STRUCTURE: a file that ASE reads, or one of the structures below.
 
-    The last geometry is written even if it has not converged; the exit status is then 1.
+    The last geometry is written even if it has not converged or is interrupted; the exit status is then 1 or 130.  A
+    restart gives, to the last bit, what the relaxation would have given without an end in between.
     """
-    from ru_calc.relax import RelaxSettings, relax_structure
-
-    settings = RelaxSettings(**settings_among(options, RelaxSettings))
-    output = output or Path(f"{stem_of(structure)}-relaxed.extxyz")
-    form = _format(output, overwrite)
-    atoms = read_structure(structure, options)
-    before = atoms.copy()
-    calculator = make_calculator(**{name: options[name] for name in ("model", "device", "dtype", "threads", "engine")})
-    if settings.cell != "none":
-        warn_of_vacuum(atoms, calculator.cutoff_A)
-    title = f"{len(atoms)} atoms ({structure}), cell {settings.cell}, {settings.optimizer}, "
-    title += model_in_words(options["model"], options["dtype"], calculator.engine)
-    energies = {"energy_eV": ENERGY, "enthalpy_eV": ENTHALPY} if settings.pressure_GPa else {"energy_eV": ENERGY}
-    print_row = row_printer((STEP, *energies.values(), *CONVERGENCE), title)
-
-    def report(state: RelaxState) -> None:
-        per_atom = (getattr(state, name) / len(atoms) for name in energies)
-        print_row([state.step, *per_atom, state.largest_force_eV_per_A, state.stress_off_GPa])
-
-    result = relax_structure(atoms, calculator, settings, report)
-    _write(result.atoms, output, form)
-    _summary(before, result, bool(settings.pressure_GPa))
+    if restart is not None:
+        refuse_changes(WITH_RESTART)
+    elif structure is None:
+        raise click.UsageError("give a STRUCTURE to relax, or --restart FILE.traj")
+    before, result, output = _again(restart, options) if restart is not None else _new(str(structure), options)
+    _summary(before, result)
     click.echo(f"written to {output}")
+    if result.interrupted:
+        raise KeyboardInterrupt
     if not result.converged:
         click.echo(
             f"Error: not converged after {result.last.step} steps: {_residuals(result.last)}; continue from {output} "
@@ -83,6 +87,95 @@ def command(structure: str, output: Path | None, overwrite: bool, **options: Any
             err=True,
         )
         sys.exit(1)
+
+
+def _new(structure: str, options: dict[str, Any]) -> tuple[Atoms, RelaxResult, Path]:
+    from ru_calc.relax import RelaxOutput, RelaxSettings, relax_structure
+
+    settings = RelaxSettings(**settings_among(options, RelaxSettings))
+    output = options["output"] or Path(f"{stem_of(structure)}-relaxed.extxyz")
+    form = _format(output, options["overwrite"])
+    trajectory = _trajectory(output, options)
+    atoms = read_structure(structure, options)
+    before = atoms.copy()
+    calculator = make_calculator(**{name: options[name] for name in ("model", "device", "dtype", "threads", "engine")})
+    if settings.cell != "none":
+        warn_of_vacuum(atoms, calculator.cutoff_A)
+    origin = {name: options[name] for name in ("device", "dtype", "engine")}
+    model = calculator.parameters.get("model", options["model"])  # with the whole path of a file
+    origin |= {"model": model, "output": str(output.absolute()), "format": form}
+    title = f"{len(atoms)} atoms ({structure}), {_described(settings)}, "
+    title += model_in_words(options["model"], options["dtype"], calculator.engine)
+    if trajectory is not None:
+        _can_restart(trajectory)
+    to = RelaxOutput(trajectory, origin)
+    result = relax_structure(atoms, calculator, settings, _report(settings, len(atoms), title), to)
+    _write(result.atoms, output, form)
+    return before, result, output
+
+
+def _again(trajectory: Path, options: dict[str, Any]) -> tuple[Atoms, RelaxResult, Path]:
+    from ru_calc.relax import read_relaxation, resume_relaxation
+
+    saved = read_relaxation(trajectory)
+    origin = saved.origin
+    if not {"model", "device", "dtype", "output", "format"} <= origin.keys():
+        raise SettingsError(f"{trajectory} was started from Python: resume it with ru_calc.relax.resume_relaxation")
+    output_file(Path(origin["output"]))
+    device = origin["device"] if options["device"] == "auto" else options["device"]
+    calculator = make_calculator(origin["model"], device, origin["dtype"], options["threads"], origin["engine"])
+    before = saved.start()
+    steps = options["steps"] if "steps" in options_given() else None
+    title = f"{len(before)} atoms, {_described(saved.settings)}, from step {saved.kept}, "
+    title += model_in_words(origin["model"], origin["dtype"], calculator.engine)
+    _can_restart(trajectory)
+    result = resume_relaxation(trajectory, calculator, steps, _report(saved.settings, len(before), title))
+    _write(result.atoms, Path(origin["output"]), origin["format"])
+    return before, result, Path(origin["output"])
+
+
+def _trajectory(output: Path, options: dict[str, Any]) -> Path | None:
+    """The file of the trajectory, kept for this command; a new relaxation does not replace one that can go on."""
+    if options["trajectory"] == "none":
+        return None
+    if options["trajectory"] is None and output.suffix == ".traj":
+        path = output.with_name(f"{output.stem}-steps.traj")
+    else:
+        path = Path(options["trajectory"] or output.with_suffix(".traj"))
+    if path.suffix != ".traj" or path == output:
+        raise OutputError(f"the trajectory is {path}; its name must end in .traj, and differ from that of the output")
+    if path.exists() and not options["overwrite"]:
+        raise OutputError(
+            f"{path} exists already; --restart {path} continues that relaxation, --overwrite starts a new one"
+        )
+    output_file(path)
+    path.unlink(missing_ok=True)
+    return path
+
+
+def _can_restart(trajectory: Path) -> None:
+    from ru_calc.relax.trajectory import steps_done
+
+    words = shlex.join(["ru-calc", "relax", "--restart", str(trajectory)])
+    can_go_on(
+        lambda: AGAIN if steps_done(trajectory) is None else f"resume with: {words}",
+        lambda: f" after step {steps_done(trajectory) or 0}",
+    )
+
+
+def _described(settings: RelaxSettings) -> str:
+    return f"cell {settings.cell}, {settings.optimizer}"
+
+
+def _report(settings: RelaxSettings, n_atoms: int, title: str) -> Callable[[RelaxState], None]:
+    energies = {"energy_eV": ENERGY, "enthalpy_eV": ENTHALPY} if settings.pressure_GPa else {"energy_eV": ENERGY}
+    print_row = row_printer((STEP, *energies.values(), *CONVERGENCE), title)
+
+    def report(state: RelaxState) -> None:
+        per_atom = (getattr(state, name) / n_atoms for name in energies)
+        print_row([state.step, *per_atom, state.largest_force_eV_per_A, state.stress_off_GPa])
+
+    return report
 
 
 def _format(path: Path, overwrite: bool) -> str:
@@ -124,9 +217,9 @@ def _residuals(state: RelaxState) -> str:
     return force if fixed else f"{force}, residual stress {state.stress_off_GPa:.3f} GPa"
 
 
-def _summary(before: Atoms, result: RelaxResult, pressed: bool) -> None:
+def _summary(before: Atoms, result: RelaxResult) -> None:
     parts = []
-    for name in ("energy", "enthalpy") if pressed else ("energy",):
+    for name in ("energy", "enthalpy") if result.last.enthalpy_eV != result.last.energy_eV else ("energy",):
         first, last = (getattr(state, f"{name}_eV") / len(before) for state in (result.first, result.last))
         parts.append(f"{name} {last:.6f} eV/atom ({last - first:+.6f})")
     click.echo(f"{', '.join(parts)}, {_residuals(result.last)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
@@ -126,6 +126,14 @@ def options_given() -> list[str]:
     """Names of the options and arguments that stand on the command line."""
     context = click.get_current_context()
     return [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+
+
+def refuse_changes(allowed: Collection[str]) -> None:
+    """Refuses, in a restart, all options on the command line but those that are allowed."""
+    given = [name for name in options_given() if name not in allowed]
+    if given:
+        what = "STRUCTURE" if given[0] == "structure" else flag(given[0])
+        raise click.UsageError(f"{what} cannot change in a restart: leave it out, or start a new run")
 
 
 def settings_among(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
