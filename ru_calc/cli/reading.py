@@ -25,7 +25,7 @@ UNITS = {
     "stress": "eV/Angstrom^3, GPa, kbar, …", "virial": "eV, Ha, …",
 }  # fmt: skip
 FORMAT_OPTIONS = (
-    click.option("--format", "form", metavar="NAME",
+    click.option("--format", metavar="NAME",
                  help="Layout of a file whose name and content do not tell: h5md, deepmd, mace, arrays, "
                  "lammps-dump-text, lammps-data, vasp-xml, vasp-out, or a format of ASE."),
     click.option("--elements", metavar="SYMBOLS", default="",
@@ -51,7 +51,7 @@ def reading_of(options: Mapping[str, Any]) -> Reading:
     from ru_calc.dataset.reading import Reading
 
     given = {field.name: options[field.name] for field in fields(Reading) if field.name in options}
-    return Reading(**{**given, "elements": tuple(given["elements"].replace(",", " ").split())})
+    return Reading(**{**given, "elements": tuple(options.get("elements", "").replace(",", " ").split())})
 
 
 def reading_words(options: Mapping[str, Any]) -> list[str]:
@@ -61,7 +61,7 @@ def reading_words(options: Mapping[str, Any]) -> list[str]:
     words = []
     for field in fields(Reading):
         value = options.get(field.name)
-        name = "--format" if field.name == "form" else flag(field.name)
+        name = flag(field.name)
         if value is True:
             words.append(name)
         elif value and value != field.default:

@@ -95,7 +95,7 @@ def convert(paths: Sequence[str | Path], settings: ConvertSettings | None = None
     levels: Counter[str | None] = Counter()
     files = 0
     for number, path in enumerate(paths):
-        sources, unread = files_of(path, settings.reading.form is not None)
+        sources, unread = files_of(path, settings.reading.format is not None)
         account.unread += unread
         files += len(sources)
         for k, source in enumerate(sources):

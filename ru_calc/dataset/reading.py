@@ -18,7 +18,7 @@ class Reading:
     """How files are read.  What is None or empty is found out from the file.
 
     Attributes:
-        form: layout, see `ru_calc.dataset.layouts.FORMATS`, or a format of ASE.
+        format: layout, see `ru_calc.dataset.layouts.FORMATS`, or a format of ASE.
         elements: element of each atom type, for files that number them.
         energy_key, forces_key, stress_key, virial_key: columns of a label, the first that a frame has; `none` leaves
             the label out.
@@ -32,7 +32,7 @@ class Reading:
         SettingsError: no such unit, element or choice.
     """
 
-    form: str | None = None
+    format: str | None = None
     elements: tuple[str, ...] = ()
     energy_key: tuple[str, ...] = ()
     forces_key: tuple[str, ...] = ()

@@ -86,7 +86,7 @@ def test_fit_reads_files_of_other_programs_and_says_what_it_took(here, monkeypat
 
 
 def test_the_words_of_a_resumed_fit_hold_the_options_of_reading():
-    options = {"form": "extxyz", "energy_key": ("U", "E"), "stress_unit": "kbar", "energy_per_atom": True,
+    options = {"format": "extxyz", "energy_key": ("U", "E"), "stress_unit": "kbar", "energy_per_atom": True,
                "forces_sign": "force", "stress_sign": "vasp", "virial_key": (), "elements": "Ru"}  # fmt: skip
     assert reading_words(options) == [
         "--format", "extxyz", "--elements", "Ru", "--energy-key", "U", "--energy-key", "E", "--stress-unit", "kbar",

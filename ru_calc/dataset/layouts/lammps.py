@@ -12,16 +12,17 @@ from ase.io import read
 from ru_calc.dataset.reading import Reading
 from ru_calc.errors import DataError
 
+DUMPS = ("lammps-dump-text", "lammps-dump-binary")
 STYLES = ("metal", "real", "electron", "si", "cgs", "micro", "nano")
 
 
-def read_dump(path: Path, reading: Reading, index: slice) -> list[Atoms]:
-    """Frames of a text dump.
+def read_dump(path: Path, form: str, reading: Reading) -> list[Atoms]:
+    """Frames of a dump, `form` one of `DUMPS`.
 
     Raises:
         DataError: it names no elements, or its units are those of Lennard-Jones.
     """
-    columns, style = _header(path)
+    columns, style = _header(path) if form == DUMPS[0] else (["type"], "metal")
     if not {"element", "mass"} & set(columns) and not reading.elements:
         raise DataError(
             f"{path} numbers the types of its atoms and does not say which elements they are; give --elements Ru"
@@ -29,7 +30,7 @@ def read_dump(path: Path, reading: Reading, index: slice) -> list[Atoms]:
     if style not in STYLES:
         raise DataError(f"{path} is in units {style!r}; they must be one of {', '.join(STYLES)}")
     options: dict[str, Any] = {"specorder": list(reading.elements)} if reading.elements else {}
-    frames = read(path, index=index, format="lammps-dump-text", units=style, do_not_split_by_at_sign=True, **options)
+    frames = read(path, index=":", format=form, units=style, do_not_split_by_at_sign=True, **options)
     for atoms in frames:
         if atoms.calc is not None:
             atoms.calc.results.pop("energy", None)  # 0.0, which ASE puts there

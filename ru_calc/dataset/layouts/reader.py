@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from ru_calc.dataset.hdf5 import SCHEMA, read_dataset
-from ru_calc.dataset.layouts import arrays, deepmd, h5md, lammps, mace, vasp
+from ru_calc.dataset.layouts import arrays, deepmd, espresso, h5md, lammps, mace, vasp
 from ru_calc.dataset.layouts.ase_files import EXTXYZ, read_by_ase
 from ru_calc.dataset.layouts.contents import Contents
 from ru_calc.dataset.layouts.hdf5_files import opened
@@ -43,7 +43,7 @@ def read_frames(path: str | Path, reading: Reading = AS_FOUND) -> list[Atoms]:
     Raises:
         DataError: see `read_contents`.
     """
-    sources, _ = files_of(path, reading.form is not None)
+    sources, _ = files_of(path, reading.format is not None)
     return [atoms for source in sources for atoms in read_contents(source, reading).frames]
 
 
@@ -139,15 +139,17 @@ def _hdf5_layout(path: Path) -> str:
 
 
 def _read_plain(path: Path, reading: Reading, index: slice) -> Contents:
-    form = reading.form or layout_of(path)
+    form = reading.format or layout_of(path)
     if form not in FORMATS and form not in ioformats:
         raise DataError(f"--format is {form!r}; it must be one of {', '.join(FORMATS)}, or a format of ASE")
     if form == "vasp-xml":
         return vasp.read_vasprun(path).part(index)
     if form == "vasp-out":
         return vasp.read_outcar(path).part(index)
-    if form == "lammps-dump-text":
-        return _numbered(lammps.read_dump(path, reading, ALL), index)
+    if form == "espresso-out":
+        return espresso.read_output(path).part(index)
+    if form in lammps.DUMPS:
+        return _numbered(lammps.read_dump(path, form, reading), index)
     if form in FORMATS:
         return _numbered(_own(form, path, reading), index)
     if index in (ALL, LAST):

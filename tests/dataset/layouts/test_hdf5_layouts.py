@@ -261,4 +261,4 @@ def test_a_file_in_no_layout_names_what_can_be_done(tmp_path):
     with pytest.raises(DataError, match="is an HDF5 file from another program, not a ru-calc data file"):
         convert([tmp_path / "a.h5"])
     with pytest.raises(DataError, match="--format is 'h5nd'; it must be one of ru-calc, h5md, deepmd"):
-        convert([tmp_path / "a.h5"], ConvertSettings(Reading(form="h5nd")))
+        convert([tmp_path / "a.h5"], ConvertSettings(Reading(format="h5nd")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +59,11 @@ def test_types_of_a_dump_need_elements(tmp_path):
 
 def test_units_of_a_dump_are_honoured(tmp_path):
     real = dump(tmp_path / "a.dump", units="ITEM: UNITS\nreal\n")
-    forces = convert([real], ConvertSettings(Reading(form="lammps-dump-text"))).dataset.forces
+    forces = convert([real], ConvertSettings(Reading(format="lammps-dump-text"))).dataset.forces
     np.testing.assert_allclose(forces[0], np.array([0.1, 0, -0.2]) * 0.0433641, rtol=1e-5)
     lj = dump(tmp_path / "b.dump", units="ITEM: UNITS\nlj\n")
     with pytest.raises(DataError, match="is in units 'lj'; they must be one of metal, real"):
-        convert([lj], ConvertSettings(Reading(form="lammps-dump-text")))
+        convert([lj], ConvertSettings(Reading(format="lammps-dump-text")))
 
 
 @pytest.mark.parametrize("name", ["ru.data", "data.ru", "ru.lmp", "structure"])
@@ -82,3 +83,13 @@ def test_units_that_a_data_file_states_are_honoured(tmp_path):
     header = "LAMMPS data file via write_data, version 29 Aug 2024, timestep = 0, units = electron"
     (tmp_path / "a.data").write_text(DATA.format(comment=header, masses=""))
     np.testing.assert_allclose(read_last(tmp_path / "a.data", RU).cell.lengths()[2], 4.3 * 0.529177, rtol=1e-5)
+
+
+def test_a_binary_dump_has_no_energy_either(tmp_path):
+    head = struct.pack("=qqi", 0, 2, 0) + struct.pack("=6i", *[0] * 6) + struct.pack("=6d", 0, 3, 0, 3, 0, 4)
+    rows = [1, 1, 0, 0, 0, 0, 0, 0, 0.1, 0, 0, 2, 1, 1.5, 1.5, 2, 0, 0, 0, -0.1, 0, 0]
+    (tmp_path / "a.bin").write_bytes(head + struct.pack("=ii", 11, 1) + struct.pack("=i22d", 22, *rows))
+    reading = Reading(format="lammps-dump-binary", elements=("Ru",))
+    found = convert([tmp_path / "a.bin"], ConvertSettings(reading)).dataset
+    np.testing.assert_allclose(found.forces, [[0.1, 0, 0], [-0.1, 0, 0]])
+    assert np.isnan(found.energy).all()

@@ -31,7 +31,7 @@ def test_a_file_whose_name_has_an_at_sign_comes_first(tmp_path):
     (tmp_path / "run@300K").mkdir()
     for name in ("a.extxyz", "a.extxyz@0", "run@300K/final@1.extxyz"):
         write(tmp_path / name, FRAMES[: 3 if name == "a.extxyz" else 2], format="extxyz")
-    extxyz = Reading(form="extxyz")
+    extxyz = Reading(format="extxyz")
     assert len(read_frames(tmp_path / "a.extxyz@0", extxyz)) == 2
     assert len(read_frames(f"{tmp_path}/a.extxyz@1")) == 1
     assert len(read_frames(tmp_path / "run@300K" / "final@1.extxyz")) == 2
@@ -97,7 +97,7 @@ def test_a_name_that_misleads_needs_a_format(tmp_path):
     write(tmp_path / "frames.cif", FRAMES, format="extxyz")
     with pytest.raises(DataError, match=r"frames\.cif (cannot be read .*--format names one|contains no frames)"):
         read_frames(tmp_path / "frames.cif")
-    assert len(read_frames(tmp_path / "frames.cif", Reading(form="extxyz"))) == 6
+    assert len(read_frames(tmp_path / "frames.cif", Reading(format="extxyz"))) == 6
 
 
 def test_partly_occupied_sites_are_refused_by_what_the_file_says_of_them(tmp_path):
