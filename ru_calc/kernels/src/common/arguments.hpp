@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <vector>
 
@@ -23,8 +24,14 @@ template <class F> inline PyObject* guarded(F f) {
     } catch (const PythonError&) {
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
+    } catch (const std::length_error&) {  // a vector of more than all memory
+        PyErr_NoMemory();
+    } catch (const std::system_error& problem) {
+        PyErr_Format(PyExc_MemoryError, "a thread cannot be started (%s); use fewer threads", problem.what());
     } catch (const std::exception& problem) {
         PyErr_SetString(PyExc_RuntimeError, problem.what());
+    } catch (...) {
+        PyErr_SetString(PyExc_RuntimeError, "an unknown error");
     }
     return nullptr;
 }

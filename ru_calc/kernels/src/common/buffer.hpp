@@ -1,6 +1,7 @@
 // Memory of the passes.
 #pragma once
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -16,7 +17,9 @@ template <class T> class Buffer {
   public:
     T* ensure(size_t n) {
         if (n > size_) {
+            if (n > SIZE_MAX / sizeof(T) - 127) throw std::bad_alloc();
             const size_t bytes = (n * sizeof(T) + 127) / 64 * 64;
+            size_ = 0, data_.reset();  // where there is no memory, none is left over that would look like enough
             data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
             if (!data_) throw std::bad_alloc();
             size_ = n;

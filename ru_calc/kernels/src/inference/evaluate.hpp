@@ -6,12 +6,10 @@
 //   energy       E_i from z, and z̄
 //   and the same backwards.  Threads meet before each pass that reads what others wrote.
 #pragma once
-#include <future>
-#include <thread>
-
 #include "embedding.hpp"
 #include "head.hpp"
 #include "messages.hpp"
+#include "threads.hpp"
 
 namespace ru::inference {
 
@@ -88,31 +86,10 @@ template <class T> inline void run_passes(const Worker<T>& own) {
     sum_threads(own);
 }
 
-// Runs f(t) in threads t = 0 … n − 1, all or, where one cannot be started, none.
-template <class F> inline void in_threads(int n, F f) {
-    std::vector<std::thread> others;
-    std::promise<bool> all_started;
-    std::shared_future<bool> go = all_started.get_future().share();
-    try {
-        for (int t = 1; t < n; ++t)
-            others.emplace_back([f, t, go] {
-                if (go.get()) f(t);
-            });
-    } catch (...) {
-        all_started.set_value(false);
-        for (auto& thread : others) thread.join();
-        throw;
-    }
-    all_started.set_value(true);
-    f(0);
-    for (auto& thread : others) thread.join();
-}
-
 template <class T>
 inline void evaluate(const Model<T>& model, const Plan& plan, const Request& request, Workspace<T>& memory) {
     memory.reserve(model, plan, request);
-    std::barrier<> barrier(plan.threads);
-    in_threads(plan.threads, [&](int t) {
+    in_threads(plan.threads, [&](int t, std::barrier<>& barrier) {
         run_passes(Worker<T>{model, plan, request, memory, *memory.scratch[t], barrier, t, plan.first_atom[t],
                              plan.first_atom[t + 1]});
     });

@@ -5,15 +5,10 @@
 
 namespace ru::inference {
 
-// One layer, for a tile: what enters its activation, and what comes out.
-template <class T> struct HeadLayer {
-    T *in, *out;
-    int width;
-};
-
-template <class T> inline std::vector<HeadLayer<T>> head_layers(const Worker<T>& own, int i, int n) {
+template <class T> inline const std::vector<HeadLayer<T>>& head_layers(const Worker<T>& own, int i, int n) {
     const Model<T>& m = own.model;
-    std::vector<HeadLayer<T>> layers;
+    std::vector<HeadLayer<T>>& layers = own.scratch.layers;
+    layers.clear();
     T *in = own.head(i), *memory = own.scratch.head.get();
     for (int k = 0, width = m.head;; ++k) {
         T* out = memory;
@@ -56,7 +51,7 @@ inline void reverse_head(const Worker<T>& own, const std::vector<HeadLayer<T>>& 
 }
 
 template <class T> inline void energies(const Worker<T>& own, int i, int n) {
-    const auto layers = head_layers(own, i, n);
+    const auto& layers = head_layers(own, i, n);
     add_energies(own, layers.back(), i, n);
     if (own.request.backward()) reverse_head(own, layers, i, n);
 }

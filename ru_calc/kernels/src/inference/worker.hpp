@@ -18,6 +18,13 @@ struct Request {
     bool backward() const { return forces || virial; }
 };
 
+// One layer of the energy pathway, for a tile: what enters its activation, and what comes out.
+template <class T> struct HeadLayer {
+    T *in, *out;
+    int width;
+};
+
+// All memory of a thread: it takes none while it works, as it could not tell Python that there is none.
 template <class T> struct ThreadScratch {
     Buffer<T> tile, head, slope;                                          // of dense layers and of filters
     Buffer<T> invariants, mixed, mixed_bar, density_bar, products, sums;  // of the angular embedding
@@ -25,12 +32,13 @@ template <class T> struct ThreadScratch {
     Buffer<Candidate> candidates;
     FilterWeights<T> weights;
     DensityScratch<T> density;
+    std::vector<HeadLayer<T>> layers;
 
     void reserve(const Model<T>& model, const Plan& plan, bool backward) {
         tile.ensure(kTile * model.channels), slope.ensure(kMost * lanes<T>);
         size_t widths = model.head, longest = 1;
         for (const auto& bias : model.head_dense_bias) widths += bias.size;
-        head.ensure(2 * kTile * widths + kTile);
+        head.ensure(2 * kTile * widths + kTile), layers.reserve(model.head_dense.size() + 1);
         for (size_t i = 0; i < size_t(plan.n_atoms); ++i)
             longest = std::max(longest, size_t(plan.row[3 * i + 3] - plan.row[3 * i]));
         candidates.ensure(longest + 1), virial.ensure(6 * size_t(plan.n_frames));
