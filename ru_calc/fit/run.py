@@ -18,6 +18,7 @@ import torch
 
 from ru_calc.dataset import Dataset, fold_of, split_by_group
 from ru_calc.errors import DataError, SettingsError
+from ru_calc.evaluate.splits import read_split
 from ru_calc.files import owned, read_json, whole_file, write_json
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.begin import first_potential
@@ -85,7 +86,7 @@ def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = No
 def _fit(job: FitInput, resume: bool, say: Log, bar: Any) -> dict[str, Any]:
     settings = job.settings
     check_start(job.folder, settings, job.init_from, resume, fingerprint(job.levels))
-    splits = splits_of(job)
+    splits = (_begun_splits(job) if resume else None) or splits_of(job)
     torch.manual_seed(settings.seed)
     trainer = start_trainer(job, splits, say)
     if not resume:  # only now, so that a fit that cannot start leaves no folder behind
@@ -110,6 +111,14 @@ def _fit(job: FitInput, resume: bool, say: Log, bar: Any) -> dict[str, Any]:
     ]
     _say_result(trainer, job, say)
     return reports[-1]
+
+
+def _begun_splits(job: FitInput) -> list[dict[str, np.ndarray]] | None:
+    # The fit may have begun in a version that splits otherwise; a new split would move test frames into training.
+    paths = [numbered(job.folder / "split.json", k) for k in range(len(job.levels))]
+    if not all(path.is_file() for path in paths):
+        return None
+    return [read_split(path, dataset) for path, dataset in zip(paths, job.levels, strict=True)]
 
 
 def numbered(path: Path, level: int) -> Path:

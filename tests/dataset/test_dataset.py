@@ -1,4 +1,4 @@
-"""The native HDF5 file: exact, labelled with units, checksummed; masks; splits by group."""
+"""The native HDF5 file: exact, labelled with units, checksummed; masks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from ase import Atoms
 from labelled import assert_same_data, labelled, lj_frames
 
-from ru_calc.dataset import SCHEMA, UNITS, Dataset, read_dataset, split_by_group, write_dataset
+from ru_calc.dataset import SCHEMA, UNITS, Dataset, read_dataset, write_dataset
 from ru_calc.dataset.labels import labels_of
 from ru_calc.dataset.reading import Reading
-from ru_calc.errors import DataError, OutputError, SettingsError
+from ru_calc.errors import DataError, OutputError
 
 
 @pytest.fixture
@@ -22,16 +22,6 @@ def dataset() -> Dataset:
     """Frames of different sizes in no order of size; one without any label, one in vacuum."""
     frames = [*lj_frames(7), Atoms("Ru2", [[0, 0, 0], [0, 0, 2.2]], info={"config_type": "dimère"})]
     return Dataset.from_atoms(frames, level_of_theory="Lennard-Jones", energy_reference="lone atoms")
-
-
-def many(groups: int, per_group: int, config_types: int = 1) -> Dataset:
-    """Lone atoms in groups."""
-    frames = [
-        Atoms("Ru", cell=[5, 5, 5], pbc=True, info={"group_id": f"g{g}", "config_type": f"t{g % config_types}"})
-        for g in range(groups)
-        for _ in range(per_group)
-    ]
-    return Dataset.from_atoms(frames)
 
 
 def test_a_round_trip_is_exact_and_keeps_the_order(dataset, tmp_path):
@@ -91,7 +81,7 @@ def test_missing_labels_are_masked_and_counted(dataset):
 
 
 def test_a_label_that_no_frame_has_and_no_frames_are_refused():
-    dataset = many(3, 1)
+    dataset = Dataset.from_atoms([Atoms("Ru", cell=[5, 5, 5], pbc=True)] * 3)
     with pytest.raises(DataError, match="none of the 3 frames has energy or stress"):
         dataset.require(["energy", "stress"])
     Dataset.from_atoms(lj_frames(2)).require(["energy", "forces", "stress"])
@@ -183,40 +173,3 @@ def test_an_output_that_cannot_be_written_is_refused(dataset, tmp_path):
     with pytest.raises(OutputError, match="is a folder"):
         write_dataset(dataset, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_splits_are_disjoint_complete_and_by_group():
-    dataset = many(groups=100, per_group=3, config_types=4)
-    parts = split_by_group(dataset)
-    assert list(parts) == ["train", "validation", "test"]
-    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(300))
-    groups = [set(dataset.group_id[frames]) for frames in parts.values()]
-    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
-    assert [len(frames) for frames in parts.values()] == pytest.approx([180, 60, 60], abs=12)
-
-
-def test_frames_that_are_split_one_by_one_share_groups():
-    """Sabotage: without `group_id` the parts would share trajectories, so the check above can fail."""
-    dataset = many(groups=100, per_group=3)
-    alone = replace(dataset, group_id=np.array([f"frame_{k}" for k in range(300)]))
-    parts = split_by_group(alone)
-    assert set(dataset.group_id[parts["train"]]) & set(dataset.group_id[parts["test"]])
-
-
-def test_splits_depend_on_the_seed_alone():
-    dataset = many(groups=60, per_group=2)
-    first, again, other = (split_by_group(dataset, seed=seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(first[name], again[name]) for name in first)
-    assert not np.array_equal(first["test"], other["test"])
-
-
-def test_every_config_type_is_spread_over_the_parts():
-    dataset = many(groups=40, per_group=1, config_types=4)
-    for frames in split_by_group(dataset).values():
-        assert set(dataset.config_type[frames]) == {"t0", "t1", "t2", "t3"}
-
-
-@pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (0.5, 0.5)])
-def test_fractions_that_are_none_are_refused(fractions):
-    with pytest.raises(SettingsError, match="three fractions"):
-        split_by_group(many(10, 1), fractions)

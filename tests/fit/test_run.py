@@ -107,6 +107,22 @@ def test_a_killed_fit_resumes_to_the_result_of_an_unbroken_one(dataset, tmp_path
     assert one.header["golden_energies_eV"] == two.header["golden_energies_eV"]
 
 
+def test_a_fit_is_resumed_with_the_split_that_it_began_with(dataset, tmp_path):
+    """An earlier version may have split otherwise: no test frame may come into training."""
+    run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    path = tmp_path / "run" / "split.json"
+    split = json.loads(path.read_text())
+    split["train"][0], split["test"][0] = split["test"][0], split["train"][0]
+    path.write_text(json.dumps(split))
+    (tmp_path / "run" / "state.safetensors").unlink()
+    (tmp_path / "run" / "metrics.json").unlink()
+    first = load_model(tmp_path / "run" / "last.safetensors").potential.state_dict()
+    run_fit(job(dataset, tmp_path / "run"), resume=True, say=quiet)
+    again = load_model(tmp_path / "run" / "last.safetensors").potential.state_dict()
+    assert json.loads(path.read_text()) == split
+    assert any(not torch.equal(first[name], again[name]) for name in first)
+
+
 def test_resuming_without_the_optimisers_moments_is_another_result(dataset, tmp_path, monkeypatch):
     """Sabotage of the test above: a state that forgets something must show."""
     run_fit(job(dataset, tmp_path / "part"), say=quiet)
