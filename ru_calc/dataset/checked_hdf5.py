@@ -44,7 +44,7 @@ def open_hdf5(path: str | Path, remedy: str = "make it again") -> Iterator[Check
     try:
         with h5py.File(path) as file:
             yield CheckedFile(path, file, remedy)
-    except RuCalcError:
+    except (RuCalcError, MemoryError):
         raise
     except BlockingIOError as problem:
         raise DataError(f"{path} is being written by another program; wait for it to end") from problem
@@ -89,6 +89,10 @@ class CheckedFile:
         """Whether a member is a group rather than an array."""
         return isinstance(self._member(name), h5py.Group)
 
+    def stored_twice(self, name: str) -> bool:
+        """Whether another path leads to the same array."""
+        return bool(h5py.h5o.get_info(self._member(name).id).rc > 1)
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array."""
         return self._dataset(name, NUMBERS + FLAGS + TEXT).shape
@@ -101,12 +105,16 @@ class CheckedFile:
             shape: that it must have; None stands for any length.
             kinds: `NUMBERS` gives float64, `INTEGERS` int64, `FLAGS` bool and `TEXT` str.
         """
+        return self._converted(name, self.dataset(name, shape, kinds), kinds)
+
+    def dataset(self, name: str, shape: tuple[int | None, ...], kinds: str = NUMBERS) -> h5py.Dataset:
+        """An array that is to be read in parts; see `array`."""
         dataset = self._dataset(name, kinds)
         found = dataset.shape
         if len(found) != len(shape) or any(b is not None and a != b for a, b in zip(found, shape, strict=True)):
             self.refuse(name, f"has the shape {found}; it must be {str(shape).replace('None', 'any')}")
         self._check_storage(name, dataset)
-        return self._converted(name, dataset, kinds)
+        return dataset
 
     def _converted(self, name: str, dataset: h5py.Dataset, kinds: str) -> np.ndarray:
         if kinds == TEXT:

@@ -91,6 +91,7 @@ def _read_open_file(file: CheckedFile) -> Dataset:
     if not about["frames"]:
         raise DataError(f"{path} holds 0 frames; a data set needs at least one")
     parts = [_columns(read_group(file, group)) for group in file.names()]
+    _check_members(file)
     order = np.concatenate([part.pop("order") for part in parts] or [np.zeros(0)])
     if len(order) != about["frames"] or not np.array_equal(np.sort(order), np.arange(len(order))):
         raise DataError(
@@ -102,6 +103,14 @@ def _read_open_file(file: CheckedFile) -> Dataset:
     level, reference = about["level_of_theory"], about["energy_reference"]
     dataset = Dataset(structures, **joined, level_of_theory=level, energy_reference=reference)
     return dataset.select(np.argsort(order))
+
+
+def _check_members(file: CheckedFile) -> None:
+    members = {group: set(file.names(group)) for group in file.names()}
+    for group, own in members.items():
+        absent = sorted(set().union(*members.values()) - own)
+        if absent:
+            file.refuse(f"/{group}", f"lacks {absent[0]!r}, which other groups have; leave it out everywhere")
 
 
 def _columns(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

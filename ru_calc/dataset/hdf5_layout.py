@@ -8,7 +8,7 @@ is the frame and whose names are ASE's:
     config_type (f,)  group_id (f,)  weight (f,)
 
 `order` is the position of the frame in the data set.  A label that a frame lacks is NaN in all its values; energy and
-what follows it may be absent altogether.  Every dataset has an attribute `units` and is chunked, compressed and
+what follows it may be absent in all groups.  Every dataset has an attribute `units` and is chunked, compressed and
 checksummed (Fletcher-32).  The root attributes give schema, version, level of theory, energy reference and stress
 convention.
 """
@@ -88,6 +88,8 @@ def _read_array(file: CheckedFile, name: str, array: Array, lengths: dict[str, i
     units = file.attribute(name, "units")
     if not isinstance(units, str) or units != array.units:
         file.refuse(name, f"has units {units!r}; they must be {array.units!r}")
+    if file.stored_twice(name):
+        file.refuse(name, "is linked to another array; store it on its own")
     return file.array(name, tuple(lengths[x] if x in lengths else int(x) for x in array.shape.split()), array.kinds)
 
 

@@ -1,11 +1,13 @@
 """H5MD 1.1 trajectories (de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185, 1546 (2014)).
 
 A killed process can leave an HDF5 file unreadable.  Frames therefore go into a plain journal of fixed-size records
-beside it (`NAME.h5.part`), from which the HDF5 file is made when the run ends or is interrupted.
+beside it (`NAME.h5.part`), from which the HDF5 file is made when the run ends or is interrupted.  In that file values
+and structure carry checksums.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -13,21 +15,27 @@ import numpy as np
 from ase import Atoms, units
 
 import ru_calc
+from ru_calc.dataset.checked_hdf5 import INTEGERS, NUMBERS, CheckedFile, open_hdf5
 from ru_calc.dataset.storage import whole_hdf5
-from ru_calc.errors import OutputError
+from ru_calc.errors import DataError, OutputError
 from ru_calc.md.growing import GrowingFile
 
+# MDAnalysis refuses a file whose force has a unit that it does not know, such as eV Å⁻¹.
+FORCE_UNIT, FORCE_PER_EV_A = "kJ mol-1 Angstrom-1", units.mol / units.kJ
+EARLIER_FORCE_UNIT = "eV Angstrom-1"
 # Where the fields of a record stand in the HDF5 file, and their units.
 PLACES = {
     "step": ("particles/all/position/step", ""),
     "time": ("particles/all/position/time", "fs"),
     "position": ("particles/all/position/value", "Angstrom"),
     "velocity": ("particles/all/velocity/value", "Angstrom fs-1"),
-    "force": ("particles/all/force/value", "eV Angstrom-1"),
+    "force": ("particles/all/force/value", FORCE_UNIT),
     "edges": ("particles/all/box/edges/value", "Angstrom"),
     "energy": ("observables/potential_energy/value", "eV"),
 }
 FRAMES_AT_ONCE = 64
+# Fletcher-32 alone takes the bytes 00 00 and FF FF for the same; compressed values have a second sum.
+CHECKED = {"fletcher32": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 class H5MDWriter:
@@ -57,6 +65,7 @@ class H5MDWriter:
         row["step"], row["time"] = frame.info["step"], frame.info["time_fs"]
         row["energy"], row["edges"] = frame.calc.results["energy"], frame.cell.array
         row["position"], row["force"] = frame.positions, frame.calc.results["forces"]
+        row["force"] *= FORCE_PER_EV_A
         row["velocity"] = frame.get_velocities() * units.fs
         self._journal.file.write(row.tobytes())
         self._journal.file.flush()
@@ -69,7 +78,7 @@ class H5MDWriter:
         """Makes the HDF5 file and removes the journal."""
         count = self.mark()
         self._journal.close()
-        with whole_hdf5(self.path) as file:
+        with whole_hdf5(self.path, libver=("v110", "v110")) as file:
             self._write_header(file)
             datasets = self._make_datasets(file, count)
             with open(self.journal, "rb") as journal:
@@ -96,7 +105,10 @@ class H5MDWriter:
         made = {}
         for field, (path, unit) in PLACES.items():
             kind = self.record[field]
-            made[field] = file.create_dataset(path, (count, *kind.shape), kind.base, chunks=(1, *kind.shape))
+            chunks = (1 if kind.shape else FRAMES_AT_ONCE, *kind.shape)
+            made[field] = file.create_dataset(
+                path, (count, *kind.shape), kind.base, chunks=chunks, maxshape=(None, *kind.shape), **CHECKED
+            )
             if unit:
                 made[field].attrs["unit"] = unit
         for path, _ in PLACES.values():
@@ -108,13 +120,35 @@ class H5MDWriter:
     def _recover(self, count: int) -> None:
         """Makes the journal of a finished HDF5 file."""
         try:
-            with h5py.File(self.path) as file, open(self.journal, "wb") as journal:
-                for k in range(count):
-                    row = np.zeros((), dtype=self.record)
-                    for field, (path, _) in PLACES.items():
-                        row[field] = file[path][k]
-                    journal.write(row.tobytes())
-        except (OSError, KeyError, ValueError, IndexError) as problem:
+            with open(self.journal, "wb") as journal:
+                for rows in self._earlier_rows(count):
+                    journal.write(rows.tobytes())
+        except (DataError, OSError) as problem:
             self.journal.unlink(missing_ok=True)
             why = f"no longer holds its {count} frames: {problem}"
             raise OutputError(f"{self.path} {why}; start a new run") from problem
+
+    def _earlier_rows(self, count: int) -> Iterator[np.ndarray]:
+        with open_hdf5(self.path) as file:
+            arrays = {name: self._earlier(file, name, count) for name in PLACES}
+            factor = FORCE_PER_EV_A if _unit(file, "force") == EARLIER_FORCE_UNIT else 1.0
+            for start in range(0, count, FRAMES_AT_ONCE):
+                rows = np.zeros(min(FRAMES_AT_ONCE, count - start), dtype=self.record)
+                for name, array in arrays.items():
+                    rows[name] = array[start : start + len(rows)]
+                rows["force"] *= factor
+                yield rows
+
+    def _earlier(self, file: CheckedFile, name: str, count: int) -> h5py.Dataset:
+        path, unit = PLACES[name]
+        if _unit(file, name) not in (unit, EARLIER_FORCE_UNIT if name == "force" else unit):
+            file.refuse(path, f"has the unit {_unit(file, name)!r}; it must be {unit!r}")
+        kind = self.record[name]
+        array = file.dataset(path, (None, *kind.shape), INTEGERS if kind.base.kind == "i" else NUMBERS)
+        if len(array) < count:
+            file.refuse(path, f"has {len(array)} frames")
+        return array
+
+
+def _unit(file: CheckedFile, name: str) -> str:
+    return file.attribute(PLACES[name][0], "unit") or ""

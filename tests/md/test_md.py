@@ -568,7 +568,7 @@ def test_h5md_holds_what_the_standard_asks_for(tmp_path):
         assert group["box"].attrs["dimension"] == 3
         assert [b.decode() for b in group["box"].attrs["boundary"]] == ["periodic"] * 3
         assert (group["species"][:] == 44).all()
-        for name, unit in (("position", "Angstrom"), ("velocity", "Angstrom fs-1"), ("force", "eV Angstrom-1")):
+        for name, unit in (("position", "Angstrom"), ("velocity", "Angstrom fs-1"), ("force", "kJ mol-1 Angstrom-1")):
             assert group[name]["value"].shape == (3, 32, 3) and group[name]["value"].attrs["unit"] == unit
             assert group[name]["step"][:].tolist() == [0, 3, 6]
             np.testing.assert_allclose(group[name]["time"][:], [0, 6, 12])
@@ -576,7 +576,8 @@ def test_h5md_holds_what_the_standard_asks_for(tmp_path):
         np.testing.assert_array_equal(group["position/value"][-1], atoms.positions)
         np.testing.assert_array_equal(group["box/edges/value"][-1], atoms.cell.array)
         np.testing.assert_allclose(group["velocity/value"][-1], atoms.get_velocities() * units.fs)
-        np.testing.assert_array_equal(group["force/value"][-1], atoms.get_forces())
+        # 1 eV = 96.4853 kJ/mol
+        np.testing.assert_allclose(group["force/value"][-1], 96.4853 * atoms.get_forces(), rtol=1e-6)
         assert file["observables/potential_energy/value"][-1] == pytest.approx(atoms.get_potential_energy())
     assert not (tmp_path / "md.h5.part").exists()
 
