@@ -58,7 +58,10 @@ def labels_of(atoms: Atoms, reading: Reading = ASE, where: str = "") -> FrameLab
     """
     columns = columns_of(atoms)
     taken = chosen(columns, reading)
-    ignored = left_out(columns, taken, len(atoms))
+    ignored = {
+        name: label for name, label in left_out(columns, taken, len(atoms)).items()
+        if not _repeats(columns[name], columns[taken[label]] if label in taken else None)
+    }  # fmt: skip
     no_volume = not has_volume(atoms) and bool({"stress", "virial"} & taken.keys())
     if no_volume:
         taken = {label: name for label, name in taken.items() if label in ("energy", "forces")}
@@ -73,6 +76,16 @@ def labels_of(atoms: Atoms, reading: Reading = ASE, where: str = "") -> FrameLab
         values["energy"] = values["energy"] * len(atoms)
     values = _with_stress(values, taken, abs(np.linalg.det(atoms.cell.array * factors["length"])), where)
     return FrameLabels(values, taken, ignored, factors["length"], no_volume, _masked(atoms, values))
+
+
+def _repeats(column: Column, other: Column | None) -> bool:
+    """Whether a column holds the very numbers of another, so that nothing is lost with it."""
+    if other is None:
+        return False
+    try:
+        return bool(np.array_equal(np.asarray(column.value, dtype=float), np.asarray(other.value, dtype=float)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _numbers(column: Column, label: str, name: str, n_atoms: int, where: str) -> np.ndarray:

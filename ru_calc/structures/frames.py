@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from ru_calc.errors import DataError
 from ru_calc.units import RUTHENIUM
@@ -134,7 +135,8 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
     """
     foreign = np.flatnonzero(atoms.numbers != RUTHENIUM)
     if len(foreign):
-        symbol = atoms.symbols[foreign[0]]
+        number = int(atoms.numbers[foreign[0]])
+        symbol = chemical_symbols[number] if 0 <= number < len(chemical_symbols) else f"of atomic number {number}"
         raise DataError(
             f"{where}atom {foreign[0]} is {symbol}; this potential is for ruthenium only: remove other elements"
         )

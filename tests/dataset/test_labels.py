@@ -71,6 +71,13 @@ def test_reference_values_come_first_and_then_the_force_consistent_energy():
     ]
 
 
+def test_a_column_that_repeats_the_one_taken_is_not_named():
+    atoms = pair(energy=-2.0, free_energy=-2.0, REF_forces=FORCES, forces=FORCES)
+    assert labels_of(atoms).ignored == {}
+    atoms.info["energy"] = -2.001
+    assert labels_of(atoms).ignored == {"energy": "energy"}
+
+
 def test_any_column_is_taken_by_its_name_in_order_of_preference():
     atoms = pair(energy=-1.0, qm=-2.0, gradient=FORCES, p=STRESS)
     reading = Reading(energy_key=("best", "qm"), forces_key=("gradient",), forces_sign="gradient", stress_key=("p",))

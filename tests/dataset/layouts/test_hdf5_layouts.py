@@ -71,6 +71,13 @@ def test_types_that_are_no_elements_need_them(tmp_path):
     assert_same(tmp_path / "a.h5", RU, ORDER)
 
 
+def test_an_impossible_atomic_number_is_refused_by_name(tmp_path):
+    for number in (45, 250, -3):
+        write_torchmd(tmp_path / "a.h5", types=number)
+        with pytest.raises(DataError, match=r"a\.h5.*(atom 0 is (Rh|of atomic number)|its types of atoms|--elements)"):
+            convert([tmp_path / "a.h5"])
+
+
 def test_units_of_arrays_are_honoured_and_rows_are_counted(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         group = file.create_group("g")
