@@ -19,6 +19,7 @@ ROWS = """
     studies.bench sample relax
     label md properties
     fit calculator
+    doctor
     modelfiles
     evaluate engine
     potentials

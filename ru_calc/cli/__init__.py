@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Measure the errors of a model, or of any ASE calculator, on labelled frames.",
     "sample": "Make diverse structures to be labelled by DFT.",
     "convert": "Convert labelled frames of other programs to an HDF5 data set.",
+    "data": "Check labelled data: units, signs, broken frames, copies, leaks between parts of a split.",
     "label": "Label structures with energy, forces and stress by any ASE calculator.",
     "fit": "Fit a model to labelled frames.",
     "learn": "Improve a model by rounds of MD, labelling of what it is least sure of, and fits.",

@@ -1,0 +1,79 @@
+"""Units and signs that labels are mistaken in, as factors on the right number, and what mends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import units
+
+from ru_calc.units import BOHR_A, EV_PER_A3_IN_GPA
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A way to label wrongly: the label is `sign · factor · V^volume_power` times the right number.
+
+    Attributes:
+        words: completes "the forces are …".
+        factor: of the label over the right number, above 0.
+        mend: the option of `ru-calc convert`.
+        sign: 1 or -1.
+        volume_power: 1 for a virial in eV instead of a stress in eV/Å³.
+    """
+
+    words: str
+    factor: float
+    mend: str
+    sign: int = 1
+    volume_power: int = 0
+
+    def factors(self, volumes: np.ndarray) -> np.ndarray:
+        """(f,) factor, above 0, in frames of these volumes in Å³."""
+        return self.factor * volumes**self.volume_power
+
+
+HARTREE_EV, RYDBERG_EV = units.Hartree, units.Rydberg
+KCAL_EV, KJ_EV = units.kcal / units.mol, units.kJ / units.mol
+LENGTHS_A = {"bohr": BOHR_A, "nm": 10.0}
+ENERGIES = {"Ha": HARTREE_EV, "Ry": RYDBERG_EV, "kcal/mol": KCAL_EV, "kJ/mol": KJ_EV, "meV": 1e-3}
+FORCES = {
+    "Ha/bohr": HARTREE_EV / BOHR_A, "Ry/bohr": RYDBERG_EV / BOHR_A, "eV/bohr": 1 / BOHR_A, "kcal/mol/A": KCAL_EV,
+    "kJ/mol/A": KJ_EV, "kJ/mol/nm": KJ_EV / 10, "meV/A": 1e-3,
+}  # fmt: skip
+STRESSES = {
+    "GPa": 1 / EV_PER_A3_IN_GPA, "kbar": 0.1 / EV_PER_A3_IN_GPA, "MPa": 1e-3 / EV_PER_A3_IN_GPA,
+    "bar": 1e-4 / EV_PER_A3_IN_GPA, "Pa": 1e-9 / EV_PER_A3_IN_GPA, "Ha/bohr^3": HARTREE_EV / BOHR_A**3,
+    "Ry/bohr^3": RYDBERG_EV / BOHR_A**3, "kcal/mol/A^3": KCAL_EV,
+}  # fmt: skip
+OWN = {"forces": "eV/Å", "stress": "eV/Å³"}
+
+
+def force_mistakes() -> tuple[Mistake, ...]:
+    """The right way first."""
+    gradient = "--forces-sign gradient"
+    found = [
+        Mistake("right", 1.0, ""),
+        Mistake("the gradient of the energy, of the opposite sign", 1.0, gradient, -1),
+    ]
+    for name, size in FORCES.items():
+        found.append(Mistake(f"in {name}", 1 / size, f"--forces-unit {name}"))
+        found.append(Mistake(f"gradients in {name}", 1 / size, f"--forces-unit {name} {gradient}", -1))
+    return tuple(found)
+
+
+def stress_mistakes() -> tuple[Mistake, ...]:
+    """The right way first."""
+    sign = "--stress-sign vasp"
+    by_volume = "the stress, divided by the volume (--virial-key takes −V times the stress)"
+    found = [
+        Mistake("right", 1.0, ""),
+        Mistake("of the opposite sign (VASP's: compression positive)", 1.0, sign, -1),
+        Mistake("virials −dE/dε in eV", 1.0, "--virial-key NAME, where NAME is their column", -1, 1),
+        Mistake("virials dE/dε in eV, stress times volume", 1.0, by_volume, 1, 1),
+    ]
+    for name, size in STRESSES.items():
+        found.append(Mistake(f"in {name}", 1 / size, f"--stress-unit {name}"))
+        words = f"in {name} and of the opposite sign (compression positive)"
+        found.append(Mistake(words, 1 / size, f"--stress-unit {name} {sign}", -1))
+    return tuple(found)
