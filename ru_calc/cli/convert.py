@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ru_calc.cli.reading import READING_OPTIONS, reading_of, say_account
+from ru_calc.cli.reading import ACCEPT_FINDINGS, READING_OPTIONS, reading_of, refuse_findings, say_account
 from ru_calc.cli.shared import new_file, settings_among, with_options
 from ru_calc.errors import OutputError
 
@@ -27,6 +27,7 @@ SUFFIXES = (".h5", ".hdf5")
 @click.option(
     "--leave-out", multiple=True, metavar="TYPE", help="Leave out frames of this config_type; may be repeated."
 )
+@ACCEPT_FINDINGS
 @click.option("--overwrite", is_flag=True, help="Replace OUT.h5 if it exists.")
 def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> None:
     """Convert IN... to OUT.h5, and summarise it.
@@ -48,6 +49,7 @@ def command(inputs: tuple[Path, ...], output: Path, overwrite: bool, **options: 
     settings = ConvertSettings(reading_of(options), **settings_among(options, ConvertSettings))
     result = convert(inputs, settings)
     say_account(result.lines())
+    refuse_findings(", ".join(map(str, inputs)), result.dataset, options["accept_findings"])
     click.echo(summary(result.dataset))
     write_dataset(result.dataset, output)
     click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB)")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of
+from ru_calc.cli.shared import with_options
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -25,8 +28,9 @@ def command() -> None:
               "for frames that the training part shares with others.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Only what convert and fit check: units, signs and broken labels of some "
               "40 frames of each file.")  # fmt: skip
+@with_options(READING_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def check(files: tuple[str, ...], split: str | None, quick: bool, as_json: bool) -> None:
+def check(files: tuple[str, ...], split: str | None, quick: bool, as_json: bool, **options: Any) -> None:
     """Look for what is wrong in FILE...: data sets, or files that convert reads.
 
     Wrong units and signs are told from distances, from a model of ruthenium, and from energies against forces; then
@@ -38,7 +42,8 @@ def check(files: tuple[str, ...], split: str | None, quick: bool, as_json: bool)
 
     from ru_calc.doctor import examine, examine_together
 
-    datasets = {name: _open(name) for name in dict.fromkeys(files)}
+    names = list(dict.fromkeys(files))
+    datasets = dict(zip(names, open_data(names, reading_of(options), quiet=as_json), strict=True))
     parts = {name: _parts(split, dataset) for name, dataset in datasets.items()}
     reports = {name: examine(dataset, quick, parts[name]) for name, dataset in datasets.items()}
     shared = [] if quick else examine_together(datasets)
@@ -51,15 +56,6 @@ def check(files: tuple[str, ...], split: str | None, quick: bool, as_json: bool)
         for sentence in shared:
             click.echo(f"warning: {sentence}")
     click.get_current_context().exit(1 if errors else 0)
-
-
-def _open(name: str) -> Dataset:
-    from ru_calc.dataset import read_dataset, shipped_data
-    from ru_calc.dataset.convert import convert
-
-    if name in shipped_data() or name.endswith((".h5", ".hdf5")):
-        return read_dataset(name)
-    return convert([name]).dataset
 
 
 def _parts(split: str | None, dataset: Dataset) -> dict[str, np.ndarray] | None:

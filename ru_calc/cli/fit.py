@@ -10,7 +10,14 @@ import click
 
 from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of, reading_words
+from ru_calc.cli.reading import (
+    ACCEPT_FINDINGS,
+    READING_OPTIONS,
+    open_data,
+    reading_of,
+    reading_words,
+    refuse_findings,
+)
 from ru_calc.cli.shared import THREADS, device_name, named_values, use_threads, with_options
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ def _list_settings(context: click.Context, _param: click.Parameter, asked: bool)
 @click.option("--device", callback=device_name, default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @THREADS
 @with_options(READING_OPTIONS)
+@ACCEPT_FINDINGS
 @click.option("--licence", help="Licence of the weights, for the model file.  [default: not stated]")
 def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     """Fit a model to DATA: labelled frames in any layout that ru-calc convert reads, or shipped sets (distilled).
@@ -81,7 +89,7 @@ def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     words = ["ru-calc", "fit", *data, *level, *reading_words(options), "-o", str(output), "--resume"]
     reading = reading_of(options)
     can_resume(FIT, output, words, lambda: _how_far(output, members))
-    levels = _levels(data, options["level"], reading)
+    levels = _levels(data, options, reading)
     _fit(levels, members, options["resume"], folder=output, device=device, **start)
 
 
@@ -137,11 +145,15 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     return options["changes"] | given
 
 
-def _levels(data: tuple[str, ...], level: str | None, reading: Reading) -> list[Dataset]:
+def _levels(data: tuple[str, ...], options: dict[str, Any], reading: Reading) -> list[Dataset]:
     from ru_calc.dataset.summary import summary
     from ru_calc.fit.levels import by_level
 
-    levels = by_level(open_data(data, reading), data, level)
+    datasets = open_data(data, reading)
+    for name, dataset in zip(data, datasets, strict=True):
+        if not options["resume"]:
+            refuse_findings(name, dataset, options["accept_findings"])
+    levels = by_level(datasets, data, options["level"])
     click.echo("\n".join(summary(dataset) for dataset in levels))
     return levels
 

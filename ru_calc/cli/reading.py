@@ -46,6 +46,12 @@ READING_OPTIONS = (
 )  # fmt: skip
 
 
+ACCEPT_FINDINGS = click.option(
+    "--accept-findings", is_flag=True,
+    help="Take the data even if units or signs look wrong or frames look broken (see ru-calc data check).",
+)  # fmt: skip
+
+
 def reading_of(options: Mapping[str, Any]) -> Reading:
     """The `Reading` that options of `READING_OPTIONS`, or of `FORMAT_OPTIONS`, ask for."""
     from ru_calc.dataset.reading import Reading
@@ -75,12 +81,42 @@ def say_account(lines: Iterable[str]) -> None:
         click.echo(line, err=line.startswith("warning: "))
 
 
-def open_data(data: Sequence[str], reading: Reading | None = None) -> list[Dataset]:
+def open_data(data: Sequence[str], reading: Reading | None = None, quiet: bool = False) -> list[Dataset]:
     """The data sets that DATA of a command names, and what was taken from files of other programs.
+
+    Args:
+        quiet: print warnings only.
 
     Raises:
         DataError: see `ru_calc.dataset.opening.open_datasets`.
     """
     from ru_calc.dataset.opening import open_datasets
 
-    return open_datasets(data, reading, lambda line: say_account([line]))
+    def tell(line: str) -> None:
+        if not quiet or line.startswith("warning: "):
+            say_account([line])
+
+    return open_datasets(data, reading, tell)
+
+
+def refuse_findings(name: str, dataset: Dataset, accept: bool) -> None:
+    """Runs the quick part of `ru-calc data check`, and prints warnings on standard error.
+
+    Args:
+        accept: errors are printed as well, instead of raised.
+
+    Raises:
+        DataError: labels or positions are in wrong units or of the wrong sign, or broken.
+    """
+    from ru_calc.doctor import examine
+    from ru_calc.errors import DataError
+
+    report = examine(dataset, quick=True)
+    for finding in report.findings:
+        if accept or finding.severity != "error":
+            click.echo(f"{name}: {finding.line(dataset)}", err=True)
+    if report.errors and not accept:
+        first, *more = report.errors
+        others = f"; and {len(more)} more: ru-calc data check {name}" if more else ""
+        found = first.line(dataset).removeprefix("error: ")
+        raise DataError(f"{name}: {found}, or keep the data as they are with --accept-findings{others}")

@@ -62,8 +62,8 @@ def check_distances(dataset: Dataset, seen: Survey) -> list[Finding]:
     return found
 
 
-def check_labels(dataset: Dataset) -> list[Finding]:
-    """Labels that are broken, or missing in some frames only."""
+def check_finite(dataset: Dataset) -> list[Finding]:
+    """Labels with infinite values, or with some components only."""
     found = []
     frame = dataset.structures.frame_of_atom
     values = {
@@ -79,10 +79,11 @@ def check_labels(dataset: Dataset) -> list[Finding]:
             text = f"the {label} {'has' if label != 'forces' else 'have'} components that are not finite"
             frames = tuple(np.flatnonzero(partly).tolist())
             found.append(Finding("error", "not-finite", text, frames, "remove the frames or the labels"))
-    return found + _missing(dataset)
+    return found
 
 
-def _missing(dataset: Dataset) -> list[Finding]:
+def check_missing(dataset: Dataset) -> list[Finding]:
+    """Frames without a label that others have."""
     has = {label: dataset.has(label) for label in LABELS}
     bare = np.flatnonzero(~np.any([*has.values()], axis=0))
     found = []

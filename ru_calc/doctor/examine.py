@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ru_calc.dataset import Dataset
-from ru_calc.doctor.broken import check_density, check_distances, check_labels, check_sum
+from ru_calc.doctor.broken import check_density, check_distances, check_finite, check_missing, check_sum
 from ru_calc.doctor.copies import alike, check_copies, check_split
 from ru_calc.doctor.energies import check_energies
 from ru_calc.doctor.findings import Finding, Report, in_order, named
@@ -29,7 +29,7 @@ def examine(dataset: Dataset, quick: bool = False, split: Mapping[str, np.ndarra
         quick: look at some 48 frames only, and for what spoils a fit: units, signs, broken labels.
         split: name of a part → indices of its frames, to look for frames that parts share.
     """
-    findings = check_labels(dataset)
+    findings = check_finite(dataset) + ([] if quick else check_missing(dataset))
     frames = sample(dataset, QUICK_FRAMES, QUICK_ATOMS) if quick else np.arange(len(dataset))
     few = frames[sample(dataset.select(frames), *(QUICK_LENGTHS if quick else LENGTHS))]
     found, factor, known = check_lengths(dataset, few)

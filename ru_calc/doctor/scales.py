@@ -28,7 +28,10 @@ KNOWN = np.log(6.0)  # of the logarithm of a factor that no other method has
 SHOWN = {"forces": (1.0, "eV/Å"), "stress": (EV_PER_A3_IN_GPA, "GPa")}
 AGREED, PART = 0.85, 0.2
 MISTAKES = {"forces": force_mistakes(), "stress": stress_mistakes()}
-USUAL = {"forces": ("kcal/mol/A", "kJ/mol/A", "meV/A"), "stress": ("GPa", "kbar", "bar", "Pa")}  # larger than eV and Å
+USUAL = {
+    "forces": ("kcal/mol/Angstrom", "kJ/mol/Angstrom", "meV/Angstrom"),
+    "stress": ("GPa", "kbar", "bar", "Pa"),
+}  # larger than eV and Å
 
 
 @dataclass(frozen=True)

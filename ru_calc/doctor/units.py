@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from ase import units
 
-from ru_calc.units import BOHR_A, EV_PER_A3_IN_GPA
+from ru_calc.dataset.label_units import unit_of
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,17 @@ class Mistake:
         return self.factor * volumes**self.volume_power
 
 
-HARTREE_EV, RYDBERG_EV = units.Hartree, units.Rydberg
-KCAL_EV, KJ_EV = units.kcal / units.mol, units.kJ / units.mol
-LENGTHS_A = {"bohr": BOHR_A, "nm": 10.0}
-ENERGIES = {"Ha": HARTREE_EV, "Ry": RYDBERG_EV, "kcal/mol": KCAL_EV, "kJ/mol": KJ_EV, "meV": 1e-3}
-FORCES = {
-    "Ha/bohr": HARTREE_EV / BOHR_A, "Ry/bohr": RYDBERG_EV / BOHR_A, "eV/bohr": 1 / BOHR_A, "kcal/mol/A": KCAL_EV,
-    "kJ/mol/A": KJ_EV, "kJ/mol/nm": KJ_EV / 10, "meV/A": 1e-3,
-}  # fmt: skip
-STRESSES = {
-    "GPa": 1 / EV_PER_A3_IN_GPA, "kbar": 0.1 / EV_PER_A3_IN_GPA, "MPa": 1e-3 / EV_PER_A3_IN_GPA,
-    "bar": 1e-4 / EV_PER_A3_IN_GPA, "Pa": 1e-9 / EV_PER_A3_IN_GPA, "Ha/bohr^3": HARTREE_EV / BOHR_A**3,
-    "Ry/bohr^3": RYDBERG_EV / BOHR_A**3, "kcal/mol/A^3": KCAL_EV,
-}  # fmt: skip
+def _sizes(quantity: str, names: Iterable[str]) -> dict[str, float]:
+    """Unit → its size in eV and Å."""
+    return {name: unit_of(quantity, name).factor for name in names}
+
+
+LENGTHS_A = _sizes("length", ("bohr", "nm"))
+ENERGIES = _sizes("energy", ("Ha", "Ry", "kcal/mol", "kJ/mol", "meV"))
+FORCES = _sizes(
+    "forces", ("Ha/bohr", "Ry/bohr", "eV/bohr", "kcal/mol/Angstrom", "kJ/mol/Angstrom", "kJ/mol/nm", "meV/Angstrom")
+)
+STRESSES = _sizes("stress", ("GPa", "kbar", "MPa", "bar", "Pa", "Ha/bohr^3", "Ry/bohr^3", "kcal/mol/Angstrom^3"))
 OWN = {"forces": "eV/Å", "stress": "eV/Å³"}
 
 
