@@ -15,6 +15,8 @@ from ru_calc.cli.shared import (
     keep,
     make_calculator,
     model_in_words,
+    model_of_run,
+    model_to_remember,
     option,
     refuse_changes,
     settings_among,
@@ -24,6 +26,7 @@ from ru_calc.cli.structure import BUILD_OPTIONS, StructureCommand, read_structur
 from ru_calc.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ru_calc.calculator import RuCalculator
     from ru_calc.md import MDOutput, MDResult, MDSettings
 
 DEFAULT_ATOMS = 144
@@ -38,7 +41,8 @@ COLUMNS = {
 }
 OWN = "own"  # threshold of the model
 UNCERTAINTY = {"uncertainty_eV_per_A": ("u (eV/Å)", 10, 3)}
-WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads"}
+WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads", "model"}
+OF_CALCULATOR = ("model", "device", "dtype", "engine")
 RUN_OPTIONS = (
     option("ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
            default="nvt-bussi", show_default=True, help="Ensemble and thermostat."),
@@ -74,7 +78,8 @@ OUTPUT_OPTIONS = (
     option("checkpoint_every", type=int, default=500, show_default=True, help="Steps between checkpoints."),
     option("overwrite", is_flag=True, help="Replace an earlier run in the output folder."),
     option("restart", type=click.Path(path_type=Path), metavar="FOLDER",
-           help="Continue the run in FOLDER; --steps and --time-ps then count from its very first step."),
+           help="Continue the run in FOLDER; --steps and --time-ps then count from its very first step, and "
+           "--model names its model if that has moved."),
 )  # fmt: skip
 
 
@@ -121,12 +126,15 @@ def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
         trajectory_every=options["every"],
         checkpoint_every=options["checkpoint_every"],
         overwrite=options["overwrite"],
-        origin={name: options[name] for name in ("model", "device", "dtype", "engine")},
+        origin={
+            **{name: options[name] for name in OF_CALCULATOR},
+            **model_to_remember(options["model"]),
+        },
     )
     check_free(output)
     _can_restart(output.folder)
     atoms = read_structure(structure, options, DEFAULT_ATOMS)
-    calculator = make_calculator(**output.origin, threads=options["threads"])
+    calculator = _calculator(output.origin, options["threads"])
     if settings.constant_pressure:
         warn_of_vacuum(atoms, calculator.cutoff_A)
     title = f"{len(atoms)} atoms ({structure}), {_describe(settings, output, calculator.engine)}"
@@ -145,9 +153,10 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
         raise SettingsError(f"the run in {folder} was started from Python: resume it with ru_calc.md.resume_md")
     if options["device"] != "auto":
         origin["device"] = options["device"]
+    origin["model"] = model_of_run(origin, folder, options["model"])
     steps = _steps(options, saved.settings.timestep_fs)
     settings = settings_to_resume(saved, steps)
-    calculator = make_calculator(**origin, threads=options["threads"])
+    calculator = _calculator(origin, options["threads"])
     described = _describe(settings, saved.output, calculator.engine)
     click.echo(f"{len(saved.atoms)} atoms, {described}, from step {saved.step}")
     return resume_md(folder, calculator, steps, _report(calculator.has_uncertainty), _warn), saved.step
@@ -161,6 +170,10 @@ def _can_restart(folder: Path) -> None:
         return f"resume with: {shlex.join(['ru-calc', 'md', '--restart', str(folder)])}" if begun else AGAIN
 
     can_go_on(how, lambda: f" after step {steps_done(folder) or 0}")
+
+
+def _calculator(origin: Mapping[str, str], threads: int) -> RuCalculator:
+    return make_calculator(**{name: origin[name] for name in OF_CALCULATOR if name in origin}, threads=threads)
 
 
 def _steps(options: dict[str, Any], timestep_fs: float) -> int | None:

@@ -15,6 +15,8 @@ from ru_calc.cli.shared import (
     MODEL_OPTIONS,
     make_calculator,
     model_in_words,
+    model_of_run,
+    model_to_remember,
     new_file,
     option,
     options_given,
@@ -45,7 +47,7 @@ STEP, ENERGY, ENTHALPY = ("step", 6, 0), ("E (eV/atom)", 14, 6), ("E + pV (eV/at
 CONVERGENCE = (("max F (eV/Å)", 15, 5), ("residual stress (GPa)", 23, 3))
 
 
-WITH_RESTART = {"restart", "steps", "device", "threads"}
+WITH_RESTART = {"restart", "steps", "device", "threads", "model"}
 
 
 @click.command("relax", cls=StructureCommand)
@@ -59,7 +61,8 @@ WITH_RESTART = {"restart", "steps", "device", "threads"}
 )  # fmt: skip
 @click.option(
     "--restart", type=click.Path(path_type=Path), metavar="FILE.traj",
-    help="Continue the relaxation of this trajectory; --steps then counts from its very first step.",
+    help="Continue the relaxation of this trajectory; --steps then counts from its very first step, and --model names "
+    "its model if that has moved.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the output file and the trajectory.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --vacancy-fraction.")
@@ -103,7 +106,7 @@ def _new(structure: str, options: dict[str, Any]) -> tuple[Atoms, RelaxResult, P
         warn_of_vacuum(atoms, calculator.cutoff_A)
     origin = {name: options[name] for name in ("device", "dtype", "engine")}
     model = calculator.parameters.get("model", options["model"])  # with the whole path of a file
-    origin |= {"model": model, "output": str(output.absolute()), "format": form}
+    origin |= {"model": model, "output": str(output.absolute()), "format": form, **model_to_remember(model)}
     title = f"{len(atoms)} atoms ({structure}), {_described(settings)}, "
     title += model_in_words(options["model"], options["dtype"], calculator.engine)
     if trajectory is not None:
@@ -122,12 +125,13 @@ def _again(trajectory: Path, options: dict[str, Any]) -> tuple[Atoms, RelaxResul
     if not {"model", "device", "dtype", "output", "format"} <= origin.keys():
         raise SettingsError(f"{trajectory} was started from Python: resume it with ru_calc.relax.resume_relaxation")
     output_file(Path(origin["output"]))
+    model = model_of_run(origin, trajectory, options["model"])
     device = origin["device"] if options["device"] == "auto" else options["device"]
-    calculator = make_calculator(origin["model"], device, origin["dtype"], options["threads"], origin["engine"])
+    calculator = make_calculator(model, device, origin["dtype"], options["threads"], origin["engine"])
     before = saved.start()
     steps = options["steps"] if "steps" in options_given() else None
     title = f"{len(before)} atoms, {_described(saved.settings)}, from step {saved.kept}, "
-    title += model_in_words(origin["model"], origin["dtype"], calculator.engine)
+    title += model_in_words(model, origin["dtype"], calculator.engine)
     _can_restart(trajectory)
     result = resume_relaxation(trajectory, calculator, steps, _report(saved.settings, len(before), title))
     _write(result.atoms, Path(origin["output"]), origin["format"])

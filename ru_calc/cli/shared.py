@@ -141,6 +141,33 @@ def settings_among(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
     return {field.name: options[field.name] for field in fields(kind) if field.name in options}
 
 
+def model_to_remember(model: str) -> dict[str, str]:
+    """What a run keeps of its model beside the name, for `model_of_run`."""
+    from ru_calc.modelfiles.read import read_model_file
+
+    return {"model_sha256": read_model_file(model).sha256, "started_in": str(Path.cwd())}
+
+
+def model_of_run(origin: Mapping[str, str], run: Path, given: str) -> str:
+    """The model of a run to continue: where it was, where the run was started, or beside it; known by its hash.
+
+    Args:
+        origin: what the run has kept: the name, and what `model_to_remember` gives, which older runs lack.
+        run: its folder or file.
+        given: value of --model, which counts if it stands on the command line.
+
+    Raises:
+        ModelError: it is not there, or another model is.
+    """
+    from ru_calc.modelfiles.read import find_model
+
+    known, run = origin.get("model_sha256"), run.absolute()
+    if "model" in options_given():
+        return find_model(given, known, [])
+    started = [Path(origin["started_in"])] if "started_in" in origin else []
+    return find_model(origin["model"], known, [*started, run.parent, run])
+
+
 def model_in_words(model: str, dtype: str, engine: str) -> str:
     """The model that runs, its precision and its engine."""
     return f"model {model} in {dtype}, {engine} engine"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,8 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ru_calc.errors import RuCalcError
-from ru_calc.files import whole_file
+from ru_calc.files import content_sha256, whole_file
 from ru_calc.fit.settings import FitSettings
+
+HASH = "sha256"
+# What reading a file of any content may raise; a torch type that numpy lacks is a TypeError.
+DAMAGE = (OSError, SafetensorError, TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass
@@ -99,8 +104,13 @@ def write_state(
         if parameter.grad is not None:
             tensors[f"gradient.{k}"] = parameter.grad
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    record = {**progress.__dict__, HASH: _hash(progress.__dict__, tensors)}
     with whole_file(path) as temporary:
-        save_file(tensors, str(temporary), metadata={"progress": json.dumps(progress.__dict__)})
+        save_file(tensors, str(temporary), metadata={"progress": json.dumps(record)})
+
+
+def _hash(progress: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    return content_sha256(progress, {name: value.numpy() for name, value in tensors.items()})
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> State:
@@ -111,7 +121,15 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> State:
     """
     try:
         with safe_open(str(path), "pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            return State(path, progress, {name: file.get_tensor(name).to(device) for name in file.keys()})
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as problem:
-        raise RuCalcError(f"{path} is not a whole training state ({problem}); start the fit anew") from problem
+            record = json.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        written = record.pop(HASH, None)  # states of earlier versions have none
+        if written not in (None, _hash(record, tensors)):
+            raise ValueError("its content does not have the hash that is in it")
+        progress = Progress(**record)
+        return State(path, progress, {name: value.to(device) for name, value in tensors.items()})
+    except DAMAGE as problem:
+        raise RuCalcError(
+            f"{path} is not a whole training state ({str(problem)[:200]}); copy it again, or start the fit anew in "
+            "another folder"
+        ) from problem

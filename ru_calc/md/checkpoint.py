@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from ase.constraints import dict2constraint
 from ase.io.jsonio import decode, encode
 
 from ru_calc.errors import DataError
-from ru_calc.files import whole_file
+from ru_calc.files import content_sha256, whole_file
 from ru_calc.md.settings import MDOutput, MDSettings
 
-NAME, SCHEMA = "checkpoint.npz", "ru-calc md checkpoint 1"
+NAME, SCHEMA, HASH = "checkpoint.npz", "ru-calc md checkpoint 1", "sha256"
 ARRAYS = ("numbers", "positions", "momenta", "masses", "cell", "pbc")
 
 
@@ -70,6 +69,8 @@ class Checkpoint:
         }
         arrays = {"numbers": self.atoms.numbers, "positions": self.atoms.positions, "momenta": self.atoms.get_momenta()}
         arrays |= {"masses": self.atoms.get_masses(), "cell": self.atoms.cell.array, "pbc": self.atoms.pbc}
+        text = json.loads(json.dumps(text))
+        text[HASH] = content_sha256(text, arrays)
         with whole_file(self.output.folder / NAME) as temporary, open(temporary, "wb") as file:
             np.savez(file, text=np.array(json.dumps(text)), **arrays)  # type: ignore[arg-type]
 
@@ -95,6 +96,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         with np.load(path, allow_pickle=False) as file:
             text = json.loads(str(file["text"]))
             arrays = {name: file[name] for name in ARRAYS}
+        written = text.pop(HASH, None)  # checkpoints of earlier versions have none
+        if written not in (None, content_sha256(text, arrays)):
+            raise ValueError("its content does not have the hash that is in it")
         if text["schema"] != SCHEMA:
             raise DataError(f"{path} has the schema {text['schema']!r}; this version reads {SCHEMA!r}")
         atoms = Atoms(arrays["numbers"], arrays["positions"], cell=arrays["cell"], pbc=arrays["pbc"])
@@ -104,5 +108,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         atoms.set_constraint([dict2constraint(c) for c in decode(text["constraints"])])
         output = MDOutput(**text["output"] | {"folder": Path(folder)})
         return Checkpoint(atoms, MDSettings(**text["settings"]), output, **text["scalars"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
-        raise DataError(f"{path} is damaged or from another program ({problem}); start a new run") from problem
+    except DataError:
+        raise
+    except Exception as problem:  # whatever a damaged archive raises, from zipfile, zlib, numpy, JSON or ASE
+        raise DataError(
+            f"{path} is damaged or from another program ({str(problem)[:200]}); copy it again, or start a new run"
+        ) from problem

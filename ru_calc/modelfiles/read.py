@@ -91,7 +91,7 @@ def model_path(model: str | Path) -> Path:
 
 
 def find_model(model: str, sha256: str | None, folders: Iterable[Path]) -> str:
-    """The model that a run was started with: by its name as it was given, or by that name within one of `folders`.
+    """The model that a run was started with: by its path as it was given, or within one of `folders`.
 
     Args:
         sha256: of the model; None, for a run of an earlier version, takes the first that is found.
@@ -99,22 +99,23 @@ def find_model(model: str, sha256: str | None, folders: Iterable[Path]) -> str:
     Raises:
         ModelError: none is found, or only others.
     """
-    others = []
-    for candidate in dict.fromkeys([model, *(str(folder / model) for folder in folders)]):
+    others, problems = [], []
+    names = [model, *(str(folder / name) for folder in folders for name in (model, Path(model).name))]
+    for candidate in dict.fromkeys(names):
         try:
             found = read_model_file(candidate)
-        except ModelError:
+        except ModelError as problem:
+            problems.append(str(problem))
             continue
         if sha256 in (None, found.sha256):
             return candidate
-        others.append(str(found.path))
+        others.append(f"{found.path} ({found.sha256[:12]})")
     if others:
         raise ModelError(
-            f"the model {model!r} of the run has the hash {str(sha256)[:12]}, and {', '.join(others)} another one: it "
-            "has changed since; give the model of the run by --model"
+            f"the run was started with a model {model!r} of hash {str(sha256)[:12]}, and another one is in "
+            f"{', '.join(others)}; give the model of the run by --model"
         )
-    model_path(model)
-    raise ModelError(f"the model {model!r} of the run cannot be read; give the model of the run by --model")
+    raise ModelError(f"{problems[0]}; give the model of the run by --model")
 
 
 def read_header(model: str | Path) -> dict[str, Any]:

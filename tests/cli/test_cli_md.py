@@ -123,13 +123,32 @@ def test_what_cannot_change_in_a_restart_is_named(here):
     assert call("md", *CRYSTAL, "--steps", 2, "-o", "run").exit_code == 0
     for extra, name in (
         (["--temperature-K", "500"], "--temperature-K"),
-        (["--model", "plain"], "--model"),
+        (["--dtype", "float64"], "--dtype"),
         (["-o", "elsewhere"], "--output"),
     ):
         refused(call("md", "--restart", "run", "--steps", 4, *extra), f"{name} cannot change in a restart", code=2)
     refused(call("md", "hcp", "--restart", "run"), "STRUCTURE cannot change in a restart", code=2)
     refused(call("md", "--restart", "run"), "has already done 2 steps")
     refused(call("md", "--restart", "nowhere"), "there is no checkpoint.npz in nowhere")
+
+
+def test_the_model_of_a_run_is_found_where_the_run_was_started_or_lies_or_is_given(tmp_path, monkeypatch):
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    save_model("my.safetensors", small_model(), {})
+    assert call("md", *CRYSTAL, "--steps", 2, "--model", "my.safetensors", "-o", "run").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    assert call("md", "--restart", "x/run", "--steps", 4).exit_code == 0  # where it was started
+    Path("x").rename("y")
+    assert call("md", "--restart", "y/run", "--steps", 6).exit_code == 0  # beside the run
+    Path("y/my.safetensors").rename("moved.safetensors")
+    refused(call("md", "--restart", "y/run", "--steps", 8), "no model 'my.safetensors'")
+    assert call("md", "--restart", "y/run", "--steps", 8, "--model", "moved.safetensors").exit_code == 0
+    save_model("y/my.safetensors", small_model(seed=1), {})
+    for given in ([], ["--model", "y/my.safetensors"], ["--model", "default"]):
+        result = call("md", "--restart", "y/run", "--steps", 10, *given)
+        refused(result, "give the model of the run by --model")
+        assert "another one is in" in result.stderr
 
 
 def test_an_unphysical_run_ends_with_one_line_and_the_last_good_frame(here, monkeypatch):

@@ -18,6 +18,7 @@ from ru_calc.fit.begin import atom_energy
 from ru_calc.fit.report import divergence
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import with_changes
+from ru_calc.fit.state import read_state
 from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfiles import load_model
 from ru_calc.potentials.derivatives import Reference
@@ -158,6 +159,26 @@ def test_a_damaged_state_is_refused(dataset, tmp_path):
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(RuCalcError, match="not a whole training state"):
         run_fit(job(dataset, tmp_path / "run"), resume=True, say=quiet)
+
+
+def test_a_changed_bit_of_the_state_is_refused(dataset, tmp_path):
+    """Of weights, moments and progress alike; nothing else in the folder changes."""
+    run_fit(job(dataset, tmp_path / "run"), say=quiet)
+    state = tmp_path / "run" / "state.safetensors"
+    whole, bits = state.read_bytes(), np.random.default_rng(0)
+    length = int.from_bytes(whole[:8], "little")
+    places = [8 + length + int(k) for k in bits.integers(len(whole) - 8 - length, size=20)]
+    places += [whole.index(name) + len(name) + 5 for name in (b"best_loss", b"best_epoch")]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        state.write_bytes(damaged)
+        with pytest.raises(RuCalcError, match=r"not a whole training state .*; copy it again, or start"):
+            read_state(state)
+    with pytest.raises(RuCalcError, match="not a whole training state"):
+        run_fit(job(dataset, tmp_path / "run"), resume=True, say=quiet)
+    state.write_bytes(whole)
+    assert read_state(state).progress.epoch > 0
 
 
 def test_a_requested_label_that_is_absent_is_refused_before_training(dataset, tmp_path):

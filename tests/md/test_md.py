@@ -440,11 +440,22 @@ def test_a_restart_of_nothing_of_rubbish_or_of_a_finished_run_is_refused(tmp_pat
     with pytest.raises(SettingsError, match="has already done 2 steps"):
         resume_md(tmp_path, PairPotential())
     path = tmp_path / "checkpoint.npz"
-    whole = path.read_bytes()
+    whole, before = path.read_bytes(), load_checkpoint(tmp_path)
     for damaged in (whole[: len(whole) // 2], b"", b"rubbish"):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="damaged or from another program"):
             resume_md(tmp_path, PairPotential(), steps=4)
+    for place in np.random.default_rng(0).integers(len(whole), size=60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        try:  # dates and other fields of the archive say nothing of the run
+            found = load_checkpoint(tmp_path)
+        except DataError as problem:
+            assert "damaged" in str(problem)
+            continue
+        assert (found.step, found.rng) == (2, before.rng)
+        assert np.array_equal(found.atoms.get_momenta(), before.atoms.get_momenta())
     path.write_bytes(whole)
     (tmp_path / "thermo.csv").write_text("step\n")
     with pytest.raises(OutputError, match=r"bytes, but \d+ were written"):
