@@ -179,3 +179,14 @@ def test_the_command_refuses_in_one_line_what_would_lose_a_trajectory(here):
     call(*RELAX[:-1], "33", "-o", "whole.extxyz", "--trajectory", "none")
     assert (here / "in-relaxed.extxyz").read_bytes() == (here / "whole.extxyz").read_bytes()
     assert sorted(path.suffix for path in here.glob("whole*")) == [".extxyz"]
+
+
+def test_a_restart_knows_the_model_of_its_relaxation_by_its_hash(here):
+    assert call(*RELAX).exit_code == 1
+    (here / "m.safetensors").rename(here / "moved.safetensors")
+    lost = call("relax", "--restart", "in-relaxed.traj", "--steps", "31")
+    assert "give the model of the run by --model" in lost.stderr and lost.exit_code == 1
+    other = call("relax", "--restart", "in-relaxed.traj", "--steps", "31", "--model", "default")
+    assert "another one is in" in other.stderr
+    found = call("relax", "--restart", "in-relaxed.traj", "--steps", "31", "--model", "moved.safetensors")
+    assert "not converged after 31 steps" in found.stderr
