@@ -113,7 +113,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(here, monkeypatch):
     monkeypatch.setattr(ru_calc.cli.md, "make_calculator", lambda *args, **kwargs: Stopping(at_call=6))
     result = call("md", *CRYSTAL, "--steps", 20, "-o", "run")
     assert result.exit_code == 130
-    command = result.stdout.splitlines()[-1].partition("resume with: ru-calc ")[2]
+    command = result.stderr.splitlines()[-1].partition("resume with: ru-calc ")[2]
     monkeypatch.setattr(ru_calc.cli.md, "make_calculator", lambda *args, **kwargs: PairPotential())
     assert call(*command.split()).exit_code == 0
     assert ase.io.read(here / "run" / "final.extxyz").info["step"] == 20
