@@ -18,21 +18,13 @@ from ase.build import bulk
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ru_calc.checks.tolerance import TOLERANCE as TOLERANCE
 from ru_calc.files import content_sha256
 from ru_calc.fit import report as fit_report
 from ru_calc.fit import run as fit_run
 from ru_calc.modelfiles.load import save_model
 from ru_calc.potentials.paper import PaperSchNet, PaperSettings
 from ru_calc.potentials.schnet import SchNet, SchNetSettings
-
-# eV per atom, eV/Å, eV/Å³: what rounding may cost in each precision; with tables, what it and they may cost an engine.
-# Rounding of a float32 network is some 2e-6 eV per atom, whoever evaluates it; see tests/engine/test_parity.py.
-TOLERANCE = {
-    "float64": {"energy": 1e-10, "forces": 1e-9, "stress": 1e-11, "difference": 1e-6},
-    "float32": {"energy": 2e-5, "forces": 2e-4, "stress": 2e-5, "difference": 1e-2},
-    "float64 tables": {"energy": 1e-9, "forces": 1e-7, "stress": 1e-8},
-    "float32 tables": {"energy": 6e-6, "forces": 2e-5, "stress": 2e-6},
-}
 
 
 def small_settings(**changes) -> SchNetSettings:

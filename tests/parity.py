@@ -10,8 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from checks import frames, rattled, small_potential
-from conftest import TOLERANCE
+from checks import assert_same, frames, rattled, small_potential
 
 from ru_calc import kernels
 from ru_calc.engine.device import DeviceEngine
@@ -153,27 +152,9 @@ def truth(name: str, label: str) -> Prediction:
     return Reference(model(name)).predict((STRUCTURES | dimers(model(name).cutoff_A))[label])
 
 
-def assert_near(found: Prediction, expected: Prediction, row: str = "float64", label: str = "") -> None:
-    """Both hold the same energies, forces and stress, within a row of TOLERANCE.
-
-    Where energies, forces or stress are larger than those of ruthenium near equilibrium, so is the tolerance.
-    """
-    atoms = max(1, len(expected.energies))
-    for quantity, ordinary, pairs in (
-        ("energy", 5.0, ((found.energies, expected.energies), (found.energy / atoms, expected.energy / atoms))),
-        ("forces", 3.0, ((found.forces, expected.forces),)),
-        ("stress", 1.0, ((found.stress, expected.stress),)),
-    ):
-        for a, b in pairs:
-            size = np.abs(b[np.isfinite(b)]).max(initial=ordinary) / ordinary
-            np.testing.assert_allclose(
-                a, b, rtol=0, atol=size * TOLERANCE[row][quantity], err_msg=f"{quantity} {label}"
-            )
-
-
 def check_parity(
     predict: Callable[[Atoms], Prediction], name: str, row: str, chosen: Mapping[str, Atoms] | None = None
 ) -> None:
     """`predict` gives what the reference gives for a model, for every structure and dimer or those that are chosen."""
     for label, atoms in (STRUCTURES | dimers(model(name).cutoff_A) if chosen is None else chosen).items():
-        assert_near(predict(atoms), truth(name, label), row, f"of {label}")
+        assert_same(predict(atoms), truth(name, label), row, f"of {label}")

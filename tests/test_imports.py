@@ -15,7 +15,7 @@ ROOT = Path(ru_calc.__file__).parent
 ROWS = """
     cli
     studies studies.paper
-    studies.compare studies.sweep studies.learn
+    studies.compare studies.sweep studies.learn checks
     studies.bench sample relax
     label md properties
     fit calculator doctor

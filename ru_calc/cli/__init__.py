@@ -25,6 +25,7 @@ COMMANDS = {
     "learn": "Improve a model by rounds of MD, labelling of what it is least sure of, and fits.",
     "sweep": "Run one fit for each of many settings, and tabulate the results.",
     "compare": "Fit several families of potentials to the same data, and compare them.",
+    "check": "Measure whether a model keeps what a potential promises, on this machine.",
     "card": "Measure a model and write its model card.",
     "bench": "Measure the speed of models, or of training, and of other packages.",
 }

@@ -62,11 +62,10 @@ def golden_values(predictor: Predictor) -> dict[str, Any]:
     return {ENERGIES: found.energy.tolist(), FORCES: found.forces.tolist()}
 
 
-def check_golden(predictor: Predictor, header: dict[str, Any], name: str) -> None:
-    """Compares predictions in float64 with the golden values of a header.
+def golden_errors(predictor: Predictor, header: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """How far predictions in float64 are from the golden values of a header, and what is allowed, by quantity.
 
-    Raises:
-        ModelError: they differ.
+    Energies are in eV per atom, forces in eV/Å.
     """
     structures = golden_structures(predictor.cutoff_A, len(header[ENERGIES]))
     expected = {"energy": np.array(header[ENERGIES])}
@@ -74,13 +73,24 @@ def check_golden(predictor: Predictor, header: dict[str, Any], name: str) -> Non
         expected["forces"] = np.array(header[FORCES])
     found = predictor.predict(structures, None, tuple(expected))
     scales = {"energy": structures.counts, "forces": np.ones((structures.n_atoms, 1))}
-    for quantity, unit in (("energy", "eV/atom"), ("forces", "eV/Å")):
-        if quantity not in expected:
-            continue
-        error = np.abs(getattr(found, quantity) - expected[quantity]) / scales[quantity]
-        allowed = TOLERANCE[quantity] + RELATIVE * np.abs(expected[quantity]) / scales[quantity]
+    return {
+        quantity: (
+            np.abs(getattr(found, quantity) - values) / scales[quantity],
+            TOLERANCE[quantity] + RELATIVE * np.abs(values) / scales[quantity],
+        )
+        for quantity, values in expected.items()
+    }
+
+
+def check_golden(predictor: Predictor, header: dict[str, Any], name: str) -> None:
+    """Compares predictions in float64 with the golden values of a header.
+
+    Raises:
+        ModelError: they differ.
+    """
+    for quantity, (error, allowed) in golden_errors(predictor, header).items():
         if not (error < allowed).all():
-            plural = "energies" if quantity == "energy" else "forces"
+            plural, unit = {"energy": ("energies", "eV/atom"), "forces": ("forces", "eV/Å")}[quantity]
             raise ModelError(
                 f"{name}: golden {plural} differ by {error.max():.2g} {unit} (at most {TOLERANCE[quantity]:g} is "
                 "allowed); the file is damaged or from another version: copy or fit it again"

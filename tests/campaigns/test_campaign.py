@@ -49,7 +49,7 @@ def test_each_way_to_fail_is_told_with_its_seed_and_the_rest_goes_on(results) ->
     assert ends["raises"].startswith("ValueError: 7 is odd (") and "test_campaign.py:" in ends["raises"]
     assert ends["crashes"] == "the process was killed by SIGSEGV"
     assert ends["leaves"] == "the process ended with status 3"
-    assert ends["hangs"] == ends["spins"] == "no end within 1.5 s"
+    assert ends["hangs"] == "no end within 6 s" and ends["spins"] == "no end within 0.5 s of CPU time"
     assert "MemoryError" in ends["eats"] and "IndexError" in ends["not made"]
     assert str(results[2]).startswith("FAILED --count 1 --seed 2 (crashes): ")
 

@@ -89,7 +89,7 @@ def moved(evaluate: Evaluate, change: Callable[[np.ndarray], np.ndarray]) -> Eva
 
 @pytest.mark.parametrize("name", [name for name in FRAMES if name not in ("one atom", "lone")])
 def test_forces_are_slopes_of_the_energy(evaluate: Evaluate, name: str) -> None:
-    check_forces(evaluate, FRAMES[name], chosen=(0, len(FRAMES[name]) - 1))
+    check_forces(evaluate, FRAMES[name])
 
 
 @pytest.mark.parametrize("name", PERIODIC)
@@ -124,18 +124,18 @@ def test_atoms_within_the_core_repel(evaluate: Evaluate) -> None:
 
 def test_a_wrong_force_is_noticed(evaluate: Evaluate) -> None:
     atoms = FRAMES["two atoms"]
-    with pytest.raises(AssertionError, match="force 1 of atom 0"):
+    with pytest.raises(AssertionError, match="forces "):
         check_forces(changed(evaluate, forces=lambda f: f * [1, -1, 1]), atoms)
     other = evaluator(with_changed_weight())
-    with pytest.raises(AssertionError, match="is off"):
+    with pytest.raises(AssertionError, match="not within"):
         check_forces(changed(evaluate, forces=lambda f: other(atoms).forces), atoms)
 
 
 def test_a_wrong_stress_is_noticed(evaluate: Evaluate) -> None:
     atoms = FRAMES["two atoms"]
-    with pytest.raises(AssertionError, match="stress 4 is off"):
+    with pytest.raises(AssertionError, match="stress "):
         check_stress(changed(evaluate, stress=lambda s: s * [1, 1, 1, 1, -1, 1]), atoms)
-    with pytest.raises(AssertionError, match="is off"):
+    with pytest.raises(AssertionError, match="not within"):
         check_stress(changed(evaluate, stress=lambda s: s[:, [0, 1, 2, 5, 4, 3]]), atoms)
 
 
