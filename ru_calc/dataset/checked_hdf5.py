@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 
+from ru_calc.dataset.text_heaps import check_text_heaps
 from ru_calc.errors import DataError, RuCalcError, reason
 
 # Real frames are compressed to a half; a file may claim more than this many times its size only if it stays small.
@@ -42,6 +43,7 @@ def open_hdf5(path: str | Path, remedy: str = "make it again") -> Iterator[Check
     if not h5py.is_hdf5(path):
         raise DataError(f"{path} is not a complete HDF5 file; copy it again, or {remedy}")
     try:
+        check_text_heaps(path)
         with h5py.File(path) as file:
             yield CheckedFile(path, file, remedy)
     except (RuCalcError, MemoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def write_dataset(dataset: Dataset, path: str | Path) -> None:
         file.attrs.update(
             schema=SCHEMA, version=VERSION, level_of_theory=dataset.level_of_theory,
             energy_reference=dataset.energy_reference, stress_convention=STRESS_CONVENTION, frames=len(dataset),
+            text_crc32=_sum_of([dataset.level_of_theory, dataset.energy_reference]),
         )  # fmt: skip
         for group, values in groups.items():
             for name, value in values.items():
@@ -134,4 +136,12 @@ def _checked_attributes(file: CheckedFile) -> dict[str, Any]:
             file.refuse("/", f"has the attribute {name} {about[name]!r}; it must be {words}")
     if about["stress_convention"] != STRESS_CONVENTION:
         file.refuse("/", f"has the stress convention {about['stress_convention']!r}; it must be {STRESS_CONVENTION!r}")
+    # HDF5 has no checksum for text of variable length; files of version 0.3.0 and earlier lack it.
+    written = file.attribute("/", "text_crc32")
+    if written not in (None, _sum_of([about["level_of_theory"], about["energy_reference"]])):
+        file.refuse("/", "has a level of theory or an energy reference that is not the one that was written")
     return about
+
+
+def _sum_of(texts: list[str]) -> int:
+    return zlib.crc32("\n".join(texts).encode())

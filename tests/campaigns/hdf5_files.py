@@ -128,7 +128,7 @@ def change_structure(file: h5py.File, rng: Rng) -> None:
         lambda: values.ravel()[0],
         lambda: values.astype([("a", values.dtype)]),
         lambda: h5py.Empty(values.dtype),
-        lambda: np.full(values.shape, "text", dtype=h5py.string_dtype()),
+        lambda: np.full(values.shape, 1.5 if values.dtype.kind in "SO" else "text", dtype=text_or_number(values)),
         lambda: np.array([np.arange(2.0)] * len(values) + [None], dtype=object)[:-1].astype(h5py.vlen_dtype(float)),
         lambda: np.array([file.ref] * len(values), dtype=h5py.ref_dtype),
         lambda: h5py.ExternalLink("other.h5", "/x"),
@@ -151,6 +151,10 @@ def change_structure(file: h5py.File, rng: Rng) -> None:
     if isinstance(file.get(name, getlink=True) if name in file else None, h5py.HardLink) and rng.integers(8):
         if not isinstance(new, h5py.HLObject):
             file[name].attrs.update(attributes)
+
+
+def text_or_number(values: np.ndarray) -> np.dtype:
+    return np.dtype(float) if values.dtype.kind in "SO" else h5py.string_dtype()
 
 
 def create_hostile(file: h5py.File, name: str, kind: str, values: np.ndarray) -> None:

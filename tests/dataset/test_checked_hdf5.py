@@ -17,6 +17,7 @@ from labelled import assert_same_data, lj_frames
 
 from ru_calc.dataset import UNITS, Dataset, read_dataset, write_dataset
 from ru_calc.dataset.checked_hdf5 import ALWAYS_ALLOWED_BYTES, TEXT, open_hdf5
+from ru_calc.dataset.convert import convert
 from ru_calc.errors import DataError
 
 DATA = Dataset.from_atoms(lj_frames(12))
@@ -208,3 +209,34 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
     with pytest.raises(DataError, match="/size_00002/forces: frame 0 has nan"):
         write_dataset(replace(DATA, forces=forces), tmp_path / "a.h5")
     assert not list(tmp_path.iterdir())
+
+
+def text_of(path: Path, size: int) -> None:
+    """Writes a size into the header of the free space of every heap of text."""
+    content = bytearray(path.read_bytes())
+    heap = content.find(b"GCOL")
+    while heap >= 0:
+        place, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+        while content[place : place + 2] != b"\0\0" and place < end:
+            place += 16 + -(-int.from_bytes(content[place + 8 : place + 16], "little") // 8) * 8
+        content[place + 8 : place + 16] = size.to_bytes(8, "little")
+        heap = content.find(b"GCOL", heap + 4)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 7])
+def test_a_heap_of_text_without_end_is_refused_by_all_readers(tmp_path, size):
+    write_dataset(DATA, tmp_path / "a.h5")
+    text_of(tmp_path / "a.h5", size)
+    for read in (read_dataset, lambda path: convert([path])):
+        with pytest.raises(DataError, match=r"a\.h5.* heap of text at byte \d+ does not end"):
+            read(tmp_path / "a.h5")
+
+
+def test_a_changed_letter_of_the_level_of_theory_is_detected(tmp_path):
+    write_dataset(replace(DATA, level_of_theory="PBE, a code"), tmp_path / "a.h5")
+    whole = (tmp_path / "a.h5").read_bytes()
+    assert whole.count(b"PBE, a code") == 1
+    (tmp_path / "a.h5").write_bytes(whole.replace(b"PBE, a code", b"PBD, a code"))
+    with pytest.raises(DataError, match="has a level of theory or an energy reference that is not the one"):
+        read_dataset(tmp_path / "a.h5")

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ru_calc.dataset.text_heaps import check_text_heaps
 from ru_calc.errors import DataError, reason
 
 # A file may claim more than this many times its size only if it stays small.
@@ -20,6 +21,7 @@ LARGEST_RATIO, ALWAYS_ALLOWED_BYTES = 100, 64_000_000
 def opened(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file without links to other files; whatever h5py meets in a damaged one becomes a `DataError`."""
     try:
+        check_text_heaps(path)
         with h5py.File(path) as file:
             _refuse_links(file)
             yield file

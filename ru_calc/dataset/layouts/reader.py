@@ -25,6 +25,7 @@ from ru_calc.dataset.layouts.occupancy import check_occupancy
 from ru_calc.dataset.layouts.paths import Source, files_of, locate
 from ru_calc.dataset.levels import UNSTATED
 from ru_calc.dataset.reading import Reading
+from ru_calc.dataset.text_heaps import check_text_heaps
 from ru_calc.errors import DataError, RuCalcError, reason
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -128,6 +129,7 @@ def _hdf5_layout(path: Path) -> str:
     if not h5py.is_hdf5(path):
         return NATIVE
     try:
+        check_text_heaps(path)
         with h5py.File(path) as file:
             native = file.attrs.get("schema") == SCHEMA
     except Exception:  # h5py raises almost anything on damaged files, of which the native reader says what is wrong
