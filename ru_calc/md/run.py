@@ -154,7 +154,8 @@ def settings_to_resume(saved: Checkpoint, steps: int | None) -> MDSettings:
             f"or start a new run from {FINAL}"
         )
     settings = saved.settings if steps is None else dataclasses.replace(saved.settings, steps=steps)
-    if settings.steps <= saved.step:
+    ended = (saved.output.folder / FINAL).exists()  # else it was killed just before, and only has to end
+    if settings.steps < saved.step + ended:
         raise SettingsError(
             f"the run in {saved.output.folder} has already done {saved.step} steps: ask for a larger total"
         )

@@ -129,6 +129,7 @@ class Simulation:
             for file in (self.log, self.trajectory):
                 if file is not None:
                     files.callback(file.close)
+        self.log = self.trajectory = None
 
     def begin(self, report: Report | None) -> None:
         """Checks the first frame, opens the files and writes step 0."""
@@ -172,8 +173,9 @@ class Simulation:
             self._steps(report, interruption)
             if self.step % self._checkpoint_every():
                 self._save()
+            self._close()
             if self.step == self.settings.steps:
-                self._write_frame(FINAL)
+                self._write_frame(FINAL)  # last: a run that has it is complete
         elapsed, done = time.perf_counter() - begun, self.step - first
         speed = len(self.atoms) * done / elapsed if done else float("nan")
         interrupted = self.step < self.settings.steps

@@ -712,3 +712,15 @@ def test_the_drift_is_the_slope_of_the_conserved_quantity():
     assert MDResult(Atoms(), rows, 8, False, 1.0).drift_eV_per_atom_per_ps == pytest.approx(3e-4, rel=1e-9)
     short = {name: values[:2] for name, values in rows.items()}
     assert np.isnan(MDResult(Atoms(), short, 1, False, 1.0).drift_eV_per_atom_per_ps)
+
+
+@pytest.mark.parametrize("trajectory", ["md.extxyz", "md.h5"])
+def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_last_file_only_has_to_end(tmp_path, trajectory):
+    settings = MDSettings("nve", temperature_K=300, steps=10)
+    run_md(crystal(), PairPotential(), settings, output_of(tmp_path, checkpoint_every=5, trajectory=trajectory))
+    expected = (tmp_path / "final.extxyz").read_bytes()
+    (tmp_path / "final.extxyz").unlink()
+    assert resume_md(tmp_path, PairPotential()).steps == 10
+    assert (tmp_path / "final.extxyz").read_bytes() == expected
+    with pytest.raises(SettingsError, match="has already done 10 steps"):
+        resume_md(tmp_path, PairPotential())
