@@ -262,6 +262,19 @@ def test_arrays_that_lie_elsewhere_or_claim_too_much_are_refused(tmp_path, spoil
         convert([tmp_path / "a.h5"])
 
 
+def test_a_heap_of_texts_that_libhdf5_would_read_for_ever_is_refused(tmp_path):
+    write_mace(tmp_path / "a.h5", [0, 1], False)
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    place = start = data.index(b"GCOL") + 16
+    while data[place : place + 2] != bytes(2):  # to the free space at the end
+        place += 16 + (int.from_bytes(data[place + 8 : place + 16], "little") + 7) // 8 * 8
+    assert place > start
+    data[place + 8 : place + 16] = bytes(8)
+    (tmp_path / "a.h5").write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.h5 is damaged: its heap of text at byte"):
+        convert([tmp_path / "a.h5"])
+
+
 def test_a_file_in_no_layout_names_what_can_be_done(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = [1.0]
