@@ -14,6 +14,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -118,8 +119,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             os.replace(temporary, path)
-        except OSError as problem:
-            raise OutputError(f"{path} could not be written: {why(problem)}") from problem
+        except Exception as problem:
+            cause = of_system(problem)
+            if cause is None:
+                raise
+            raise OutputError(f"{path} could not be written: {why(cause)}") from cause
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -223,6 +227,14 @@ def clear_unfinished(folder: Path) -> None:
                     _empty(left)
                     with suppress(OSError):
                         left.rmdir()
+
+
+def of_system(problem: Exception) -> OSError | None:
+    """The error of the operating system behind an exception, which safetensors gives as text."""
+    if isinstance(problem, OSError):
+        return problem
+    number = re.search(r"\(os error (\d+)\)", str(problem))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def why(problem: OSError) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from forked import another_process, ended, forked
+from safetensors import SafetensorError
 
 from ru_calc import files
 from ru_calc.errors import OutputError
@@ -147,6 +148,14 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
     with whole_file(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new" and names(tmp_path) == ["x"]
+
+
+def test_an_error_that_a_library_gives_as_text_is_told_as_the_systems(tmp_path):
+    with pytest.raises(OutputError, match="No space left on device; make room"), whole_file(tmp_path / "x"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError, match="dtype"), whole_file(tmp_path / "x"):
+        raise SafetensorError("unknown dtype")
+    assert names(tmp_path) == []
 
 
 def test_without_locks_nothing_is_refused(tmp_path, monkeypatch):
