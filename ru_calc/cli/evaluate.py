@@ -70,6 +70,7 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
     """Predictions of the chosen frames, and what made them."""
     from ru_calc.evaluate import load_calculator, predict_by_calculator, predict_by_model
     from ru_calc.modelfiles import open_model
+    from ru_calc.modelfiles.read import read_model_file
 
     chosen = dataset if len(frames) == len(dataset) else dataset.select(frames)
     if options["calculator"]:
@@ -80,7 +81,13 @@ def _predict(dataset: Dataset, frames: np.ndarray, options: dict[str, Any]) -> t
         dtype = options["dtype"] or "float64"
         use_threads(options["threads"])
         opened = open_model(name, dtype, options["device"] or "auto", options["threads"], options["engine"] or "auto")
-        about = {"predictor": name, "device": opened.device, "dtype": dtype, "engine": opened.engine}
+        about = {
+            "predictor": name,
+            "model_sha256": read_model_file(name).sha256,
+            "device": opened.device,
+            "dtype": dtype,
+            "engine": opened.engine,
+        }
     with progress_bar("frames", total=len(chosen)) as bar:
         if options["calculator"]:
             return predict_by_calculator(calculator, chosen, bar.update), about

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ru_calc.fit.pair_cache import PairCache
 from ru_calc.fit.report import final_report
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
-from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start
+from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start, sha256_of_start
 from ru_calc.fit.trainer import Trainer, epoch_batches
 from ru_calc.fit.uncertainty import calibrate
 from ru_calc.modelfiles.load import save_model
@@ -57,6 +58,11 @@ class FitInput:
     init_from: str | None = None
     licence: str = NO_LICENCE
     others: Sequence[Dataset] = ()
+
+    @cached_property
+    def init_from_sha256(self) -> str | None:
+        """See `sha256_of_start`."""
+        return sha256_of_start(self.folder, self.init_from)
 
     @property
     def levels(self) -> list[Dataset]:
@@ -282,7 +288,8 @@ def begin_fit(job: FitInput, **facts: Any) -> None:
     """
     record: dict[str, Any] = {
         "settings": asdict(job.settings), "data": fingerprint(job.levels), "init_from": job.init_from,
-        "licence": job.licence, "level_of_theory": job.dataset.level_of_theory,
+        "init_from_sha256": job.init_from_sha256, "licence": job.licence,
+        "level_of_theory": job.dataset.level_of_theory,
         "other_levels": [other.level_of_theory for other in job.others], **facts,
     }  # fmt: skip
     FIT.begin(job.folder, record)
@@ -308,7 +315,8 @@ def _header(job: FitInput, dataset: Dataset, row: dict[str, float]) -> dict[str,
         "level_of_theory": dataset.level_of_theory, "energy_reference": dataset.energy_reference,
         "data": dataset.fingerprint(), "seed": job.settings.seed, "licence": job.licence,
         "other_levels": {other.level_of_theory: other.fingerprint() for other in others},
-        "init_from": job.init_from, "fit": asdict(job.settings), "metrics": row,
+        "init_from": job.init_from, "init_from_sha256": job.init_from_sha256,
+        "fit": asdict(job.settings), "metrics": row,
     }  # fmt: skip
 
 

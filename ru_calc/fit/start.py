@@ -12,6 +12,7 @@ from ru_calc.fit.settings import FitSettings, differences
 from ru_calc.fit.state import read_state
 from ru_calc.modelfiles import load_model
 from ru_calc.modelfiles.header import complete
+from ru_calc.modelfiles.read import read_model_file
 
 FIT = RunKind("fit", "settings.json")
 TABLES = ("spline_intervals",)  # hyper-parameters that the weights do not depend on
@@ -30,6 +31,7 @@ class StoredFit:
         init_from: name or file of the model that it started from, or None.
         licence: of the weights.
         committee: number of members; None for a single fit.
+        init_from_sha256: of the model that it started from; None for a fit of an earlier version.
     """
 
     settings: dict[str, Any]
@@ -37,6 +39,7 @@ class StoredFit:
     init_from: str | None
     licence: str
     committee: int | None
+    init_from_sha256: str | None = None
 
 
 def settings_of_model(model: str) -> dict[str, Any]:
@@ -63,7 +66,15 @@ def _stored(record: dict[str, Any]) -> StoredFit:
     if members is not None and (not isinstance(members, int) or members < LEAST_MEMBERS):
         raise ValueError(f"committee: {members!r}")
     licence = record.get("licence", NO_LICENCE)
-    return StoredFit({**settings, "model": model}, str(record["data"]), record["init_from"], licence, members)
+    known = record.get("init_from_sha256")
+    return StoredFit({**settings, "model": model}, str(record["data"]), record["init_from"], licence, members, known)
+
+
+def sha256_of_start(folder: Path, init_from: str | None) -> str | None:
+    """Hash of the model that the fit in a folder starts from: as it was when the fit began."""
+    if init_from is None:
+        return None
+    return stored_fit(folder).init_from_sha256 if FIT.begun(folder) else read_model_file(init_from).sha256
 
 
 def check_start(
@@ -104,8 +115,11 @@ def _check_resumed(
             f"{folder} holds a committee of {before.committee}, not a single fit; resume it by `ru-calc fit DATA -o "
             f"{folder} --resume`, or by run_committee"
         )
-    old = {"committee": before.committee, "init_from": before.init_from}
-    new = {"committee": committee, "init_from": init_from}
+    old: dict[str, Any] = {"committee": before.committee, "init_from": before.init_from}
+    new: dict[str, Any] = {"committee": committee, "init_from": init_from}
+    if init_from is not None and before.init_from_sha256 and not (folder / STATE).is_file():
+        old["init_from"] = f"{before.init_from} ({before.init_from_sha256[:12]})"
+        new["init_from"] = f"{init_from} ({read_model_file(init_from).sha256[:12]})"
     refuse(
         [*differences(before.settings, settings), *changes(old, new), *data_changes(before.data, data)],
         f"fit anew in another folder (--init-from {folder} starts from the weights of this one)",

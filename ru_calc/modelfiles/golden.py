@@ -12,7 +12,7 @@ from ru_calc.structures import Structures
 
 ENERGIES, FORCES = "golden_energies_eV", "golden_forces_eV_per_A"
 # Beside these, 1e-9 of the value, for atoms that overlap.
-TOLERANCE = {"energy": 1e-6, "forces": 1e-5}  # eV per atom, eV/Å
+TOLERANCE = {"energy": 1e-6, "forces": 1e-6}  # eV per atom, eV/Å
 RELATIVE = 1e-9
 FIRST_VERSION = 5  # structures in the files of version 1, which have no forces
 CORE_A = (0.5, 0.8, 1.1, 1.4, 1.7)  # distances of dimers

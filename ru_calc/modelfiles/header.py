@@ -68,7 +68,10 @@ ENTRIES = {
     ENERGIES: Entry(_numbers, "a list of numbers in eV"),
     FORCES: Entry(_vectors, "a list of vectors in eV/Å", needed=False),
     **dict.fromkeys(("level_of_theory", "energy_reference", "data", "licence"), Entry(_text, "a text", needed=False)),
-    "init_from": Entry(lambda value: value is None or _text(value), "the name of a model", needed=False),
+    **dict.fromkeys(
+        ("init_from", "init_from_sha256"),
+        Entry(lambda value: value is None or _text(value), "a text or null", needed=False),
+    ),
     **dict.fromkeys(("seed", "mean_of"), Entry(_whole, "a whole number", needed=False)),
     **dict.fromkeys(("other_levels", "fit", "metrics", "uncertainty"), Entry(_object, "an object", needed=False)),
 }

@@ -19,15 +19,14 @@ def test_damaged_files_are_refused_or_as_good_as_undamaged(first: int) -> None:
             ends.add(work())
         except Exception as problem:
             raise AssertionError(f"seed {seed} ({kind}): {problem!r}") from problem
-    assert "refused" in ends and ends <= {"refused", "as undamaged"}
+    assert "refused" in ends and ends <= {"refused", "as undamaged", "warned of", "within golden values"}
 
 
 def test_a_model_that_predicts_something_else_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def heavier(_: dict, weights: dict, _rng: random.Random) -> None:
         weights["energy.2.weight"] *= np.float32(1.001)
 
-    sealing = random.Random(3)
-    path = rewritten(model_path("fast"), heavier, sealing)
+    path = rewritten(model_path("fast"), heavier, "with its own hash", random.Random(0))
     assert of_model(path, "fast") == "refused"
     monkeypatch.setattr(opening, "_check_compiled", lambda *_: None)
     with pytest.raises(AssertionError, match=r"forces differ by .* without a word"):

@@ -2,11 +2,16 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from forked import ended, forked
 from labelled import SMALL_FIT, lj_frames, quiet
 
 from ru_calc import kernels
@@ -18,9 +23,11 @@ from ru_calc.fit.begin import atom_energy
 from ru_calc.fit.report import divergence
 from ru_calc.fit.run import FitInput, run_fit
 from ru_calc.fit.settings import with_changes
+from ru_calc.fit.start import FIT
 from ru_calc.fit.state import read_state
 from ru_calc.fit.trainer import Trainer
 from ru_calc.modelfiles import load_model
+from ru_calc.modelfiles.read import read_model_file
 from ru_calc.potentials.derivatives import Reference
 
 SMALL = {**SMALL_FIT, "epochs": 4}
@@ -336,3 +343,55 @@ def test_isolated_atom_sets_the_zero_of_energy(dataset):
     assert said[-1] == "isolated atom: -3.0000 eV, the lowest of 2 frames"
     blind = replace(dataset, energy=np.full_like(dataset.energy, np.nan))
     assert atom_energy(blind, said.append) == 0.0 and "zero of the model's energies is arbitrary" in said[-1]
+
+
+# Kills
+
+
+def test_a_fit_killed_before_any_of_its_files_is_finished_by_a_resume(dataset, tmp_path):
+    """Killed by SIGKILL where a file is about to take its name, one after the other; nothing is missing at the end."""
+    run_fit(job(dataset, tmp_path / "start", epochs=1), say=quiet)
+    start = str(tmp_path / "start" / "best.safetensors")
+    whole = replace(job(dataset, tmp_path / "whole", epochs=2), init_from=start)
+    run_fit(whole, say=quiet)
+    wanted = {path.name for path in whole.folder.iterdir()}
+    weights = load_model(whole.folder / "best.safetensors").potential.state_dict()
+    for count in range(30):
+        one = replace(whole, folder=tmp_path / f"killed-{count}")
+        if ended(forked(partial(_fit_killed_at, one, count))) == 0:
+            break
+        run_fit(one, resume=FIT.begun(one.folder), say=quiet)
+        assert {path.name for path in one.folder.iterdir()} == wanted, f"after {count} files"
+        found = load_model(one.folder / "best.safetensors").potential.state_dict()
+        assert all(torch.equal(weights[name], found[name]) for name in weights), f"after {count} files"
+    assert count >= 12
+
+
+def _fit_killed_at(one: FitInput, count: int) -> None:
+    renamed = os.replace
+    left = [count]
+
+    def replace_or_die(*paths: object) -> None:
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        renamed(*paths)
+
+    os.replace = replace_or_die
+    run_fit(one, say=quiet)
+
+
+def test_a_model_to_start_from_that_changed_is_not_taken_for_the_old_one(dataset, tmp_path):
+    run_fit(job(dataset, tmp_path / "start", epochs=1), say=quiet)
+    start = str(tmp_path / "start" / "best.safetensors")
+    tuned = replace(job(dataset, tmp_path / "tuned", epochs=1), init_from=start)
+    first = read_model_file(start).sha256
+    run_fit(tuned, say=quiet)
+    assert load_model(tuned.folder / "best.safetensors").header["init_from_sha256"] == first
+    run_fit(job(dataset, tmp_path / "other", epochs=1, seed=5), say=quiet)
+    shutil.copy(tmp_path / "other" / "best.safetensors", start)
+    run_fit(tuned, resume=True, say=quiet)  # its state does not need it any more
+    assert load_model(tuned.folder / "best.safetensors").header["init_from_sha256"] == first
+    (tuned.folder / "state.safetensors").unlink()
+    with pytest.raises(SettingsError, match=r"init_from: .*best.safetensors \(\w{12}\) → .*\(\w{12}\)"):
+        run_fit(replace(tuned), resume=True, say=quiet)

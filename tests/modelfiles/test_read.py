@@ -168,7 +168,7 @@ def test_golden_values_are_held_to_the_tolerance(model_file: Path) -> None:
     for wrong in (1.1 * energy * (np.arange(15) == 4), np.where(np.arange(15) == 14, np.nan, 0.0)):
         with pytest.raises(ModelError, match=r"golden energies differ by .*at most 1e-06 is allowed.*copy or fit it"):
             file.check_golden(Shifted(own, wrong))
-    with pytest.raises(ModelError, match=r"golden forces differ by 1.1e-05 eV/Å"):
+    with pytest.raises(ModelError, match=r"golden forces differ by 1.1e-06 eV/Å"):
         file.check_golden(Shifted(own, 0.0, 1.1 * one_force))
 
 
