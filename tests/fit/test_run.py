@@ -18,6 +18,9 @@ from ru_calc import kernels
 from ru_calc.dataset import Dataset
 from ru_calc.errors import DataError, RuCalcError, SettingsError
 from ru_calc.evaluate.metrics import Comparison, compare
+from ru_calc.files import write_text
+from ru_calc.fit import report as fit_report
+from ru_calc.fit import run as fit_run
 from ru_calc.fit import trainer as trainer_module
 from ru_calc.fit.begin import atom_energy
 from ru_calc.fit.report import divergence
@@ -348,11 +351,13 @@ def test_isolated_atom_sets_the_zero_of_energy(dataset):
 # Kills
 
 
-def test_a_fit_killed_before_any_of_its_files_is_finished_by_a_resume(dataset, tmp_path):
+def test_a_fit_killed_before_any_of_its_files_is_finished_by_a_resume(dataset, tmp_path, monkeypatch):
     """Killed by SIGKILL where a file is about to take its name, one after the other; nothing is missing at the end."""
+    for module, name in ((fit_run, "learning_curves"), (fit_report, "parity_plot")):  # files that take no time
+        monkeypatch.setattr(module, name, lambda path, *arguments, **options: write_text(path, "a figure"))
     run_fit(job(dataset, tmp_path / "start", epochs=1), say=quiet)
     start = str(tmp_path / "start" / "best.safetensors")
-    whole = replace(job(dataset, tmp_path / "whole", epochs=2), init_from=start)
+    whole = replace(job(dataset, tmp_path / "whole", epochs=1), init_from=start)
     run_fit(whole, say=quiet)
     wanted = {path.name for path in whole.folder.iterdir()}
     weights = load_model(whole.folder / "best.safetensors").potential.state_dict()
@@ -364,7 +369,7 @@ def test_a_fit_killed_before_any_of_its_files_is_finished_by_a_resume(dataset, t
         assert {path.name for path in one.folder.iterdir()} == wanted, f"after {count} files"
         found = load_model(one.folder / "best.safetensors").potential.state_dict()
         assert all(torch.equal(weights[name], found[name]) for name in weights), f"after {count} files"
-    assert count >= 12
+    assert count >= 9
 
 
 def _fit_killed_at(one: FitInput, count: int) -> None:
