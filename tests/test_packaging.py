@@ -154,7 +154,7 @@ def test_tab_completes_commands_and_options() -> None:
         return run(sys.executable, "-c", code, cwd=ROOT, **ask).split()
 
     assert complete("ru-calc be") == ["plain,bench"]
-    assert complete("ru-calc relax --f") == ["plain,--fmax-eV-per-A"]
+    assert complete("ru-calc relax --fm") == ["plain,--fmax-eV-per-A"]
 
 
 def test_public_names_are_there_and_their_help_shows_the_arguments() -> None:

@@ -33,6 +33,7 @@ def uncertainty(name: str, directions: int = 12) -> Uncertainty:
     rng = np.random.default_rng(3)
     found = np.concatenate([*features(model(name), Structures.from_atoms(list(WITHOUT_OVERLAP.values())))])
     projection = rng.normal(size=(directions, found.shape[1])) / found.std()
+    projection = projection.astype(np.float32).astype(float)  # as model files store it
     return Uncertainty(projection, projection @ found.mean(axis=0), 0.2, 0.7)
 
 
