@@ -30,7 +30,7 @@ from ru_calc.fit.report import final_report
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start, sha256_of_start
-from ru_calc.fit.trainer import Trainer, epoch_batches
+from ru_calc.fit.trainer import TIMES, Trainer, epoch_batches
 from ru_calc.fit.uncertainty import calibrate
 from ru_calc.modelfiles.load import save_model
 from ru_calc.modelfiles.read import BEST
@@ -304,19 +304,23 @@ def write_splits(job: FitInput, splits: Sequence[dict[str, np.ndarray]]) -> None
 
 
 def _save(job: FitInput, name: str, trainer: Trainer, row: dict[str, float]) -> None:
-    """Writes the averaged weights of all levels of theory, that of the model last."""
+    """Writes the averaged weights of all levels of theory, that of the model last.
+
+    Without the times of the epoch, so that equal fits write equal files.
+    """
+    metrics = {name: value for name, value in row.items() if name not in TIMES}
     for k, (dataset, averaged) in list(enumerate(zip(job.levels, trainer.averages, strict=True)))[::-1]:
-        save_model(numbered(job.folder / name, k), averaged, _header(job, dataset, {} if k else row))
+        save_model(numbered(job.folder / name, k), averaged, _header(job, dataset, {} if k else metrics))
 
 
-def _header(job: FitInput, dataset: Dataset, row: dict[str, float]) -> dict[str, Any]:
+def _header(job: FitInput, dataset: Dataset, metrics: dict[str, float]) -> dict[str, Any]:
     others = [other for other in job.levels if other is not dataset]
     return {
         "level_of_theory": dataset.level_of_theory, "energy_reference": dataset.energy_reference,
         "data": dataset.fingerprint(), "seed": job.settings.seed, "licence": job.licence,
         "other_levels": {other.level_of_theory: other.fingerprint() for other in others},
         "init_from": job.init_from, "init_from_sha256": job.init_from_sha256,
-        "fit": asdict(job.settings), "metrics": row,
+        "fit": asdict(job.settings), "metrics": metrics,
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from ru_calc.predictor import Prediction
 
 Report = Callable[[int], None]
 LevelBatch = tuple[int, np.ndarray]  # number of the level, indices of its frames
+TIMES = ("seconds", "cpu_seconds")  # what differs between equal fits
 ABSURD_LOSS = 1e12  # beyond any start: the weights are lost, though still finite
 
 

@@ -6,7 +6,6 @@ A command is started in a process forked from this one, in which all is imported
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -30,7 +29,6 @@ IMPORTED = (
     "ru_calc.fit.committee", "ru_calc.cli.convert", "ru_calc.dataset.convert", "ru_calc.cli.sweep",
     "ru_calc.studies.sweep.run", "ru_calc.cli.compare", "ru_calc.studies.compare.run",
 )  # fmt: skip
-TIMES = ("seconds", "cpu_seconds")  # what differs from run to run
 SMALL = [
     "--set", "model.channels=8", "--set", "model.n_radial=6", "--set", "model.filter_hidden=6", "--set",
     "model.angular_radial=3", "--set", "model.triple=2", "--set", "model.l_max=2", "--set", "model.readout=[4]",
@@ -79,13 +77,10 @@ def _relax() -> dict[str, object]:
 
 
 def fit_result(folder: Path) -> dict[str, object]:
-    """Weights, errors and log of a fit without its times."""
-    from safetensors import safe_open
+    """Models, errors and log of a fit without its times."""
+    from ru_calc.fit.trainer import TIMES
 
-    found: dict[str, object] = {}
-    for name in ("best", "last"):
-        with safe_open(str(folder / f"{name}.safetensors"), "np") as file:
-            found[name] = {key: hashlib.sha256(file.get_tensor(key).tobytes()).hexdigest() for key in file.keys()}
+    found: dict[str, object] = {name: (folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
     with open(folder / "log.csv", newline="", encoding="utf-8") as log:
         found["log"] = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(log)]
     return found | {name: (folder / f"{name}.json").read_text() for name in ("metrics", "split")}
