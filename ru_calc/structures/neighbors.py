@@ -197,4 +197,5 @@ class VerletList:
         if together >= self._reach_A(stretch):
             return None
         self._least_A = stretch * self._built_least_A - together
+        wraps -= np.rint(np.median(wraps, axis=0))  # what all atoms share is no change, and far away costs digits
         return replace(structures, positions=structures.positions - wraps @ cell) if wraps.any() else structures

@@ -232,6 +232,19 @@ def test_the_verlet_list_is_exact_and_rebuilt_only_where_it_must_be(
     assert least <= verlet.rebuilds <= most
 
 
+def test_atoms_brought_home_from_far_away_keep_the_digits_they_have_there() -> None:
+    home = frames()["hcp"]
+    far, verlet = home.copy(), VerletList(5.0, 0.5)
+    far.positions += np.array([200_000, -70_000, 110_000]) @ home.cell.array
+    verlet.update(Structures.from_atoms(far))
+    structures = Structures.from_atoms(home)
+    followed, pairs = verlet.update(structures)
+    assert verlet.rebuilds == 1
+    distances = np.sort(np.linalg.norm(pairs.vectors(followed), axis=1))
+    expected = np.sort(np.linalg.norm(find_pairs(structures, 5.5).vectors(structures), axis=1))
+    np.testing.assert_allclose(distances, expected, rtol=0, atol=1e-12)
+
+
 def test_a_verlet_list_that_overlooks_strain_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np.linalg, "svd", lambda matrix, **_: np.ones(3))
     with pytest.raises(AssertionError):
