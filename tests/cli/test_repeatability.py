@@ -17,7 +17,7 @@ from ru_calc.fit.trainer import TIMES
 from ru_calc.modelfiles.load import save_model
 
 FIT = ["fit", "data.h5", "--epochs", "2", "--set", "model.channels=8", "--set", "model.n_radial=6"]
-MD = ["md", "hcp", "--n-atoms", "128", "--model", "m.safetensors", "--steps", "40", "--every", "10", "--log-every", "10",
+MD = ["md", "hcp", "--n-atoms", "96", "--model", "m.safetensors", "--steps", "40", "--every", "10", "--log-every", "10",
       "--ensemble", "nvt-langevin", "--temperature-K", "900"]  # fmt: skip
 EACH = """
 import json, sys
