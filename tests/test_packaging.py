@@ -12,14 +12,18 @@ import sys
 import tarfile
 import time
 import venv
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import ru_calc
 from ru_calc import kernels
 
 ROOT = Path(__file__).parent.parent
+TESTED_EXTRAS = ("compare", "phonons", "test")
 VERSION = re.search(r"^version = (\S+)$", (ROOT / "setup.cfg").read_text(), flags=re.MULTILINE)[1]
 INSTALLED = [path for path in sys.path if path.endswith("site-packages")]
 
@@ -39,6 +43,21 @@ def script(path: Path, *lines: str) -> str:
     path.write_text("\n".join(["#!/bin/sh", *lines]))
     path.chmod(0o755)
     return str(path)
+
+
+def test_the_oldest_constraints_are_the_lower_bounds() -> None:
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    extras = settings["options.extras_require"]
+    stated = "\n".join([settings["options"]["install_requires"], *(extras[name] for name in TESTED_EXTRAS)])
+    bounds = {
+        requirement.name: Version(part.version)
+        for requirement in map(Requirement, filter(None, stated.splitlines()))
+        for part in requirement.specifier if part.operator == ">="
+    }  # fmt: skip
+    lines = (ROOT / ".ci" / "constraints-oldest.txt").read_text().splitlines()
+    oldest = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {name: Version(version) for name, version in oldest.items()} == bounds
 
 
 @pytest.fixture(scope="module")
