@@ -17,7 +17,7 @@ from checks import frames, rattled, small_potential
 from labelled import lj_frames
 from parity import device_engine, weights
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorDeviceMismatchError, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ru_calc.dataset import Dataset
@@ -173,7 +173,7 @@ def test_an_array_of_the_engine_left_on_the_cpu_is_noticed(leave: Callable[[Devi
         pairs = find_pairs(structures, engine.cutoff_A)
         engine.predict(structures, pairs)
         leave(engine)
-        with pytest.raises(FakeTensorDeviceMismatchError, match=MIXED):
+        with pytest.raises(RuntimeError, match=MIXED):
             engine.predict(structures, pairs)
 
 
@@ -181,7 +181,7 @@ def test_an_array_of_the_engine_left_on_the_cpu_is_noticed(leave: Callable[[Devi
 def test_a_constant_of_a_network_left_on_the_cpu_is_noticed(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, potential = Dataset.from_atoms(lj_frames(4)), small_potential().train()
     monkeypatch.setattr(Constant, "like", lambda self, other: torch.from_numpy(self.values).to(other.dtype))
-    with fake_tensors(), pytest.raises(FakeTensorDeviceMismatchError, match=MIXED):
+    with fake_tensors(), pytest.raises(RuntimeError, match=MIXED):
         if run == "fit":
             fit_once(potential, dataset)
         else:
