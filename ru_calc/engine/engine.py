@@ -43,12 +43,16 @@ class Plan(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Energies (n,) and, where wanted, forces (n, 3), virials (f, 6) and squares |P φ − o|² (n,) of `Uncertainty`."""
+    """Energies (n,) and, where wanted, forces (n, 3), virials (f, 6) and squares |P φ − o|² (n,) of `Uncertainty`.
+
+    On the CPU also `virials` (n, 6) of the atoms, in eV: half of what each pair adds at either end.
+    """
 
     energies: np.ndarray
     forces: np.ndarray | None
     virial: np.ndarray | None
     squares: np.ndarray | None
+    virials: np.ndarray | None = None
 
 
 class TableEngine:
@@ -66,8 +70,7 @@ class TableEngine:
         self.dtype = chosen("dtype", dtype, BOUNDS)
         packing = Packing(settings, weights)
         self.cutoff_A = packing.cutoff_A
-        functions = list(packing.functions.values())
-        self.intervals = packing.intervals or intervals or refine(functions, self.cutoff_A, BOUNDS[dtype])
+        self.intervals = table_intervals(packing, dtype, intervals)
         self._plan: Plan | None = None
         self.uncertainty = Uncertainty.among(weights)
         self._load(packing.arrays(self.intervals))
@@ -99,7 +102,7 @@ class TableEngine:
             prepared = self._prepare(structures, pairs, index, len(frames))
             plan = self._plan = Plan(weakref.ref(pairs), frames, shifts.astype(float), prepared)
         images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
-        energies, forces, virial, squares = self._evaluate(plan.prepared, structures, images, want)
+        energies, forces, virial, squares, _ = self._evaluate(plan.prepared, structures, images, want)
         energy = np.bincount(structures.frame_of_atom, energies, len(structures))
         return Prediction(
             energy=energy.astype(float) if "energy" in want else None,  # of no atoms it would be integers
@@ -171,6 +174,7 @@ class Engine(TableEngine):
             np.empty((structures.n_atoms, 3)) if "forces" in want else None,
             np.empty((len(structures), 6)) if "stress" in want else None,
             np.empty(structures.n_atoms) if "uncertainty" in want else None,
+            np.empty((structures.n_atoms, 6)) if "virials" in want else None,
         )
         self._kernel.evaluate(self._bits, self._model, self._workspace, prepared, positions, images, *found)
         return found
@@ -180,6 +184,12 @@ class Engine(TableEngine):
         assert self._plan is not None  # since the lone atom of the constructor
         workspace, plan = self._kernel.memory(self._bits, self._workspace, self._plan.prepared)
         return {"workspace": workspace, "neighbors": plan}
+
+
+def table_intervals(packing: Packing, dtype: str, wanted: int | None = None) -> int:
+    """Intervals of the tables: those of the training, else those wanted, else as many as `dtype` can use."""
+    functions = list(packing.functions.values())
+    return packing.intervals or wanted or refine(functions, packing.cutoff_A, BOUNDS[dtype])
 
 
 def distinct_images(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -101,7 +101,7 @@ def test_arrays_of_another_kind_are_refused(kernel: str) -> None:
         module.plan(none, none, none, np.zeros((1, 3), np.float32), np.zeros(1, np.int64), 1, 1, True, 5.0)
     arrays = np.zeros((1, 3)), np.zeros((0, 3)), np.zeros(1)
     with pytest.raises(ValueError, match="incorrect name"):
-        module.evaluate(32, made._model, made._workspace, made._plan.prepared, *arrays, None, None)
+        module.evaluate(32, made._model, made._workspace, made._plan.prepared, *arrays, None, None, None)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

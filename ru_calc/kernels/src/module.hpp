@@ -32,8 +32,8 @@ PyMethodDef methods[] = {
     {"plan", call<ru::inference::new_plan>, METH_VARARGS,
      "plan(first, second, image, positions, frames, n_frames, threads, directed, cutoff)."},
     {"evaluate", call<ru::inference::call_evaluate>, METH_VARARGS,
-     "evaluate(bits, model, workspace, plan, positions, images, energies, forces, virial, mahalanobis): fills the last "
-     "four."},
+     "evaluate(bits, model, workspace, plan, positions, images, energies, forces, virial, mahalanobis, virials): fills "
+     "the last five."},
     {"set_zero", call<ru::inference::set_zero>, METH_VARARGS,
      "set_zero(bits, model, value): added to every atom's energy, eV."},
     {"memory", call<ru::inference::memory>, METH_VARARGS, "memory(bits, workspace, plan): bytes of each."},

@@ -80,6 +80,10 @@ template <class T> inline void reverse_density(const Worker<T>& own, int i, cons
             for (int a = 0; a < 3; ++a) g[a] = double(gradient[a].get()[p]);
             double* fj = own.scratch.force.get() + 3 * size_t(pairs.atom.get()[q]);
             for (int a = 0; a < 3; ++a) fi[a] += g[a], fj[a] -= g[a];
+            if (own.request.virials) {
+                pairs.direction(q, direction);
+                add_virials<true>(own, i, pairs.atom.get()[q], direction, g, pairs.distance(q, own.model.step));
+            }
             if (!own.request.virial) continue;
             pairs.direction(q, direction);
             add_virial(own, i, direction, g, pairs.distance(q, own.model.step));

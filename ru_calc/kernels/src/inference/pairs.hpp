@@ -17,6 +17,18 @@ template <class T> inline void add_virial(const Worker<T>& own, int i, const dou
     v[5] += 0.5 * scale * (r[0] * g[1] + r[1] * g[0]);
 }
 
+// The same, half to each end that the pair serves; apart from the pass over pairs, which is faster so.
+template <bool Both, class T> __attribute__((noinline)) void add_virials(const Worker<T>& own, int i, int j,
+                                                                         const double* r, const double* g,
+                                                                         double scale) {
+    constexpr int row[6] = {0, 1, 2, 1, 0, 0}, column[6] = {0, 1, 2, 2, 2, 1};
+    for (int k = 0; k < 6; ++k) {
+        const double half = 0.25 * scale * (r[row[k]] * g[column[k]] + r[column[k]] * g[row[k]]);
+        own.scratch.virials.get()[6 * size_t(i) + k] += half;
+        if constexpr (Both) own.scratch.virials.get()[6 * size_t(j) + k] += half;
+    }
+}
+
 // A pair by whose length the energy changes.
 struct Bond {
     int i, j;
@@ -32,6 +44,7 @@ template <bool Both, class T> inline void pull(const Worker<T>& own, const Bond&
         if constexpr (Both) fj[a] -= slope * n[a];
     }
     if (own.request.virial) add_virial(own, bond.i, n, n, (Both ? 1.0 : 0.5) * bond.length * slope);
+    if (own.request.virials) add_virials<Both>(own, bond.i, bond.j, n, n, bond.length * slope);
 }
 
 struct CoreTerm {

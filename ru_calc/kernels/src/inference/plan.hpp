@@ -14,17 +14,18 @@ struct Neighbor {
 };
 
 // One thread's share of the pairs.  A row holds, in this order: pairs of two own atoms, which serve both ends; pairs
-// with an atom of another thread, which serve this end only; and, where directed pairs are needed, the own pairs seen
-// from their second atom.
+// with an atom of another thread or process, which serve this end only; and, where directed pairs are needed, the own
+// pairs seen from their second atom.  Atoms of other processes are ghosts: they come last and have no rows.
 struct Plan {
-    int n_atoms = 0, n_frames = 0, n_images = 0, threads = 1;
+    int n_atoms = 0, n_ghosts = 0, n_frames = 0, n_images = 0, threads = 1;
     bool directed = false;
-    std::vector<int32_t> order;       // local place -> the caller's atom
+    std::vector<int32_t> order;       // local place -> the caller's atom, ghosts too
     std::vector<int32_t> frame;       // by local place
     std::vector<int32_t> first_atom;  // by thread, and the end
     std::vector<int64_t> row;         // (3 n + 1) starts of the parts of the rows
     std::vector<Neighbor> neighbors;
 
+    int n_places() const { return n_atoms + n_ghosts; }
     size_t bytes() const {
         return order.size() * 4 + frame.size() * 4 + row.size() * 8 + neighbors.size() * sizeof(Neighbor);
     }

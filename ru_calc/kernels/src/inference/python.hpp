@@ -74,7 +74,7 @@ inline PyObject* new_plan(Arguments& from) {
     return capsule(made.release(), kPlan);
 }
 
-// bits, model, workspace, plan, positions, images, energies, forces or None, virial or None, mahalanobis or None
+// bits, model, workspace, plan, positions, images, energies, and each or None: forces, virial, mahalanobis, virials
 inline PyObject* call_evaluate(Arguments& from) {
     return from.in_bits([&](auto number) {
         using T = decltype(number);
@@ -91,6 +91,7 @@ inline PyObject* call_evaluate(Arguments& from) {
         request.forces = from.optional<double>(3 * plan.n_atoms, "forces");
         request.virial = from.optional<double>(6 * plan.n_frames, "virial");
         request.mahalanobis = from.optional<double>(plan.n_atoms, "mahalanobis");
+        request.virials = from.optional<double>(6 * plan.n_atoms, "virials");
         if (request.mahalanobis && !model.whitened_bias.size)
             throw std::runtime_error("the model has no covariance of its training atoms");
         unlocked([&] {

@@ -14,8 +14,18 @@ struct Request {
     const double* images;     // (m, 3) translation of each image
     // (n), (n, 3), (frames, 6), (n) squares of the Mahalanobis distances; all but the first may be null
     double *energies, *forces, *virial, *mahalanobis;
+    // (n, 6) parts of the virial, half of that of each pair at either end.  Forces and virials have rows for ghosts
+    // too: what is to be added to those of the atoms that they stand for.
+    double* virials = nullptr;
 
-    bool backward() const { return forces || virial; }
+    bool backward() const { return forces || virial || virials; }
+};
+
+// How ghosts get what the processes that own them computed; without ghosts there is nothing to exchange.
+template <class T> struct Exchange {
+    virtual ~Exchange() = default;
+    // Fills the rows of the ghosts, (n_ghosts, width) behind those of the atoms.
+    virtual void fill_ghosts(T* rows, int width) = 0;
 };
 
 // One layer of the energy pathway, for a tile: what enters its activation, and what comes out.
@@ -28,13 +38,13 @@ template <class T> struct HeadLayer {
 template <class T> struct ThreadScratch {
     Buffer<T> tile, head, slope;                                          // of dense layers and of filters
     Buffer<T> invariants, mixed, mixed_bar, density_bar, products, sums;  // of the angular embedding
-    Buffer<double> force, virial;
+    Buffer<double> force, virial, virials;
     Buffer<Candidate> candidates;
     FilterWeights<T> weights;
     DensityScratch<T> density;
     std::vector<HeadLayer<T>> layers;
 
-    void reserve(const Model<T>& model, const Plan& plan, bool backward) {
+    void reserve(const Model<T>& model, const Plan& plan, const Request& request) {
         tile.ensure(kTile * model.channels), slope.ensure(kMost * lanes<T>);
         size_t widths = model.head, longest = 1;
         for (const auto& bias : model.head_dense_bias) widths += bias.size;
@@ -42,11 +52,13 @@ template <class T> struct ThreadScratch {
         for (size_t i = 0; i < size_t(plan.n_atoms); ++i)
             longest = std::max(longest, size_t(plan.row[3 * i + 3] - plan.row[3 * i]));
         candidates.ensure(longest + 1), virial.ensure(6 * size_t(plan.n_frames));
-        if (backward) force.ensure(3 * size_t(plan.n_atoms) + 3);
+        if (request.backward()) force.ensure(3 * size_t(plan.n_places()) + 3);
+        if (request.virials) virials.ensure(6 * size_t(plan.n_places()) + 6);
         if (model.angular) reserve(model.embedding);
     }
     size_t bytes() const {
-        size_t total = sizeof(*this) + force.bytes() + virial.bytes() + candidates.bytes() + density.bytes();
+        size_t total = sizeof(*this) + force.bytes() + virial.bytes() + virials.bytes() + candidates.bytes();
+        total += density.bytes();
         for (const auto* b : {&tile, &head, &slope, &invariants, &mixed, &mixed_bar, &density_bar, &products, &sums})
             total += b->bytes();
         return total;
@@ -74,17 +86,17 @@ template <class T> struct Workspace {
     std::vector<std::unique_ptr<ThreadScratch<T>>> scratch;
 
     void reserve(const Model<T>& model, const Plan& plan, const Request& request) {
-        const size_t n = plan.n_atoms;
-        positions.ensure(3 * n + 3), energy.ensure(n + 1), head.ensure(n * model.head + 1);
+        const size_t n = plan.n_atoms, places = plan.n_places();
+        positions.ensure(3 * places + 3), energy.ensure(n + 1), head.ensure(n * model.head + 1);
         geometry.reserve(plan.neighbors.size(), n);
         hidden.resize(model.sources.size()), incoming.resize(model.blocks);
-        for (auto& b : hidden) b.ensure(n * model.channels + 1);
-        for (int b = model.first_gathered(); b < model.blocks; ++b) incoming[b].ensure(n * model.channels + 1);
+        for (auto& b : hidden) b.ensure(places * model.channels + 1);
+        for (int b = model.first_gathered(); b < model.blocks; ++b) incoming[b].ensure(places * model.channels + 1);
         if (request.backward()) last_incoming_bar.ensure(n * model.channels + 1);
         if (request.mahalanobis) whitened.ensure(n * model.whitened_bias.size + 1);
         if (model.angular) density.ensure(n * model.embedding.harmonics * model.embedding.radial + 1);
         while (int(scratch.size()) < plan.threads) scratch.push_back(std::make_unique<ThreadScratch<T>>());
-        for (int t = 0; t < plan.threads; ++t) scratch[t]->reserve(model, plan, request.backward());
+        for (int t = 0; t < plan.threads; ++t) scratch[t]->reserve(model, plan, request);
     }
     size_t bytes() const {
         size_t total = positions.bytes() + energy.bytes() + geometry.bytes();
@@ -104,11 +116,17 @@ template <class T> struct Worker {
     Workspace<T>& work;
     ThreadScratch<T>& scratch;
     std::barrier<>& barrier;
+    Exchange<T>* exchange;  // null without ghosts
     int thread, begin, end;
 
     // To be called before a pass that reads what other threads wrote.
     void meet() const {
         if (plan.threads > 1) barrier.arrive_and_wait();
+    }
+    // To be called before a pass that reads rows of a channel each, of all atoms, which their owners wrote.
+    void share(T* rows) const {
+        meet();
+        if (exchange) exchange->fill_ghosts(rows, model.channels);
     }
     // Calls f(first atom, how many) for tiles of a range of atoms.
     template <class F> void tiles(F f) const {
