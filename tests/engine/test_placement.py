@@ -37,7 +37,7 @@ from ru_calc.tables import angular
 from ru_calc.tables.smooth import Constant
 
 ELSEWHERE = "meta"
-MIXED = r"found at least two devices, (meta and cpu|cpu and meta)"
+MIXED = r"found (at least two devices,|two different devices) (meta(,| and) cpu|cpu(,| and) meta)"
 NAMES = ("angular", "no angles, three blocks, no norm", "odd widths", "default")
 ATOMS = [rattled(frames()[label]) for label in ("hcp", "slab", "dimer", "lone")]
 
