@@ -16,6 +16,13 @@ from ru_calc.errors import DataError
 
 EXTXYZ = (".xyz", ".extxyz")
 MATRIX = re.compile(r"""\b(stress|virial)=(["'{\[]?)([^"'}\]]*)["'}\]]?""")
+# Keys that describe the atoms; ASE knows them in this spelling only, other programs (GPUMD) in any.
+STRUCTURE_KEYS = {
+    "Lattice": re.compile(r"""(?<!\S)lattice(?=\s*=\s*["'{\[]?(\s*[-+.\deE]+){9}\s*["'}\]]?)""", re.IGNORECASE),
+    "Properties": re.compile(r"(?<!\S)properties(?=\s*=)", re.IGNORECASE),
+    "pbc": re.compile(r"(?<!\S)pbc(?=\s*=)", re.IGNORECASE),
+}
+COLUMNS = re.compile(r"\b(species|pos)(?=:[SR]:\d)", re.IGNORECASE)
 # Places of a matrix's entries among the six numbers.
 MATRIX_FROM = {"ase": (0, 5, 4, 5, 1, 3, 4, 3, 2), "vasp": (0, 3, 5, 3, 1, 4, 5, 4, 2)}
 
@@ -54,10 +61,19 @@ def refuse_blank_lines(path: Path) -> None:
         raise DataError(f"line {line} is blank, and the frames after it would be lost: remove it")
 
 
+def spelled_as_ase(line: str) -> str:
+    """An extxyz header with the keys and columns of cell, boundaries and positions as ASE spells them."""
+    for name, pattern in STRUCTURE_KEYS.items():
+        if not re.search(rf"(?<!\S){name}\s*=", line):
+            line = pattern.sub(name, line, count=1)
+    return COLUMNS.sub(lambda found: found[1].lower(), line)
+
+
 def _parser(reading: Reading) -> Callable[[str], dict[str, Any]]:
     """ASE's parser of an extxyz header, which takes 9 numbers for a stress, and here 6 in a stated order."""
 
     def parse(line: str) -> dict[str, Any]:
+        line = spelled_as_ase(line)
         try:
             return dict(key_val_str_to_dict(line))
         except ValueError:
