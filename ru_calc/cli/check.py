@@ -36,14 +36,13 @@ def command(
     ASE reads or a name (see `ru-calc md --help`).  Cutoff, threads, dynamics and core have structures of their own.
     """
     from ru_calc.checks import Subject, run_checks, standard_structures
-    from ru_calc.cli.shared import model_in_words, use_threads
+    from ru_calc.cli.shared import model_in_words, output_file, use_threads
     from ru_calc.cli.structure import read_structure
     from ru_calc.errors import ModelError
-    from ru_calc.files import check_writable
     from ru_calc.modelfiles import model_path, open_model
 
     if json_file is not None:
-        check_writable(json_file)
+        output_file(json_file)
     model_path(model)
     use_threads(threads)
     frames = standard_structures() if structure is None else {structure: read_structure(structure, {})}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ru_calc.cli.reading import READING_OPTIONS, open_data, reading_of
-from ru_calc.cli.shared import with_options
+from ru_calc.cli.shared import output_file, with_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +29,8 @@ def command() -> None:
 @click.option("--quick", is_flag=True, help="Only what convert and fit check: units, signs and broken labels of some "
               "40 frames of each file.")  # fmt: skip
 @with_options(READING_OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def check(files: tuple[str, ...], split: str | None, quick: bool, as_json: bool, **options: Any) -> None:
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all findings to this file.")
+def check(files: tuple[str, ...], split: str | None, quick: bool, json_file: Path | None, **options: Any) -> None:
     """Look for what is wrong in FILE...: data sets, or files that convert reads.
 
     Wrong units and signs are told from distances, from a model of ruthenium, and from energies against forces; then
@@ -41,20 +41,22 @@ def check(files: tuple[str, ...], split: str | None, quick: bool, as_json: bool,
         raise click.UsageError("--split belongs to one file; give that file alone")
 
     from ru_calc.doctor import examine, examine_together
+    from ru_calc.files import write_json
 
+    if json_file is not None:
+        output_file(json_file)
     names = list(dict.fromkeys(files))
-    datasets = dict(zip(names, open_data(names, reading_of(options), quiet=as_json), strict=True))
+    datasets = dict(zip(names, open_data(names, reading_of(options)), strict=True))
     parts = {name: _parts(split, dataset) for name, dataset in datasets.items()}
     reports = {name: examine(dataset, quick, parts[name]) for name, dataset in datasets.items()}
     shared = [] if quick else examine_together(datasets)
     errors = sum(len(report.errors) for report in reports.values())
-    if as_json:
-        click.echo(json.dumps({"files": _records(reports), "between_files": shared, "errors": errors}, indent=1))
-    else:
-        for name, report in reports.items():
-            _show(name, report, quick)
-        for sentence in shared:
-            click.echo(f"warning: {sentence}")
+    for name, report in reports.items():
+        _show(name, report, quick)
+    for sentence in shared:
+        click.echo(f"warning: {sentence}")
+    if json_file is not None:
+        write_json(json_file, {"files": _records(reports), "between_files": shared, "errors": errors})
     click.get_current_context().exit(1 if errors else 0)
 
 

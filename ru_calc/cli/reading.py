@@ -81,22 +81,15 @@ def say_account(lines: Iterable[str]) -> None:
         click.echo(line, err=line.startswith("warning: "))
 
 
-def open_data(data: Sequence[str], reading: Reading | None = None, quiet: bool = False) -> list[Dataset]:
+def open_data(data: Sequence[str], reading: Reading | None = None) -> list[Dataset]:
     """The data sets that DATA of a command names, and what was taken from files of other programs.
-
-    Args:
-        quiet: print warnings only.
 
     Raises:
         DataError: see `ru_calc.dataset.opening.open_datasets`.
     """
     from ru_calc.dataset.opening import open_datasets
 
-    def tell(line: str) -> None:
-        if not quiet or line.startswith("warning: "):
-            say_account([line])
-
-    return open_datasets(data, reading, tell)
+    return open_datasets(data, reading, lambda line: say_account([line]))
 
 
 def refuse_findings(name: str, dataset: Dataset, accept: bool) -> None:

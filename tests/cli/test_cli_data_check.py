@@ -56,14 +56,15 @@ def test_the_option_that_is_named_mends_the_data(liquid, tmp_path):
 
 
 def test_json_holds_findings_frames_and_what_is_undecided(liquid, tmp_path):
-    result = run("data", "check", in_kbar(liquid, tmp_path / "kbar.extxyz"), "--json")
-    record = json.loads(result.stdout)
+    result = run("data", "check", in_kbar(liquid, tmp_path / "kbar.extxyz"), "--json", tmp_path / "found.json")
+    record = json.loads((tmp_path / "found.json").read_text())
     assert result.exit_code == 1 and record["errors"] == 1 and record["between_files"] == []
     (file,) = record["files"]
     (finding,) = file["findings"]
     assert finding["rule"] == "stress-scale" and finding["severity"] == "error" and finding["frames"] == list(range(8))
     assert finding["figure"] == pytest.approx(1602, rel=0.2) and finding["config_types"] == ["md_liquid"]
-    alone = json.loads(run("data", "check", stored(liquid.select([0]), tmp_path / "one.h5"), "--json").stdout)
+    run("data", "check", stored(liquid.select([0]), tmp_path / "one.h5"), "--json", tmp_path / "one.json")
+    alone = json.loads((tmp_path / "one.json").read_text())
     assert alone["files"][0]["undecided"] and not alone["errors"]
 
 

@@ -144,6 +144,8 @@ def test_a_run_folder_or_file_in_use_is_refused_in_one_line(here):
         "y.extxyz": ["sample", "-o", "y.extxyz"],
         "b.json": ["bench", "--json", "b.json"],
         "p.json": ["properties", "--json", "p.json"],
+        "k.json": ["check", "fast", "--json", "k.json"],
+        "d.json": ["data", "check", "in.extxyz", "--json", "d.json"],
         "c.md": ["card", "default", "distilled", "--split", "default", "--command", "x", "-o", "c.md"],
     }.items():
         with another_process(lambda path=name: owned_file(path)):
