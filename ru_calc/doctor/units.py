@@ -63,12 +63,12 @@ def force_mistakes() -> tuple[Mistake, ...]:
 def stress_mistakes() -> tuple[Mistake, ...]:
     """The right way first."""
     sign = "--stress-sign vasp"
-    by_volume = "the stress, divided by the volume (--virial-key takes −V times the stress)"
+    by_volume = "labels divided by the volume (--virial-key takes −V times the stress)"
     found = [
         Mistake("right", 1.0, ""),
         Mistake("of the opposite sign (VASP's: compression positive)", 1.0, sign, -1),
-        Mistake("virials −dE/dε in eV", 1.0, "--virial-key NAME, where NAME is their column", -1, 1),
-        Mistake("virials dE/dε in eV, stress times volume", 1.0, by_volume, 1, 1),
+        Mistake("virials in eV (−V times the stress)", 1.0, "--virial-key NAME, where NAME is their column", -1, 1),
+        Mistake("V times the stress, in eV", 1.0, by_volume, 1, 1),
     ]
     for name, size in STRESSES.items():
         found.append(Mistake(f"in {name}", 1 / size, f"--stress-unit {name}"))
