@@ -18,7 +18,7 @@ EXTXYZ = (".xyz", ".extxyz")
 MATRIX = re.compile(r"""\b(stress|virial)=(["'{\[]?)([^"'}\]]*)["'}\]]?""")
 # Keys that describe the atoms; ASE knows them in this spelling only, other programs (GPUMD) in any.
 STRUCTURE_KEYS = {
-    "Lattice": re.compile(r"""(?<!\S)lattice(?=\s*=\s*["'{\[]?(\s*[-+.\deE]+){9}\s*["'}\]]?)""", re.IGNORECASE),
+    "Lattice": re.compile(r"""(?<!\S)lattice(?=\s*=\s*["'{\[]\s*[-+.\deE]+([\s,]+[-+.\deE]+){8})""", re.IGNORECASE),
     "Properties": re.compile(r"(?<!\S)properties(?=\s*=)", re.IGNORECASE),
     "pbc": re.compile(r"(?<!\S)pbc(?=\s*=)", re.IGNORECASE),
 }

@@ -45,6 +45,7 @@ def test_boundaries_in_upper_case_are_read() -> None:
     [
         'Lattice="2.7 0 0 0 2.7 0 0 0 2.7" lattice=hcp Properties=species:S:1:pos:R:3',
         'lattice="fcc" energy=1.0',
+        "lattice=2.7420402608 energy=1.0",
         'comment="the lattice=2.7 of pbc" superlattice="1 0 0 0 1 0 0 0 1"',
     ],
 )
