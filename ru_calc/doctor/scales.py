@@ -8,90 +8,20 @@ were measured).  Where labels resemble the metal's in no unit, nothing is said a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ru_calc.dataset import Dataset
+from ru_calc.doctor.absurd import check_absurd
+from ru_calc.doctor.compared import LIKE, SHOWN, Compared, compared
 from ru_calc.doctor.findings import Finding
 from ru_calc.doctor.survey import Survey
-from ru_calc.doctor.units import OWN, Mistake, force_mistakes, stress_mistakes
-from ru_calc.units import EV_PER_A3_IN_GPA
+from ru_calc.doctor.units import MISTAKES, OWN, Mistake
 
-LIKE = 0.8  # least cosine between label and prediction
 WINDOW = 0.45  # of the logarithm of a factor
 TIGHT = 0.15  # the same over all frames, for factors near 1
-# Stresses are judged by the virial per atom: 0.17 eV is 2 GPa in the metal, and less where a cell is mostly empty.
-CLEAR = {"forces": 0.2, "stress": 0.17}  # rms of the prediction from which a frame counts
-BOUND = {"forces": (5.0, 5.0), "stress": (12.7, 3.0)}  # a label beyond a + b·prediction is absurd
 KNOWN = np.log(6.0)  # of the logarithm of a factor that no other method has
-SHOWN = {"forces": (1.0, "eV/Å"), "stress": (EV_PER_A3_IN_GPA, "GPa")}
 AGREED, PART = 0.85, 0.2
-MISTAKES = {"forces": force_mistakes(), "stress": stress_mistakes()}
-USUAL = {
-    "forces": ("kcal/mol/Angstrom", "kJ/mol/Angstrom", "meV/Angstrom"),
-    "stress": ("GPa", "kbar", "bar", "Pa"),
-}  # larger than eV and Å
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A label against its prediction in each of f frames.
-
-    Attributes:
-        frames: (f,) indices in the data set.
-        label_rms, model_rms: (f,) root mean square of the components.
-        cosine: (f,) of the angle between label and prediction.
-        volumes: (f,) in Å³.
-        per_atom: (f,) Å³ per atom for stresses, 1 for forces.
-    """
-
-    quantity: str
-    frames: np.ndarray
-    label_rms: np.ndarray
-    model_rms: np.ndarray
-    cosine: np.ndarray
-    volumes: np.ndarray
-    per_atom: np.ndarray
-
-    @property
-    def clear(self) -> np.ndarray:
-        """(f,) whether a frame tells unit and sign."""
-        return (self.model_rms * self.per_atom > CLEAR[self.quantity]) & (self.label_rms > 0)
-
-    def off(self, mistake: Mistake) -> np.ndarray:
-        """(f,) logarithm of label over prediction, were this the mistake; infinite where they are unlike."""
-        ratio = self.label_rms / np.maximum(self.model_rms, 1e-12) / mistake.factors(self.volumes)
-        alike = self.clear & (mistake.sign * self.cosine > LIKE)
-        return np.where(alike, np.log(np.maximum(ratio, 1e-300)), np.inf)
-
-    def among(self, chosen: np.ndarray) -> Compared:
-        arrays = (self.frames, self.label_rms, self.model_rms, self.cosine, self.volumes, self.per_atom)
-        return Compared(self.quantity, *(array[chosen] for array in arrays))
-
-
-def compared(quantity: str, dataset: Dataset, seen: Survey) -> Compared:
-    """Forces or stress of the frames that have them.
-
-    Args:
-        dataset: the frames of the survey, in its order.
-    """
-    label, model = getattr(dataset, quantity), getattr(seen, quantity)
-    frame = dataset.structures.frame_of_atom if quantity == "forces" else np.arange(len(dataset))
-    has = dataset.has(quantity) & np.isfinite(_sums(frame, model * model, len(dataset)))
-    squares = [_sums(frame, product, len(dataset)) for product in (label * label, model * model, label * model)]
-    number = np.bincount(frame, minlength=len(dataset)) * label.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = squares[2] / np.sqrt(squares[0] * squares[1])
-    rms = np.sqrt(squares[0] / number), np.sqrt(squares[1] / number)
-    volumes = dataset.structures.volumes
-    per_atom = volumes / dataset.structures.counts if quantity == "stress" else np.ones(len(dataset))
-    one = Compared(quantity, np.arange(len(dataset)), *rms, np.nan_to_num(cosine), volumes, per_atom)
-    return one.among(np.flatnonzero(has))
-
-
-def _sums(frame: np.ndarray, values: np.ndarray, frames: int) -> np.ndarray:
-    return np.bincount(frame, values.sum(axis=1), minlength=frames)
 
 
 def check_scale(quantity: str, dataset: Dataset, seen: Survey) -> tuple[list[Finding], list[str]]:
@@ -102,10 +32,10 @@ def check_scale(quantity: str, dataset: Dataset, seen: Survey) -> tuple[list[Fin
     whole = all_of_it.among(all_of_it.clear)
     found = _findings(whole, all_of_it, dataset) if len(whole.frames) else []
     if found is None:
-        found = _constant(whole) or _absurd(all_of_it)
+        found = _constant(whole) or check_absurd(all_of_it)
         return found, [] if found else [_undecided(all_of_it, True)]
     if not len(whole.frames):
-        found = _absurd(all_of_it)
+        found = check_absurd(all_of_it)
         return found, [] if found else [_undecided(all_of_it, False)]
     return found, []
 
@@ -182,46 +112,6 @@ def _constant(whole: Compared) -> list[Finding]:
 
 def _are(quantity: str) -> str:
     return "the forces are" if quantity == "forces" else "the stress is"
-
-
-def _absurd(some: Compared) -> list[Finding]:
-    """Labels that no metal can have, where direction and sign tell nothing."""
-    floor, slope = BOUND[some.quantity]
-    absurd = some.label_rms * some.per_atom > floor + slope * some.model_rms * some.per_atom
-    if absurd.mean() < 0.5 or not absurd.any():
-        return []
-    bad = some.among(absurd)
-    scale, unit = SHOWN[some.quantity]
-    worst = int(np.argmax(bad.label_rms))
-    likely = _plausible(bad)
-    text = (
-        f"{some.quantity} of {bad.label_rms[worst] * scale:.0f} {unit} (rms of the components), where the metal has "
-        f"about {bad.model_rms[worst] * scale:.1f} {unit}"
-    )
-    text += f": most likely {likely[0].words}" if likely else ""
-    mend = f"convert with {likely[0].mend}" if likely else "look up the unit of the program that wrote them"
-    return [
-        Finding(
-            "error",
-            f"{some.quantity}-absurd",
-            text,
-            tuple(bad.frames.tolist()),
-            mend,
-            float(bad.label_rms[worst] * scale),
-        )
-    ]
-
-
-def _plausible(bad: Compared) -> list[Mistake]:
-    """Units in which the labels are what a metal may have, the usual ones first."""
-    floor, slope = BOUND[bad.quantity]
-    found = []
-    for unit in USUAL[bad.quantity]:
-        mistake = next(one for one in MISTAKES[bad.quantity] if one.words == f"in {unit}")
-        allowed = 0.3 * floor + slope * bad.model_rms * bad.per_atom
-        if (bad.label_rms / mistake.factor * bad.per_atom < allowed).all():
-            found.append(mistake)
-    return found
 
 
 def _undecided(some: Compared, unlike: bool) -> str:

@@ -47,7 +47,7 @@ STRESSES = _sizes("stress", ("GPa", "kbar", "MPa", "bar", "Pa", "Ha/bohr^3", "Ry
 OWN = {"forces": "eV/Å", "stress": "eV/Å³"}
 
 
-def force_mistakes() -> tuple[Mistake, ...]:
+def _force_mistakes() -> tuple[Mistake, ...]:
     """The right way first."""
     gradient = "--forces-sign gradient"
     found = [
@@ -60,7 +60,7 @@ def force_mistakes() -> tuple[Mistake, ...]:
     return tuple(found)
 
 
-def stress_mistakes() -> tuple[Mistake, ...]:
+def _stress_mistakes() -> tuple[Mistake, ...]:
     """The right way first."""
     sign = "--stress-sign vasp"
     by_volume = "labels divided by the volume (--virial-key takes −V times the stress)"
@@ -75,3 +75,6 @@ def stress_mistakes() -> tuple[Mistake, ...]:
         words = f"in {name} and of the opposite sign (compression positive)"
         found.append(Mistake(words, 1 / size, f"--stress-unit {name} {sign}", -1))
     return tuple(found)
+
+
+MISTAKES = {"forces": _force_mistakes(), "stress": _stress_mistakes()}

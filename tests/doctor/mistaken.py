@@ -114,7 +114,7 @@ def verdict(report: Report, mistake: Mistake) -> str:
     if others:
         return "FALSE " + "+".join(others)
     if right:
-        if mistake.option not in right[0].mend:
+        if not all(option in right[0].mend for option in mistake.option.split(" --")):
             return "OTHER " + right[0].mend[:60]
         return "either" if " or " in right[0].mend else "yes"
     quantity = mistake.rule.split("-")[0]
