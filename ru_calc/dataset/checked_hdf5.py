@@ -6,8 +6,6 @@ claims far more than the file can hold or whose values were never written.
 
 from __future__ import annotations
 
-import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +14,14 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 
+from ru_calc.dataset.hdf5_storage import ALWAYS_ALLOWED_BYTES, claimed_bytes, storage_problem
 from ru_calc.dataset.text_heaps import check_text_heaps
 from ru_calc.errors import DataError, RuCalcError, reason
 
 # Real frames are compressed to a half; a file may claim more than this many times its size only if it stays small.
-LARGEST_RATIO, ALWAYS_ALLOWED_BYTES = 20, 64_000_000
+LARGEST_RATIO = 20
 NUMBERS, INTEGERS, FLAGS, TEXT = "fiu", "iu", "biu", "SO"
 KINDS = {NUMBERS: "numbers", INTEGERS: "integers", FLAGS: "true or false", TEXT: "text"}
-DEFLATE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32
 
 
 @contextmanager
@@ -164,41 +162,13 @@ class CheckedFile:
         return found
 
     def _check_storage(self, name: str, dataset: h5py.Dataset) -> None:
-        if dataset.is_virtual or dataset.external:
-            self.refuse(name, "keeps its values in other files; copy them into this one")
-        item = dataset.id.get_type().get_size()
-        claimed, chunk = (item * math.prod(shape) for shape in (dataset.shape, dataset.chunks or ()))
+        claimed = claimed_bytes(dataset)
         self._left -= claimed
-        if self._left < 0 or chunk > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * self._size:
+        if self._left < 0:
             self.refuse(
                 name,
-                f"claims {max(claimed, chunk):.3g} bytes, but the file has {self._size}; all arrays together may claim "
+                f"claims {claimed:.3g} bytes, but the file has {self._size}; all arrays together may claim "
                 f"{LARGEST_RATIO} times as much and {ALWAYS_ALLOWED_BYTES / 1e6:g} MB",
             )
-        if dataset.chunks is None:
-            if dataset.id.get_storage_size() < claimed:
-                self.refuse(name, f"holds {dataset.id.get_storage_size()} of {claimed} bytes; the rest is not there")
-        else:
-            self._check_chunks(name, dataset, chunk)
-
-    def _check_chunks(self, name: str, dataset: h5py.Dataset, size: int) -> None:
-        wanted = math.prod(-(-length // part) for length, part in zip(dataset.shape, dataset.chunks, strict=True))
-        if dataset.id.get_num_chunks() != wanted:
-            self.refuse(name, f"holds {dataset.id.get_num_chunks()} of {wanted} chunks; the rest is not there")
-        plist = dataset.id.get_create_plist()
-        filters = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
-        summed = filters[-1:] == [FLETCHER32]
-        last = len(filters) - summed - 1
-        if last < 0 or filters[last] != DEFLATE:
-            return
-
-        def check(stored: Any) -> None:
-            # libhdf5 inflates a chunk to its end, whatever its size should be: a MB may become a GB.
-            if stored.filter_mask & 1 << last:
-                return
-            _, packed = dataset.id.read_direct_chunk(stored.chunk_offset)
-            room = size + 4
-            if len(zlib.decompressobj().decompress(packed[: len(packed) - 4 * summed], room + 1)) > room:
-                self.refuse(name, f"has a chunk of more than its {size} bytes")
-
-        dataset.id.chunk_iter(check)
+        if problem := storage_problem(dataset):
+            self.refuse(name, problem)

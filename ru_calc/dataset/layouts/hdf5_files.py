@@ -10,11 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ru_calc.dataset.hdf5_storage import ALWAYS_ALLOWED_BYTES, claimed_bytes, storage_problem
 from ru_calc.dataset.text_heaps import check_text_heaps
 from ru_calc.errors import DataError, reason
 
-# A file may claim more than this many times its size only if it stays small.
-LARGEST_RATIO, ALWAYS_ALLOWED_BYTES = 100, 64_000_000
+LARGEST_RATIO = 100  # a dataset may claim more than this many times the size of the file only if it stays small
 
 
 @contextmanager
@@ -54,17 +54,17 @@ def values_of(dataset: Any) -> Any:
     """All values of a dataset that lies in this very file.
 
     Raises:
-        DataError: it is a group, claims more than the file can hold, or is stored outside the file.
+        DataError: it is a group, claims more than the file can hold, or is not stored whole in the file.
     """
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{dataset.name} is a group, not an array")
-    if dataset.external or dataset.is_virtual:
-        raise DataError(f"{dataset.name} is stored in another file; copy all into one, e.g. with h5repack")
     if dataset.size is None:
         raise DataError(f"{dataset.name} is empty")
-    stored = dataset.file.id.get_filesize()
-    if dataset.size * max(dataset.dtype.itemsize, 1) > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * stored:
-        raise DataError(f"{dataset.name} claims {dataset.size} values, but the file has {stored} bytes; copy it again")
+    stored, claimed = dataset.file.id.get_filesize(), claimed_bytes(dataset)
+    if claimed > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * stored:
+        raise DataError(f"{dataset.name} claims {claimed} bytes, but the file has {stored}; copy it again")
+    if problem := storage_problem(dataset, nan_is_missing=True):
+        raise DataError(f"{dataset.name} {problem}")
     value = dataset[()]
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 

@@ -262,6 +262,35 @@ def test_arrays_that_lie_elsewhere_or_claim_too_much_are_refused(tmp_path, spoil
         convert([tmp_path / "a.h5"])
 
 
+@pytest.mark.parametrize("chunks", [None, (1, 3, 3)])
+def test_values_that_were_never_written_are_not_read_as_zeros(tmp_path, chunks):
+    """The run that wrote the file was killed between two arrays, or between two frames."""
+    write_torchmd(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        group = file["atoms_004"]
+        whole = group["virial"][()]
+        del group["virial"]
+        group.create_dataset("virial", whole.shape, float, chunks=chunks)
+        if chunks:
+            group["virial"][:-1] = whole[:-1]
+    with pytest.raises(DataError, match=r"a\.h5.*/virial holds \d+ of \d+ (bytes|chunks); the rest is not there"):
+        convert([tmp_path / "a.h5"])
+
+
+def test_values_that_were_never_written_are_missing_where_the_file_fills_with_nan(tmp_path):
+    write_torchmd(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        for group in file.values():
+            whole = group["virial"][()]
+            del group["virial"]
+            group.create_dataset("virial", whole.shape, float, chunks=(1, 3, 3), fillvalue=np.nan)
+            group["virial"][:1] = whole[:1]
+    found = convert([tmp_path / "a.h5"]).dataset
+    first = np.concatenate([np.arange(len(frames)) == 0 for frames in SIZES.values()])
+    np.testing.assert_array_equal(found.has("stress"), first)
+    np.testing.assert_allclose(found.stress[first], SAME.select(ORDER).stress[first], atol=1e-9)
+
+
 def test_a_heap_of_texts_that_libhdf5_would_read_for_ever_is_refused(tmp_path):
     write_mace(tmp_path / "a.h5", [0, 1], False)
     data = bytearray((tmp_path / "a.h5").read_bytes())
