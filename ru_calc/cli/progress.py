@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def progress_bar(
         TextColumn("{task.description}", markup=False), *counts, console=console, transient=True, refresh_per_second=2,
         auto_refresh=by_itself, redirect_stdout=sys.stdout.isatty(), disable=not console.is_terminal,
     )  # fmt: skip
-    with progress:
+    # rich before 14.1 prints an empty line even where the bar is not shown.
+    with progress if console.is_terminal else nullcontext():
         yield Bar(progress, what, total)
 
 

@@ -90,7 +90,7 @@ def fake_tensors() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakeTensor, "numpy", as_array)
         patch.setattr(nn.Module, "_apply", converted)
-        adam = torch.optim.Adam._init_group.__globals__  # its list of devices has cuda, not meta
+        adam = torch.optim.AdamW._init_group.__globals__  # its list of devices has cuda, not meta
         patch.setitem(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
         with FakeTensorMode(allow_non_fake_inputs=True), MadeUp():
             yield
