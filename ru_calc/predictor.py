@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
+from ru_calc.errors import DataError
 from ru_calc.structures import Structures, as_structures
-from ru_calc.structures.neighbors import NeighborPairs, find_pairs
+from ru_calc.structures.neighbors import SAME_PLACE_A, NeighborPairs, closest_of, find_pairs
 
 WANTED = ("energy", "energies", "forces", "stress")
 
@@ -72,25 +73,59 @@ def predict_all(
     want: Collection[str] = ("energy", "forces", "stress"),
     batch_atoms: int = 1000,
     advance: Callable[[int], Any] = lambda frames: None,
+    refuse: Callable[[int, str], Any] | None = None,
 ) -> Prediction:
     """Predictions of many frames, in batches; NaN where a predictor gives none.
 
     Args:
         batch_atoms: atoms in one batch; a larger frame is a batch of its own.
         advance: called with the number of frames of each finished batch.
+        refuse: called with each frame whose atoms are too close or too dense to be predicted, and the reason; its
+            predictions are NaN.  By default that is an error, as in a calculation.
+
+    Raises:
+        DataError: a frame is too dense, and `refuse` is None.
     """
     n_frames, n_atoms = len(structures), structures.n_atoms
     shapes = {"energy": (n_frames,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
     result = {name: np.full(shapes.get(name, (n_atoms,)), np.nan) for name in want}
     for frames in batches(structures.counts, batch_atoms):
         part = structures.select(frames)
-        found = predictor.predict(part, find_pairs(part, predictor.cutoff_A), want)
+        refused: dict[int, str] = {}
+        pairs = find_pairs(part, predictor.cutoff_A, refused.__setitem__)
+        if refused and refuse is None:
+            k = min(refused)
+            raise DataError(f"frame {frames[k]}: {refused[k]}")
+        found = predictor.predict(part, pairs, want)
         index = {"energy": frames, "stress": frames}
         for name in want:
             if getattr(found, name) is not None:
                 result[name][index.get(name, structures.atoms_of(frames))] = getattr(found, name)
+        if refuse is not None:
+            refused |= _in_one_place(part, pairs)
+            _leave_out(result, structures, {int(frames[k]): refused[k] for k in sorted(refused)}, refuse)
         advance(len(frames))
     return Prediction(**result)
+
+
+def _leave_out(
+    result: dict[str, np.ndarray], structures: Structures, refused: dict[int, str], refuse: Callable[[int, str], Any]
+) -> None:
+    atoms = structures.atoms_of(list(refused))
+    for name, values in result.items():
+        values[list(refused) if name in ("energy", "stress") else atoms] = np.nan
+    for frame, why in refused.items():
+        refuse(frame, why)
+
+
+def _in_one_place(structures: Structures, pairs: NeighborPairs) -> dict[int, str]:
+    """Frames with two atoms in one place, and which."""
+    near = pairs.within(structures, SAME_PLACE_A)
+    found = {}
+    for k in np.unique(near.frames).tolist():
+        alone = find_pairs(structures.frame(k), SAME_PLACE_A)
+        found[k] = str(closest_of(structures.frame(k), alone))
+    return found
 
 
 def batches(counts: np.ndarray, batch_atoms: int) -> Iterator[np.ndarray]:

@@ -11,6 +11,7 @@ from conftest import TOLERANCE
 from ru_calc import kernels
 from ru_calc.engine.device import DeviceEngine
 from ru_calc.engine.engine import Engine
+from ru_calc.errors import DataError
 from ru_calc.potentials.derivatives import Reference
 from ru_calc.predictor import WANTED, Prediction, Predictor, batches, predict_all
 from ru_calc.structures import Structures
@@ -116,6 +117,28 @@ def test_what_a_predictor_does_not_give_is_nan_in_batches() -> None:
     found = predict_all(Reference(small_potential("paper")), Structures.from_atoms(MIXED))
     assert np.isnan(found.stress).all() and found.stress.shape == (len(MIXED), 6)
     assert np.isfinite(found.forces).all() and np.isfinite(found.energy).all()
+
+
+@pytest.mark.parametrize("batch_atoms", [1, 10**6])
+def test_frames_that_cannot_be_predicted_are_named_and_the_others_are_predicted(
+    predictor: Predictor, batch_atoms: int
+) -> None:
+    twice = Atoms("Ru3", [[0, 0, 0], [2.5, 0, 0], [2.5, 0.02, 0.03]])
+    crowd = Atoms("Ru3000", np.random.default_rng(1).random((3000, 3)) * 2.0)
+    frames, whys = [MIXED[0], twice, crowd, *MIXED[1:], twice], {}
+    found = predict_all(predictor, Structures.from_atoms(frames), WANTED, batch_atoms, refuse=whys.__setitem__)
+    assert list(whys) == [1, 2, len(frames) - 1]
+    assert whys[1] == whys[len(frames) - 1] == "atoms 1 and 2 are 0.036 Å apart"
+    assert "3000 atoms and images lie in a cube" in whys[2] or "pairs within" in whys[2]
+    separate = predict_all(predictor, Structures.from_atoms(MIXED), WANTED, batch_atoms)
+    good = [k for k in range(len(frames)) if k not in whys]
+    atoms = Structures.from_atoms(frames).atoms_of(good)
+    for name in WANTED:
+        of_good = getattr(found, name)[good if name in ("energy", "stress") else atoms]
+        np.testing.assert_allclose(of_good, getattr(separate, name), atol=1e-12, err_msg=name)
+        assert np.isnan(getattr(found, name)).sum() >= 3
+    with pytest.raises(DataError, match="frame 2: there would be about"):
+        predict_all(predictor, Structures.from_atoms(frames), WANTED, batch_atoms)
 
 
 @pytest.mark.parametrize(("batch_atoms", "expected"), [(1, 5), (6, 4), (10, 3), (100, 1)])

@@ -28,7 +28,7 @@ from ru_calc.devices import CHOICES, chosen, resolve_device, timed
 from ru_calc.errors import DataError, ModelError, RuCalcError, require
 from ru_calc.structures import Structures
 from ru_calc.structures.build import build_structure
-from ru_calc.structures.neighbors import NeighborPairs, VerletList, closest_of
+from ru_calc.structures.neighbors import SAME_PLACE_A, NeighborPairs, VerletList, closest_of
 from ru_calc.tables.uncertainty import no_uncertainty
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 # A crystal is the lowest in energy; the highest energies of the shipped data are 4.8 eV above an isolated atom.
 BELOW_CRYSTAL_EV, ABOVE_ATOM_EV = 0.5, 5.0
-SAME_PLACE_A = 0.1  # no two atoms of anything physical are closer
 
 
 Arguments = ParamSpec("Arguments")

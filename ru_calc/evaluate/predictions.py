@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,21 +55,24 @@ def predict_by_model(
     """Predictions of a `Predictor`; `advance` is called with the number of frames just done."""
     from ru_calc.predictor import predict_all
 
-    found = predict_all(predictor, dataset.structures, batch_atoms=batch_atoms, advance=advance)
+    refused: dict[int, str] = {}
+    found = predict_all(
+        predictor, dataset.structures, batch_atoms=batch_atoms, advance=advance, refuse=refused.__setitem__
+    )
     result = Predictions(found.energy, found.forces, found.stress)
-    result.failures.extend(_not_finite(result, dataset))
+    result.failures.extend(_not_finite(result, dataset, refused))
     return result
 
 
-def _not_finite(result: Predictions, dataset: Dataset) -> list[Failure]:
-    """One failure for each label whose prediction is not finite."""
+def _not_finite(result: Predictions, dataset: Dataset, refused: Mapping[int, str]) -> list[Failure]:
+    """One failure for each label whose prediction is not finite, with the reason why the frame was refused."""
     failures = []
     frame_of_atom = dataset.structures.frame_of_atom
     for name in LABELS:
         label, predicted = getattr(dataset, name), getattr(result, name)
         rows = np.flatnonzero((np.isfinite(label) & ~np.isfinite(predicted)).reshape(len(label), -1).any(axis=1))
         frames = np.unique(frame_of_atom[rows]) if name == "forces" else rows
-        failures += [Failure(int(k), name, "the prediction is not finite") for k in frames]
+        failures += [Failure(int(k), name, refused.get(int(k), "the prediction is not finite")) for k in frames]
     return sorted(failures, key=lambda failure: failure.frame)
 
 

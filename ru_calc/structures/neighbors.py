@@ -7,8 +7,9 @@ the same pair.  Images of an atom that it has as neighbours also appear once, as
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,12 +50,19 @@ class NeighborPairs:
         return NeighborPairs(self.first[near], self.second[near], self.shifts[near], self.frames[near])
 
 
-def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
+def find_pairs(
+    structures: Structures, cutoff_A: float, refuse: Callable[[int, str], Any] | None = None
+) -> NeighborPairs:
     """Every unordered pair closer than `cutoff_A` (Å), in every frame.
 
     Atoms may lie outside the cell; cells may be skewed, smaller than the cutoff, or periodic in some directions only.
     The order depends on the structures alone (first ≤ second, sorted by frame, first, second and shift), so sums over
     the pairs are reproducible to the last bit.
+
+    Args:
+        structures: frames.
+        cutoff_A: range in Å.
+        refuse: called with each frame of which there would be too many pairs, and why; by default that is an error.
 
     Raises:
         DataError: a position is not finite, or atoms are so dense that there would be too many pairs.
@@ -68,7 +76,14 @@ def find_pairs(structures: Structures, cutoff_A: float) -> NeighborPairs:
         positions = structures.positions[offsets[k] : offsets[k + 1]]
         if len(positions) == 0:
             continue
-        i, j, shifts = _in_order(*pairs_of_frame(positions, structures.cells[k], structures.pbc[k], cutoff_A))
+        try:
+            found = pairs_of_frame(positions, structures.cells[k], structures.pbc[k], cutoff_A)
+        except DataError as problem:
+            if refuse is None:
+                raise
+            refuse(k, str(problem))
+            continue
+        i, j, shifts = _in_order(*found)
         parts.append((i + offsets[k], j + offsets[k], shifts, np.full(len(i), k, dtype=np.int64)))
     if not parts:
         empty = np.zeros(0, dtype=np.int64)
@@ -97,6 +112,9 @@ def _sort_keys(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> np.
     for part, span in zip((second, *(shifts - low).T), spans[1:], strict=True):
         key = key * span + part
     return key
+
+
+SAME_PLACE_A = 0.1  # no two atoms of anything physical are closer
 
 
 class ClosePair(NamedTuple):
