@@ -13,6 +13,7 @@ from ru_calc.errors import DataError
 from ru_calc.units import RUTHENIUM
 
 FARTHEST_A = 1e8
+RANK_TOL = 1e-6  # Å, least singular value of lattice vectors that are independent
 FLATTEST_A3 = 1e-6
 DENSEST_PER_A3 = 10.0  # ruthenium has 0.074
 
@@ -163,7 +164,7 @@ def check_structures(structures: Structures, where: Callable[[int], str]) -> Non
     suspect = np.bincount(structures.frame_of_atom, ~near, minlength=len(structures)) > 0
     suspect |= ~(np.abs(structures.cells) <= FARTHEST_A).all(axis=(1, 2))
     periodic = np.where(structures.pbc[:, :, None] & ~suspect[:, None, None], structures.cells, 0.0)
-    suspect |= np.linalg.matrix_rank(periodic, tol=1e-6) < structures.pbc.sum(axis=1)
+    suspect |= np.linalg.matrix_rank(periodic, tol=RANK_TOL) < structures.pbc.sum(axis=1)
     suspect |= structures.pbc.all(axis=1) & (structures.counts > DENSEST_PER_A3 * np.abs(np.linalg.det(periodic)))
     for k in np.flatnonzero(suspect).tolist():
         alone = structures.frame(k)
@@ -181,13 +182,13 @@ def _check_cell(atoms: Atoms, where: str) -> None:
             f"{where}lattice vector {long[0]} is {cell[long[0]]} Å, longer than {FARTHEST_A:g} Å; check the cell and "
             "its unit, Å"
         )
-    periodic = cell[atoms.pbc]
-    if len(periodic) and np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
+    periodic, volume = cell[atoms.pbc], abs(np.linalg.det(cell))
+    # The smallest singular value is at least the volume over the square of the norm, which takes less time.
+    if volume <= RANK_TOL * (cell**2).sum() and np.linalg.matrix_rank(periodic, tol=RANK_TOL) < len(periodic):
         raise DataError(
             f"{where}the periodic lattice vectors {periodic.tolist()} are zero or linearly dependent; set a cell "
             "with atoms.set_cell(...), or atoms.pbc = False"
         )
-    volume = abs(np.linalg.det(cell))
     if atoms.pbc.all() and len(atoms) > DENSEST_PER_A3 * volume:
         raise DataError(
             f"{where}{len(atoms)} atoms in a cell of {volume:.3g} Å³ are {len(atoms) / volume:.3g} per Å³ (limit "

@@ -5,7 +5,6 @@ A command is started in a process forked from this one, in which all is imported
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -20,8 +19,10 @@ from importlib import import_module
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from fitted import fit_result
+
 IMPORTED = (
     "torch", "h5py", "matplotlib.backends.backend_agg", "scipy.stats", "rich.progress", "ase.io.extxyz",
     "ase.io.trajectory",
@@ -74,16 +75,6 @@ def _relax() -> dict[str, object]:
     with Trajectory("out.traj") as frames:
         steps = [(atoms.positions.tobytes(), atoms.calc.results["forces"].tobytes()) for atoms in frames]
     return {"out.extxyz": Path("out.extxyz").read_bytes(), "out.traj": steps}
-
-
-def fit_result(folder: Path) -> dict[str, object]:
-    """Models, errors and log of a fit without its times."""
-    from ru_calc.fit.trainer import TIMES
-
-    found: dict[str, object] = {name: (folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
-    with open(folder / "log.csv", newline="", encoding="utf-8") as log:
-        found["log"] = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(log)]
-    return found | {name: (folder / f"{name}.json").read_text() for name in ("metrics", "split")}
 
 
 def _sweep() -> dict[str, object]:

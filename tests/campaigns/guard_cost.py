@@ -17,11 +17,10 @@ from ase import Atoms
 from ase.md.verlet import VelocityVerlet
 
 from ru_calc import RuSchNet
-from ru_calc.calculator.calculator import SAME_PLACE_A
 from ru_calc.calculator.speed import dynamics
 from ru_calc.structures import Structures, frames
 from ru_calc.structures.build import build_structure
-from ru_calc.structures.neighbors import closest_of
+from ru_calc.structures.neighbors import SAME_PLACE_A, closest_of
 
 MOST, STEPS = 0.01, 40
 

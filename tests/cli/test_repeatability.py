@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -10,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from conftest import small_model
+from fitted import fit_result
 from labelled import lj_frames
 
 from ru_calc.dataset import Dataset, write_dataset
-from ru_calc.fit.trainer import TIMES
 from ru_calc.modelfiles.load import save_model
 
 FIT = ["fit", "data.h5", "--epochs", "2", "--set", "model.channels=8", "--set", "model.n_radial=6"]
@@ -25,8 +24,6 @@ from ru_calc.cli import main
 for words in json.load(sys.stdin):
     main(words, standalone_mode=False)
 """
-KEPT = {"fit": ["best.safetensors", "last.safetensors", "metrics.json", "split.json"],
-        "md": ["thermo.csv", "md.extxyz", "final.extxyz"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +58,9 @@ def output_name(command: str, threads: int, seed: int) -> str:
 def written(folder: Path, command: str, threads: int, seed: int) -> dict[str, object]:
     """What a run has written, without its times."""
     output = folder / output_name(command, threads, seed)
-    found: dict[str, object] = {name: (output / name).read_bytes() for name in KEPT[command]}
     if command == "fit":
-        with open(output / "log.csv", newline="", encoding="utf-8") as log:
-            found["log"] = [{name: row[name] for name in row if name not in TIMES} for row in csv.DictReader(log)]
-    return found
+        return fit_result(output)
+    return {name: (output / name).read_bytes() for name in ("thermo.csv", "md.extxyz", "final.extxyz")}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
