@@ -10,6 +10,7 @@ import click
 
 from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
+from ru_calc.cli.reading import ACCEPT_FINDINGS, open_to_fit
 from ru_calc.cli.shared import THREADS, use_threads
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="A test of the whole in under a minute; its figures mean nothing.")
 @click.option("--resume", is_flag=True, help="Resume the comparison in the folder, with its settings.")
 @click.option("--licence", help="Licence of the weights, for the model files (md). [default: that of the labels]")
+@ACCEPT_FINDINGS
 @THREADS
 def command(data: str, output: Path, protocol: str, families: str | None, threads: int, **options: Any) -> None:
     """Fit and test every family on DATA: an HDF5 file, or the name of a shipped set (distilled)."""
@@ -51,7 +53,6 @@ def command(data: str, output: Path, protocol: str, families: str | None, thread
 
 
 def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    from ru_calc.cli.reading import open_data
     from ru_calc.studies.compare.run import compare_families
     from ru_calc.studies.compare.settings import QUICK, MDProtocol, check_families
     from ru_calc.studies.compare.start import check_start
@@ -61,13 +62,12 @@ def _md(data: str, output: Path, names: tuple[str, ...] | None, options: dict[st
     settings = replace(start, **_given(options, "seed", "budget_min"))
     chosen = None if names is None else check_families(names)
     check_start(output, settings, options["resume"])
-    (dataset,) = open_data([data])
+    (dataset,) = open_to_fit([data], options["accept_findings"], options["resume"])
     with progress_bar("fit") as bar:
         compare_families(dataset, output, settings, chosen, options["resume"], options["licence"], say=say, bar=bar)
 
 
 def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict[str, Any]) -> None:
-    from ru_calc.cli.reading import open_data
     from ru_calc.studies.paper.run import check_paper_start, run_paper
     from ru_calc.studies.paper.settings import PaperProtocol, SoapSettings
 
@@ -79,7 +79,7 @@ def _paper(data: str, output: Path, names: tuple[str, ...] | None, options: dict
     quick = {"quick": True} if options["quick"] else {}
     settings = PaperProtocol(**{**before, **quick, **_given(options, "seed"), **({"families": names} if names else {})})
     check_paper_start(output, settings, options["resume"])
-    (dataset,) = open_data([data])
+    (dataset,) = open_to_fit([data], options["accept_findings"], options["resume"])
     with progress_bar("epochs") as bar:
         run_paper(dataset, output, settings, say=say, bar=bar, resume=options["resume"])
 

@@ -10,14 +10,7 @@ import click
 
 from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
-from ru_calc.cli.reading import (
-    ACCEPT_FINDINGS,
-    READING_OPTIONS,
-    open_data,
-    reading_of,
-    reading_words,
-    refuse_findings,
-)
+from ru_calc.cli.reading import ACCEPT_FINDINGS, READING_OPTIONS, open_to_fit, reading_of, reading_words
 from ru_calc.cli.shared import THREADS, device_name, named_values, use_threads, with_options
 
 if TYPE_CHECKING:
@@ -149,10 +142,7 @@ def _levels(data: tuple[str, ...], options: dict[str, Any], reading: Reading) ->
     from ru_calc.dataset.summary import summary
     from ru_calc.fit.levels import by_level
 
-    datasets = open_data(data, reading)
-    for name, dataset in zip(data, datasets, strict=True):
-        if not options["resume"]:
-            refuse_findings(name, dataset, options["accept_findings"])
+    datasets = open_to_fit(data, options["accept_findings"], options["resume"], reading)
     levels = by_level(datasets, data, options["level"])
     click.echo("\n".join(summary(dataset) for dataset in levels))
     return levels

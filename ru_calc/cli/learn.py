@@ -9,6 +9,7 @@ import click
 
 from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
+from ru_calc.cli.reading import ACCEPT_FINDINGS, open_to_fit
 from ru_calc.cli.sample import counts, temperatures
 from ru_calc.cli.shared import THREADS, named_values, options_given, settings_among, use_threads
 
@@ -48,6 +49,7 @@ LABEL_OPTIONS = ("preset", "calculator", "arguments", "level", "workers", "limit
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for model files.")
 @click.option("--resume", is_flag=True, help="Resume the loop in the folder; only --rounds and --workers may change.")
+@ACCEPT_FINDINGS
 @THREADS
 def command(data: tuple[str, ...], output: Path, resume: bool, threads: int, **options: Any) -> None:
     """Improve a model where it is least sure: run MD with it, label the frames it knows least of, fit, and again.
@@ -65,7 +67,6 @@ def command(data: tuple[str, ...], output: Path, resume: bool, threads: int, **o
 
 
 def _learn(data: tuple[str, ...], output: Path, resume: bool, options: dict[str, Any]) -> None:
-    from ru_calc.cli.reading import open_data
     from ru_calc.fit.levels import by_level
     from ru_calc.studies.learn.rounds import Loop
     from ru_calc.studies.learn.run import check_learning, learn, settings_from, stored_settings
@@ -74,7 +75,7 @@ def _learn(data: tuple[str, ...], output: Path, resume: bool, options: dict[str,
     record = stored_settings(output) if resume else {}
     settings = settings_from(_again(record, options)) if resume else LearnSettings(**_new(options))
     level = settings.labelling.level_of_theory
-    levels = by_level(open_data(data), data, level if len(data) > 1 else None)
+    levels = by_level(open_to_fit(data, options["accept_findings"], resume), data, level if len(data) > 1 else None)
     licence = record.get("licence", options["licence"])
     with progress_bar("fit") as bar:
         loop = Loop(output, settings, levels[0], levels[1:], licence, say, bar)
@@ -96,7 +97,7 @@ def _new(options: dict[str, Any]) -> dict[str, Any]:
 
 def _again(record: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The record of a loop with what stands on the command line that resumes it."""
-    named = set(options_given()) - {"data", "output", "resume", "threads", "licence"}
+    named = set(options_given()) - {"data", "output", "resume", "threads", "licence", "accept_findings"}
     given = {name: options[name] for name in named}
     label = {name: given.pop(name) for name in LABEL_OPTIONS if name in given}
     return record | given | {"label": record["label"] | label}

@@ -92,6 +92,21 @@ def open_data(data: Sequence[str], reading: Reading | None = None) -> list[Datas
     return open_datasets(data, reading, lambda line: say_account([line]))
 
 
+def open_to_fit(
+    data: Sequence[str], accept: bool, resume: bool = False, reading: Reading | None = None
+) -> list[Dataset]:
+    """As `open_data`, and runs the quick part of the doctor on each, unless a fit is resumed.
+
+    Raises:
+        DataError: see `ru_calc.dataset.opening.open_datasets`, and `refuse_findings`.
+    """
+    datasets = open_data(data, reading)
+    if not resume:
+        for name, dataset in zip(data, datasets, strict=True):
+            refuse_findings(name, dataset, accept)
+    return datasets
+
+
 def refuse_findings(name: str, dataset: Dataset, accept: bool) -> None:
     """Runs the quick part of `ru-calc data check`, and prints warnings on standard error.
 

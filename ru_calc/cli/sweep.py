@@ -11,6 +11,7 @@ import click
 
 from ru_calc.cli.ending import can_resume
 from ru_calc.cli.progress import progress_bar, say
+from ru_calc.cli.reading import ACCEPT_FINDINGS, open_to_fit
 from ru_calc.cli.shared import THREADS, named_values, use_threads
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     "--set", "changes", multiple=True, callback=named_values, metavar="NAME=VALUE",
     help="A setting of all trials, as for ru-calc fit; may be repeated.",
 )  # fmt: skip
+@ACCEPT_FINDINGS
 @THREADS
 def command(data: str, output: Path, **options: Any) -> None:
     """Fit DATA with many settings and compare the models.
@@ -62,10 +64,9 @@ def command(data: str, output: Path, **options: Any) -> None:
 
 def _sweep(data: str, output: Path, plan: Plan, options: dict[str, Any]) -> list[str]:
     """Names of the trials without a result."""
-    from ru_calc.cli.reading import open_data
     from ru_calc.studies.sweep.run import run_sweep
 
-    (dataset,) = open_data([data])
+    (dataset,) = open_to_fit([data], options["accept_findings"], options["resume"])
     with progress_bar("fit") as bar:
         command = _command(data, output, options)
         return list(run_sweep(dataset, output, plan, options["only"], command, say=say, bar=bar)["stopped"])
@@ -78,6 +79,7 @@ def _command(data: str, folder: Path, options: dict[str, Any]) -> str:
     if options["resume"] and options["trials"] is None:
         return ""
     words = ["ru-calc", "sweep", data, "-o", str(folder), *(["--resume"] if options["resume"] else [])]
+    words += ["--accept-findings"] if options["accept_findings"] else []
     for name in ("epochs", "seed", "trials"):
         words += [f"--{name}", str(options[name])] if options[name] is not None else []
     for name, value in options["changes"].items():

@@ -1,4 +1,4 @@
-"""The examination of a data set: a quick part, which `convert` and `fit` run, and the whole."""
+"""The examination of a data set: a quick part, which `convert` and all that fit run, and the whole."""
 
 from __future__ import annotations
 

@@ -94,11 +94,24 @@ def test_convert_refuses_wrong_units_and_keeps_the_data_if_told(liquid, tmp_path
     np.testing.assert_allclose(read_dataset(out).stress, liquid.stress, atol=1e-7)
 
 
-def test_fit_refuses_wrong_units(liquid, tmp_path):
+@pytest.mark.parametrize(
+    "command", ["fit", "sweep", "compare", "compare --protocol paper", "learn --calculator ase.calculators.emt:EMT"]
+)
+def test_whatever_fits_refuses_wrong_units(command, liquid, tmp_path):
     wrong = in_kbar(liquid, tmp_path / "kbar.extxyz")
-    result = run("fit", wrong, "-o", tmp_path / "run")
+    first, *more = command.split()
+    result = run(first, wrong, *more, "-o", tmp_path / "run")
     assert result.exit_code == 1 and "--stress-unit kbar" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_takes_the_data_as_they_are_if_told(liquid, tmp_path):
+    wrong = in_kbar(liquid, tmp_path / "kbar.extxyz")
+    (tmp_path / "trials.json").write_text(json.dumps({"small": {"model.channels": 4, "model.n_radial": 4}}))
+    words = ("sweep", wrong, "-o", tmp_path / "run", "--epochs", 1, "--trials", tmp_path / "trials.json")
+    result = run(*words, "--accept-findings")
+    assert result.exit_code == 0 and "--stress-unit kbar" in result.stderr, result.output
+    assert "--accept-findings" in (tmp_path / "run/sweep.md").read_text()
 
 
 def test_a_missing_file_is_one_line(tmp_path):
