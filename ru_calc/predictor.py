@@ -25,6 +25,7 @@ class Prediction:
         energies: (n_atoms,) eV.
         forces: (n_atoms, 3) eV/Å.
         stress: (n_frames, 6) eV/Å³, tension positive, xx yy zz yz xz xy; NaN for a frame without a volume.
+        stresses: (n_atoms, 6) shares of the atoms, whose sum is the stress: ½ Σ_j r_ij ⊗ ∂E/∂r_ij / V, symmetric.
         uncertainty: (n_atoms,) expected error of each force component in eV/Å, see `tables.uncertainty`.
     """
 
@@ -32,6 +33,7 @@ class Prediction:
     energies: Any = None
     forces: Any = None
     stress: Any = None
+    stresses: Any = None
     uncertainty: Any = None
 
 
@@ -47,7 +49,7 @@ class Predictor(Protocol):
         pairs: NeighborPairs | None = None,
         want: Collection[str] = WANTED,
     ) -> Prediction:
-        """The requested ones of `energy energies forces stress uncertainty`, as float64 arrays.
+        """The requested ones of `energy energies forces stress stresses uncertainty`, as float64 arrays.
 
         Args:
             structures: frames, all predicted in one call.
@@ -87,7 +89,7 @@ def predict_all(
         DataError: a frame is too dense, and `refuse` is None.
     """
     n_frames, n_atoms = len(structures), structures.n_atoms
-    shapes = {"energy": (n_frames,), "forces": (n_atoms, 3), "stress": (n_frames, 6)}
+    shapes = {"energy": (n_frames,), "forces": (n_atoms, 3), "stress": (n_frames, 6), "stresses": (n_atoms, 6)}
     result = {name: np.full(shapes.get(name, (n_atoms,)), np.nan) for name in want}
     for frames in batches(structures.counts, batch_atoms):
         part = structures.select(frames)

@@ -66,6 +66,38 @@ def test_energies_of_atoms_add_up_to_those_of_frames(predictor: Predictor) -> No
     np.testing.assert_allclose(found.energy, sums, rtol=0, atol=1e-11)
 
 
+def test_stresses_of_atoms_add_up_to_those_of_frames(predictor: Predictor) -> None:
+    found, structures = predictor.predict(MIXED, None, ("stress", "stresses")), Structures.from_atoms(MIXED)
+    for k, atoms in enumerate(MIXED):
+        own = found.stresses[structures.atoms_of([k])]
+        assert own.shape == (len(atoms), 6) and np.isnan(own).any() == (atoms.cell.rank < 3)
+        np.testing.assert_allclose(own.sum(axis=0), found.stress[k], rtol=0, atol=1e-14)
+    alone = predictor.predict(MIXED, None, ("stresses",))
+    np.testing.assert_array_equal(alone.stresses, found.stresses)
+    assert alone.stress is None and alone.forces is None
+
+
+def test_each_atom_of_a_pair_has_half_the_stress_and_each_atom_of_a_lattice_its_share(predictor: Predictor) -> None:
+    """Of a pair it is r ⊗ F / V, by hand."""
+    pair = Atoms("Ru2", [[0, 0, 0], [1.2, 1.9, -0.4]], cell=[15, 16, 17], pbc=True)
+    found = predictor.predict(pair, None, ("forces", "stresses"))
+    outer = -np.outer(pair.positions[1] - pair.positions[0], found.forces[1]) / (15 * 16 * 17)
+    assert np.abs(outer).max() > 1e-6
+    expected = [outer[0, 0], outer[1, 1], outer[2, 2], outer[1, 2], outer[0, 2], outer[0, 1]]
+    np.testing.assert_allclose(found.stresses, [np.array(expected) / 2] * 2, rtol=0, atol=1e-14)
+    cell = FRAMES["hcp"]
+    once, often = (predictor.predict(atoms, None, ("stresses",)).stresses for atoms in (cell, cell * (1, 2, 2)))
+    np.testing.assert_allclose(4 * often, np.tile(once, (4, 1)), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["hcp", "two atoms"])
+def test_every_predictor_gives_the_stresses_of_the_reference(predictor: Predictor, name: str) -> None:
+    expected = Reference(small_potential()).predict(FRAMES[name], None, ("stresses",)).stresses
+    assert np.ptp(expected, axis=0).max() > 1e-6, "shares given to the wrong atom would not be seen"
+    found = predictor.predict(FRAMES[name], None, ("stresses",)).stresses
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE["float64"]["stress"])
+
+
 def test_atoms_structures_and_lists_of_pairs_may_be_given(predictor: Predictor) -> None:
     atoms = FRAMES["hcp"]
     structures = Structures.from_atoms(atoms)

@@ -58,7 +58,8 @@ class RuCalculator(Calculator):
     """Energies, forces and stress of ruthenium by a model of any family.
 
     Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
-    equals `free_energy` and is the sum of `energies`.
+    equals `free_energy` and is the sum of `energies`.  `stress` is the sum of `stresses`, in which half of each pair goes
+    to either end: they give local pressures, but not the heat flux of a many-body potential.
 
     A calculation gives what is asked for now and what was asked for at the previous configuration.  Dynamics at
     constant pressure thus takes one evaluation per step for forces and stress, and at constant volume no stress is
@@ -69,7 +70,7 @@ class RuCalculator(Calculator):
 
     name = "ru_calculator"
     families: ClassVar[tuple[str, ...] | None] = None  # accepted; None accepts all
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's type)
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]  # noqa: RUF012 (ASE's type)
     default_parameters = {  # noqa: RUF012 (ASE's type)
         "model": "default", "device": "auto", "dtype": "float32", "skin_A": 1.0, "threads": 1, "engine": "auto",
         "non_conservative": False,
@@ -254,7 +255,7 @@ class RuCalculator(Calculator):
         """Called by ASE for properties that are not known yet; results go to `self.results`."""
         atoms = self.atoms if atoms is None else atoms
         structures = _structures(atoms)
-        if "stress" in properties and np.isnan(structures.volumes[0]):
+        if {"stress", "stresses"} & {*properties} and np.isnan(structures.volumes[0]):
             raise PropertyNotImplementedError(
                 f"stress needs a volume and the cell is {structures.cells[0].tolist()} Å; set three independent "
                 "lattice vectors (atoms.set_cell), or ask for energy and forces only"
@@ -387,10 +388,11 @@ def _usual_energies(predictor: Predictor) -> tuple[float, float]:
 def _wanted(properties: Collection[str], structures: Structures) -> tuple[str, ...]:
     """What to ask of the predictor: stress gives forces, and anything gives energies, at no extra cost."""
     wanted = ["energy", "energies"]
-    if {"forces", "stress"} & {*properties}:
+    stress = [name for name in ("stress", "stresses") if name in properties]
+    if "forces" in properties or stress:
         wanted.append("forces")
-    if "stress" in properties and np.isfinite(structures.volumes[0]):
-        wanted.append("stress")
+    if np.isfinite(structures.volumes[0]):
+        wanted += stress
     return (*wanted, "uncertainty") if "uncertainty" in properties else tuple(wanted)
 
 
@@ -408,6 +410,8 @@ def _results(prediction: Any) -> dict[str, Any]:
         results["forces"] = prediction.forces
     if prediction.stress is not None:
         results["stress"] = prediction.stress[0]
+    if prediction.stresses is not None:
+        results["stresses"] = prediction.stresses
     return results
 
 

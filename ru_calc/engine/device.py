@@ -65,7 +65,7 @@ class DeviceEngine(TableEngine):
         energies = totals.energies.cpu().numpy() + self._zero
         force, by_atom, squares = (None if part is None else part.cpu().numpy() for part in totals[1:])
         sums = None
-        if by_atom is not None:
+        if by_atom is not None and "stress" in want:
             columns = [np.bincount(structures.frame_of_atom, column, len(structures)) for column in by_atom.T]
             sums = np.stack(columns, axis=1)
-        return Evaluated(energies, force, sums, squares)
+        return Evaluated(energies, force, sums, squares, by_atom if "stresses" in want else None)

@@ -59,7 +59,7 @@ class Passes:
         Args:
             pieces: every pair within the cutoff.
             translations: that they refer to, Å.
-            want: of `forces`, `stress` (which needs virials) and `uncertainty`.
+            want: of `forces`, `stress` and `stresses` (which need virials) and `uncertainty`.
         """
         with torch.no_grad(), steps.full_precision():
             near = [look(piece, self.model.grid, x, translations, self.model.dtype) for piece in pieces]
@@ -68,11 +68,13 @@ class Passes:
                 steps.repel(self.model.core, one, energies, pull)
             kept = self._forward(near, len(x), "uncertainty" in want)
             squares = None if kept.whitened is None else kept.whitened.double().square().sum(dim=1)
-            if not {"forces", "stress"} & {*want}:
+            if not {"forces", "stress", "stresses"} & {*want}:
                 return Totals(energies + steps.energy_pathway(self.model, kept.z), None, None, squares)
             network, z_bar = steps.derivative(partial(steps.energy_pathway, self.model), kept.z)
             self._reverse(near, kept, z_bar, pull)
-            return Totals(energies + network, *steps.forces(near, pull, len(x), "stress" in want), squares)
+            return Totals(
+                energies + network, *steps.forces(near, pull, len(x), bool({"stress", "stresses"} & {*want})), squares
+            )
 
     def _forward(self, near: Sequence[Near], atoms: int, whiten: bool) -> _Kept:
         model = self.model

@@ -43,9 +43,9 @@ class Plan(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Energies (n,) and, where wanted, forces (n, 3), virials (f, 6) and squares |P φ − o|² (n,) of `Uncertainty`.
+    """Energies (n,) and, where wanted, forces (n, 3), virial (f, 6) and squares |P φ − o|² (n,) of `Uncertainty`.
 
-    On the CPU also `virials` (n, 6) of the atoms, in eV: half of what each pair adds at either end.
+    And, for stresses, `virials` (n, 6) of the atoms in eV: half of what each pair adds at either end.
     """
 
     energies: np.ndarray
@@ -102,13 +102,14 @@ class TableEngine:
             prepared = self._prepare(structures, pairs, index, len(frames))
             plan = self._plan = Plan(weakref.ref(pairs), frames, shifts.astype(float), prepared)
         images = np.einsum("mi,mij->mj", plan.shifts, structures.cells[plan.frames])
-        energies, forces, virial, squares, _ = self._evaluate(plan.prepared, structures, images, want)
+        energies, forces, virial, squares, virials = self._evaluate(plan.prepared, structures, images, want)
         energy = np.bincount(structures.frame_of_atom, energies, len(structures))
         return Prediction(
             energy=energy.astype(float) if "energy" in want else None,  # of no atoms it would be integers
             energies=energies if "energies" in want else None,
             forces=forces if "forces" in want else None,
             stress=None if virial is None else virial / structures.volumes[:, None],
+            stresses=None if virials is None else virials / structures.volumes[structures.frame_of_atom, None],
             uncertainty=None if squares is None or self.uncertainty is None else self.uncertainty.of(squares),
         )
 
@@ -174,7 +175,7 @@ class Engine(TableEngine):
             np.empty((structures.n_atoms, 3)) if "forces" in want else None,
             np.empty((len(structures), 6)) if "stress" in want else None,
             np.empty(structures.n_atoms) if "uncertainty" in want else None,
-            np.empty((structures.n_atoms, 6)) if "virials" in want else None,
+            np.empty((structures.n_atoms, 6)) if "stresses" in want else None,
         )
         self._kernel.evaluate(self._bits, self._model, self._workspace, prepared, positions, images, *found)
         return found

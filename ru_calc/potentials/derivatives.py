@@ -72,7 +72,7 @@ def differentiate(
         training: keep the graph, so that a loss on forces and stress has gradients.
         compiled: use compiled passes if the potential has them, instead of plain torch.
     """
-    slopes = potential.conservative and ("forces" in want or "stress" in want)
+    slopes = potential.conservative and bool({"forces", "stress", "stresses"} & {*want})
     forces = None
     with torch.set_grad_enabled(training or slopes):
         vectors = batch.vectors.detach().requires_grad_(slopes)
@@ -86,7 +86,16 @@ def differentiate(
             # Without blocks and angles, and with no atoms within a core, energies do not depend on vectors.
             (slope,) = torch.autograd.grad(energies.sum(), vectors, create_graph=training, materialize_grads=True)
         energy, by_slope, stress = Assembly.apply(batch, energies, slope, "forces" in want, "stress" in want)
-    return Prediction(energy, energies, forces if by_slope is None else by_slope, stress)
+    stresses = _by_atom(batch, slope.detach()) if slope is not None and "stresses" in want else None
+    return Prediction(energy, energies, forces if by_slope is None else by_slope, stress, stresses)
+
+
+def _by_atom(batch: Batch, slope: Tensor) -> Tensor:
+    """(n, 6) stresses of the atoms: half of what each pair adds goes to either end."""
+    outer = 0.5 * (batch.vectors[:, :, None] * slope[:, None, :]).flatten(1)
+    virial = outer.new_zeros(len(batch.atom_frames), 9)
+    virial.index_add_(0, batch.first, outer).index_add_(0, batch.second, outer)
+    return virial @ _to_voigt(slope) / batch.volumes[batch.atom_frames, None]
 
 
 # From a matrix to its symmetric part in Voigt order.

@@ -155,12 +155,21 @@ def test_forces_and_stress_agree_with_ases_finite_differences(calc: RuSchNet) ->
     assert np.abs(atoms.get_stress() - calculate_numerical_stress(atoms, eps=1e-5)).max() < 1e-6
 
 
+def test_stresses_of_atoms_add_up_to_the_stress(calc: RuSchNet) -> None:
+    atoms = served(calc)
+    first = atoms.get_stresses()
+    np.testing.assert_allclose(first.sum(axis=0), atoms.get_stress(), rtol=0, atol=1e-12)
+    atoms.positions[0] += 0.1
+    assert not np.allclose(atoms.get_stresses(), first)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_results_are_float64_under_standard_names(model_file: str, dtype: str) -> None:
     atoms = served(RuSchNet(model_file, "cpu", dtype))
     atoms.get_stress()
+    atoms.get_stresses()
     assert set(atoms.calc.results) == set(RuSchNet.implemented_properties) <= set(all_outputs)
-    shapes = {"energies": (16,), "forces": (16, 3), "stress": (6,)}
+    shapes = {"energies": (16,), "forces": (16, 3), "stress": (6,), "stresses": (16, 6)}
     for name, shape in shapes.items():
         assert atoms.calc.results[name].dtype == np.float64
         assert atoms.calc.results[name].shape == shape
@@ -402,8 +411,9 @@ def test_stress_without_a_volume_is_refused_and_forces_stay(calc: RuSchNet, name
     assert np.array_equal(atoms.get_forces(), forces)
     fresh = served(calc, name)
     fresh.positions += 0.5
-    with pytest.raises(PropertyNotImplementedError):
-        fresh.get_stress()
+    for ask in (fresh.get_stress, fresh.get_stresses):
+        with pytest.raises(PropertyNotImplementedError):
+            ask()
     assert np.allclose(fresh.get_forces(), forces, atol=1e-10)
 
 
@@ -546,8 +556,9 @@ def test_a_model_that_is_not_conservative_is_refused_unless_asked_for(
         served(RuSchNet(paper_file, "cpu", **arguments)).get_forces()
     atoms = served(RuSchNet(paper_file, "cpu", non_conservative=True))
     assert atoms.get_forces().shape == (16, 3)
-    with pytest.raises(PropertyNotImplementedError):
-        atoms.get_stress()
+    for ask in (atoms.get_stress, atoms.get_stresses):
+        with pytest.raises(PropertyNotImplementedError):
+            ask()
 
 
 def test_a_model_that_is_not_conservative_is_served_under_its_name(
