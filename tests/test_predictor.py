@@ -90,11 +90,10 @@ def test_each_atom_of_a_pair_has_half_the_stress_and_each_atom_of_a_lattice_its_
     np.testing.assert_allclose(4 * often, np.tile(once, (4, 1)), rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["hcp", "two atoms"])
-def test_every_predictor_gives_the_stresses_of_the_reference(predictor: Predictor, name: str) -> None:
-    expected = Reference(small_potential()).predict(FRAMES[name], None, ("stresses",)).stresses
+def test_every_predictor_gives_the_stresses_of_the_reference(predictor: Predictor) -> None:
+    expected = Reference(small_potential()).predict(FRAMES["hcp"], None, ("stresses",)).stresses
     assert np.ptp(expected, axis=0).max() > 1e-6, "shares given to the wrong atom would not be seen"
-    found = predictor.predict(FRAMES[name], None, ("stresses",)).stresses
+    found = predictor.predict(FRAMES["hcp"], None, ("stresses",)).stresses
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE["float64"]["stress"])
 
 

@@ -58,8 +58,8 @@ class RuCalculator(Calculator):
     """Energies, forces and stress of ruthenium by a model of any family.
 
     Energies are in eV, forces in eV/Å, stress in eV/Å³ (tension positive, xx yy zz yz xz xy), all float64.  `energy`
-    equals `free_energy` and is the sum of `energies`.  `stress` is the sum of `stresses`, in which half of each pair goes
-    to either end: they give local pressures, but not the heat flux of a many-body potential.
+    equals `free_energy` and is the sum of `energies`.  `stress` is the sum of `stresses`, in which half of each pair
+    goes to either end: they give local pressures, but not the heat flux of a many-body potential.
 
     A calculation gives what is asked for now and what was asked for at the previous configuration.  Dynamics at
     constant pressure thus takes one evaluation per step for forces and stress, and at constant volume no stress is
