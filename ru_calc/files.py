@@ -47,6 +47,20 @@ def shipped(pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be made again: `$RU_CALC_CACHE`, `$XDG_CACHE_HOME/ru-calc` or `~/.cache/ru-calc`.
+
+    Raises:
+        RuntimeError: no variable names one, and there is no home folder.
+    """
+    own = os.environ.get("RU_CALC_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification asks to ignore a relative path.
+    return (shared if shared.is_absolute() else Path.home() / ".cache") / "ru-calc"
+
+
 def lock(handle: int, shared: bool = False) -> bool:
     """Locks an open file or folder; False if another process has it, True also where there are no locks."""
     if fcntl is None:

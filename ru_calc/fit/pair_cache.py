@@ -1,7 +1,7 @@
 """Neighbour lists kept on disk, so that the pairs of the same frames are searched for only once.
 
-The folder is `$RU_CALC_CACHE`, else `$XDG_CACHE_HOME/ru-calc`, else `~/.cache/ru-calc`.  One safetensors file for
-each set of structures, cutoff and version of the format holds, in the smallest sufficient integers:
+One safetensors file in the user's cache for each set of structures, cutoff and version of the format holds, in the
+smallest sufficient integers:
 
     neighbors (n_atoms,): number of pairs of which each atom is the first
     second (n_pairs,): within its frame
@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ru_calc.errors import OutputError
-from ru_calc.files import clear_unfinished, whole_file
+from ru_calc.files import cache_folder, clear_unfinished, whole_file
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, find_pairs
 
@@ -106,20 +106,6 @@ class PairCache:
         if not self._said:
             self._said = True
             self._say(line)
-
-
-def cache_folder() -> Path:
-    """The user's folder, see above.
-
-    Raises:
-        RuntimeError: no variable names one, and there is no home folder.
-    """
-    own = os.environ.get("RU_CALC_CACHE")
-    if own:
-        return Path(own).expanduser()
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification asks to ignore a relative path.
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "ru-calc"
 
 
 def cache_key(structures: Structures, cutoff_A: float) -> str:

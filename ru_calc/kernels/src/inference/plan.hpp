@@ -82,10 +82,22 @@ inline std::vector<int32_t> share_atoms(Plan& plan) {
     return thread;
 }
 
-// In two rounds over the pairs: counts, then places.
+// Rows, in two rounds over the pairs: counts, then places.  visit(put) calls put(i, part of the row, neighbour).
+template <class Visit> inline void fill_rows(Plan& plan, Visit visit) {
+    plan.row.assign(3 * size_t(plan.n_atoms) + 1, 0);
+    visit([&](int32_t i, int part, Neighbor) { ++plan.row[3 * size_t(i) + part + 1]; });
+    std::partial_sum(plan.row.begin(), plan.row.end(), plan.row.begin());
+    plan.neighbors.resize(plan.row.back());
+    std::vector<int64_t> next(plan.row.begin(), plan.row.end() - 1);
+    visit([&](int32_t i, int part, Neighbor neighbor) { plan.neighbors[next[3 * size_t(i) + part]++] = neighbor; });
+    for (size_t r = 0; r + 1 < plan.row.size(); ++r)
+        std::sort(plan.neighbors.begin() + plan.row[r], plan.neighbors.begin() + plan.row[r + 1],
+                  [](Neighbor a, Neighbor b) { return a.atom != b.atom ? a.atom < b.atom : a.image < b.image; });
+}
+
 inline void fill_rows(Plan& plan, const PairTable& table, const std::vector<int32_t>& place) {
     const std::vector<int32_t> thread = share_atoms(plan);
-    auto visit = [&](auto put) {
+    fill_rows(plan, [&](auto put) {
         for (int64_t p = 0; p < table.n_pairs; ++p) {
             int32_t i = place[table.first[p]], j = place[table.second[p]], k = int32_t(table.image[p]);
             if (i > j) std::swap(i, j), k = -1 - k;
@@ -96,16 +108,7 @@ inline void fill_rows(Plan& plan, const PairTable& table, const std::vector<int3
                 if (plan.directed) put(j, 2, Neighbor{i, -1 - k});
             }
         }
-    };
-    plan.row.assign(3 * size_t(plan.n_atoms) + 1, 0);
-    visit([&](int32_t i, int part, Neighbor) { ++plan.row[3 * size_t(i) + part + 1]; });
-    std::partial_sum(plan.row.begin(), plan.row.end(), plan.row.begin());
-    plan.neighbors.resize(plan.row.back());
-    std::vector<int64_t> next(plan.row.begin(), plan.row.end() - 1);
-    visit([&](int32_t i, int part, Neighbor neighbor) { plan.neighbors[next[3 * size_t(i) + part]++] = neighbor; });
-    for (size_t r = 0; r + 1 < plan.row.size(); ++r)
-        std::sort(plan.neighbors.begin() + plan.row[r], plan.neighbors.begin() + plan.row[r + 1],
-                  [](Neighbor a, Neighbor b) { return a.atom != b.atom ? a.atom < b.atom : a.image < b.image; });
+    });
 }
 
 inline Plan make_plan(const PairTable& table, int threads, bool directed, double cutoff) {
