@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,17 +51,23 @@ def command(
         used = open_model(model, dtype, device, threads, engine).engine
     subject = Subject(model, frames, device, dtype, engine, threads)
     click.echo(f"{model_in_words(model, dtype, used)}, {subject.device_used}, threads: {threads}")
-    click.echo(f"{'':{NAME}}{'figure':>{NUMBER}}   {'bound':<{NUMBER}}{'unit':{UNIT}}verdict")
-    lines = []
-    for line in run_checks(subject):
-        lines.append(line)
-        click.echo(_text(line))
+    lines = show_lines(run_checks(subject))
     if json_file is not None:
         _write(json_file, subject, lines)
-    failed = [line.name for line in lines if line.failed]
-    counts = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("passed", "skipped", "FAILED")}
+    sys.exit(1 if any(line.failed for line in lines) else 0)
+
+
+def show_lines(lines: Iterable[Line]) -> list[Line]:
+    """Prints each line when it is there, and at the end how many there were of each verdict."""
+    shown: list[Line] = []
+    for line in lines:
+        if not shown:
+            click.echo(f"{'':{NAME}}{'figure':>{NUMBER}}   {'bound':<{NUMBER}}{'unit':{UNIT}}verdict")
+        shown.append(line)
+        click.echo(_text(line))
+    counts = {verdict: sum(line.verdict == verdict for line in shown) for verdict in ("passed", "skipped", "FAILED")}
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
-    sys.exit(1 if failed else 0)
+    return shown
 
 
 def _text(line: Line) -> str:

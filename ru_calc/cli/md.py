@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ru_calc.calculator import RuCalculator
     from ru_calc.md import MDOutput, MDResult, MDSettings
 
-DEFAULT_ATOMS = 144
+DEFAULT_ATOMS, DEFAULT_STEPS = 144, 500
 COLUMNS = {
     "step": ("step", 9, 0),
     "time_ps": ("time (ps)", 10, 3),
@@ -43,7 +43,7 @@ OWN = "own"  # threshold of the model
 UNCERTAINTY = {"uncertainty_eV_per_A": ("u (eV/Å)", 10, 3)}
 WITH_RESTART = {"restart", "steps", "time_ps", "device", "threads", "model"}
 OF_CALCULATOR = ("model", "device", "dtype", "engine")
-RUN_OPTIONS = (
+PHYSICS_OPTIONS = (
     option("ensemble", type=click.Choice(["nve", "nvt-langevin", "nvt-bussi", "nvt-nhc", "npt-iso", "npt-cell"]),
            default="nvt-bussi", show_default=True, help="Ensemble and thermostat."),
     option("temperature_K", type=float, default=300.0, show_default=True,
@@ -58,6 +58,8 @@ RUN_OPTIONS = (
     option("barostat_time_fs", type=float, help="Time constant of the barostat (npt).  [default: 1000]"),
     option("seed", type=int, default=0, show_default=True, help="Seed of velocities, random forces and vacancies."),
     option("new_velocities", is_flag=True, help="Draw new velocities even if the file has some."),
+)  # fmt: skip
+STOP_OPTIONS = (
     option("min_distance_A", type=float, default=1.0, show_default=True,
            help="Stop if two atoms are closer than this."),
     option("max_temperature_K", type=float,
@@ -85,7 +87,8 @@ OUTPUT_OPTIONS = (
 
 @click.command("md", cls=StructureCommand)
 @click.argument("structure", required=False)
-@with_options(RUN_OPTIONS)
+@with_options(PHYSICS_OPTIONS)
+@with_options(STOP_OPTIONS)
 @with_options(OUTPUT_OPTIONS)
 @with_options(BUILD_OPTIONS)
 @with_options(MODEL_OPTIONS)
@@ -98,8 +101,6 @@ def command(structure: str | None, restart: Path | None, **options: Any) -> None
     labels that the model was fitted to, if the model knows it.  "–" means that there is no value, as for the pressure
     of a slab.
     """
-    if options["steps"] is not None and options["time_ps"] is not None:
-        raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
     if restart is not None:
         refuse_changes(WITH_RESTART)
         _can_restart(restart)
@@ -113,13 +114,10 @@ def command(structure: str | None, restart: Path | None, **options: Any) -> None
 
 def _start(structure: str, options: dict[str, Any]) -> tuple[MDResult, Path]:
     from ru_calc.files import free_folder
-    from ru_calc.md import MDOutput, MDSettings, run_md
+    from ru_calc.md import MDOutput, run_md
     from ru_calc.md.run import check_free
 
-    steps = _steps(options, options["timestep_fs"])
-    given = {**settings_among(options, MDSettings), "steps": 500 if steps is None else steps}
-    given |= _stop(options["stop_when_uncertain"])
-    settings = MDSettings(**given, keep_momenta=not options["new_velocities"])
+    settings = md_settings(options, **_stop(options["stop_when_uncertain"]))
     output = MDOutput(
         folder=options["output"] or keep(free_folder("ru-md")),
         trajectory=None if options["trajectory"] == "none" else options["trajectory"],
@@ -154,7 +152,7 @@ def _resume(folder: Path, options: dict[str, Any]) -> tuple[MDResult, int]:
     if options["device"] != "auto":
         origin["device"] = options["device"]
     origin["model"] = model_of_run(origin, folder, options["model"])
-    steps = _steps(options, saved.settings.timestep_fs)
+    steps = steps_of(options, saved.settings.timestep_fs)
     settings = settings_to_resume(saved, steps)
     calculator = _calculator(origin, options["threads"])
     described = _describe(settings, saved.output, calculator.engine)
@@ -176,10 +174,22 @@ def _calculator(origin: Mapping[str, str], threads: int) -> RuCalculator:
     return make_calculator(**{name: origin[name] for name in OF_CALCULATOR if name in origin}, threads=threads)
 
 
-def _steps(options: dict[str, Any], timestep_fs: float) -> int | None:
+def md_settings(options: Mapping[str, Any], **more: Any) -> MDSettings:
+    """The settings among `PHYSICS_OPTIONS`, and further ones."""
+    from ru_calc.md import MDSettings
+
+    steps = steps_of(options, options["timestep_fs"])
+    given = {**settings_among(options, MDSettings), "steps": DEFAULT_STEPS if steps is None else steps, **more}
+    return MDSettings(**given, keep_momenta=not options["new_velocities"])
+
+
+def steps_of(options: Mapping[str, Any], timestep_fs: float) -> int | None:
+    """The length of a run by --steps or --time-ps; None for neither."""
     time_ps = options["time_ps"]
     if time_ps is None:
         return options["steps"]
+    if options["steps"] is not None:
+        raise click.UsageError("--steps and --time-ps both set the length of the run: give one of them")
     if not 0 <= time_ps < float("inf"):
         raise SettingsError(f"--time-ps is {time_ps}; it must be 0 or more")
     return round(1000 * time_ps / timestep_fs) if timestep_fs > 0 else 0

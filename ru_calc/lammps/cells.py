@@ -62,8 +62,11 @@ def box_of(atoms: Atoms) -> Box:
     return Box(prism.rot_mat, made, np.where(atoms.pbc, 0.0, low), boundary)
 
 
-def write_data(path: str | Path, atoms: Atoms, box: Box) -> None:
+def write_data(path: str | Path, atoms: Atoms, box: Box, tilted: bool = False) -> None:
     """Writes atoms in their order, with velocities if they have some, for `read_data` in units metal.
+
+    Args:
+        tilted: writes tilts also where they are zero, so that they can change.
 
     Raises:
         OutputError: the file cannot be written.
@@ -71,7 +74,7 @@ def write_data(path: str | Path, atoms: Atoms, box: Box) -> None:
     edges, tilts = np.diag(box.cell), box.cell[(1, 2, 2), (0, 0, 1)]
     lines = ["ruthenium, written by ru-calc", "", f"{len(atoms)} atoms", "1 atom types", ""]
     lines += [f"{low:.17g} {low + edge:.17g} {x}lo {x}hi" for x, low, edge in zip("xyz", box.low, edges, strict=True)]
-    if box.tilted:
+    if box.tilted or tilted:
         lines.append(" ".join(f"{tilt:.17g}" for tilt in tilts) + " xy xz yz")
     lines += ["", "Masses", "", f"1 {atoms.get_masses()[0]:.17g}", "", "Atoms # atomic", ""]
     lines += [f"{k} 1 {_row(position)}" for k, position in enumerate(atoms.positions @ box.rotation, 1)]

@@ -52,8 +52,8 @@ def run_quietly(script: Path, ranks: int, variables: Mapping[str, str] | None = 
 
 
 def complaint(text: str) -> str:
-    """The first error in what LAMMPS printed, on one line."""
-    found = [line for line in text.splitlines() if line.startswith("ERROR")]
+    """The first error in what LAMMPS printed, on one line, without the place in LAMMPS's source."""
+    found = [re.sub(r" \(\S+:\d+\)$", "", line) for line in text.splitlines() if line.startswith("ERROR")]
     return " ".join((found or text.split("\n")[-5:])[0].split()) if text.strip() else "it said nothing"
 
 

@@ -21,7 +21,6 @@ SCRIPT = """\
 units metal
 atom_style atomic
 boundary {boundary}
-box tilt large
 {before}
 read_data data.ru
 pair_style ruschnet

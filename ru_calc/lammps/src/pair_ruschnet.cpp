@@ -57,7 +57,7 @@ void PairRuSchNet::settings(int narg, char** arg) {
 void PairRuSchNet::coeff(int narg, char** arg) {
     std::string hash;
     if (narg > 4 && !std::strcmp(arg[narg - 2], "model")) hash = arg[narg - 1], narg -= 2;
-    if (narg < 4 || std::strcmp(arg[0], "*") || std::strcmp(arg[1], "*"))
+    if (narg < 4)
         error->all(FLERR, "pair_coeff of ruschnet is: pair_coeff * * TABLES Ru, with Ru once for each atom type");
     if (narg - 3 != atom->ntypes)
         error->all(FLERR,
@@ -122,7 +122,7 @@ void PairRuSchNet::init_style() {
     if (!force->newton_pair)
         error->all(FLERR,
                    "pair_style ruschnet needs newton on: forces on ghosts belong to the atoms that they stand for");
-    if (neighbor->exclude || neighbor->includegroup)
+    if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol || neighbor->includegroup)
         error->all(FLERR, "pair_style ruschnet needs all pairs: leave out neigh_modify exclude and include");
     if (comm->mode != Comm::SINGLE || Ghosts::group(comm))
         error->all(FLERR,
@@ -130,27 +130,28 @@ void PairRuSchNet::init_style() {
     if (atom->nbonds)
         error->all(FLERR, "pair_style ruschnet takes atoms without bonds, as neighbor lists leave bonded pairs out");
     neighbor->add_request(this, NeighConst::REQ_NEWTON_OFF);
+    built_ = -1;
     // A hybrid style has added up what its parts send before they knew.
     force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
 }
 
-void PairRuSchNet::init_list(int id, NeighList* made) {
-    Pair::init_list(id, made);
-    for (int i = 1; made->ijskip && i <= atom->ntypes; ++i)
-        for (int j = 1; j <= atom->ntypes; ++j)
-            if (made->ijskip[i][j] || made->iskip[i])
-                error->all(FLERR,
-                           "pair_style ruschnet needs all pairs, and another pair_coeff has taken those of the types "
-                           "{} and {}: "
-                           "use hybrid/overlay",
-                           i, j);
-    built_ = -1;
-}
-
 double PairRuSchNet::init_one(int, int) { return domain_->cutoff(); }
+
+// Only now lists know what they skip.
+void PairRuSchNet::check_pairs() {
+    for (int i = 1; list->ijskip && i <= atom->ntypes; ++i)
+        for (int j = 1; j <= atom->ntypes; ++j)
+            if (list->ijskip[i][j] || list->iskip[i])
+                error->all(
+                    FLERR,
+                    "pair_style ruschnet needs all pairs, and another pair_coeff has taken those of the types {} "
+                    "and {}: use hybrid/overlay",
+                    i, j);
+}
 
 void PairRuSchNet::update_neighbors() {
     if (neighbor->ago && built_ == neighbor->ncalls) return;
+    if (built_ < 0) check_pairs();
     built_ = neighbor->ncalls;
     domain_->set_neighbors(
         {atom->nlocal, atom->nghost, list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK});

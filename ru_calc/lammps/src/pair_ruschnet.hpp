@@ -20,7 +20,6 @@ class PairRuSchNet final : public Pair {
     void settings(int narg, char** arg) override;
     void coeff(int narg, char** arg) override;
     void init_style() override;
-    void init_list(int id, NeighList* list) override;
     double init_one(int i, int j) override;
     void compute(int eflag, int vflag) override;
     int pack_forward_comm(int n, int* list, double* buffer, int, int*) override;
@@ -33,6 +32,7 @@ class PairRuSchNet final : public Pair {
     void allocate();
     std::string read_on_first(const std::string& path);
     void open_tables(const std::string& path, const std::string& hash);
+    void check_pairs();
     void update_neighbors();
     ru::inference::Request wanted();
     void add_results(const ru::inference::Request& request);
