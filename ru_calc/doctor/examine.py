@@ -17,6 +17,7 @@ from ru_calc.doctor.outliers import check_outliers
 from ru_calc.doctor.scales import check_scale
 from ru_calc.doctor.survey import Survey, sample, survey
 from ru_calc.doctor.work import check_work
+from ru_calc.doctor.zeros import check_zeros
 
 QUICK_FRAMES, QUICK_ATOMS = 40, 500
 QUICK_LENGTHS, LENGTHS = (12, 200), (300, 5000)  # frames and atoms whose distances are looked at
@@ -53,7 +54,8 @@ def _against_model(
     part: Dataset, quick: bool, split: Mapping[str, np.ndarray] | None
 ) -> tuple[list[Finding], list[str]]:
     seen = survey(part.structures)
-    findings, undecided = check_distances(part, seen), []
+    zeros, part = check_zeros(part, seen)
+    findings, undecided = check_distances(part, seen) + zeros, []
     for more, doubts in (
         check_energies(part, seen), check_scale("forces", part, seen), check_scale("stress", part, seen)
     ):  # fmt: skip

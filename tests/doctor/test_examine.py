@@ -57,6 +57,27 @@ def test_fractional_coordinates_are_named():
     assert "fractional" in errors[0].text and "Cartesian" in errors[0].mend
 
 
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_labels_that_are_exactly_zero_where_the_metals_are_not_are_an_error(label):
+    dataset = subset("gpaw", "rattled", 8)
+    values = getattr(dataset, label).copy()
+    values[dataset.structures.atoms_of([2, 5]) if label == "forces" else [2, 5]] = 0.0
+    one = found(replace(dataset, **{label: values}), "zero-labels", quick=True)
+    assert one.severity == "error" and one.frames == (2, 5) and f"--{label}-key" in one.mend
+    every = examine(replace(dataset, **{label: 0 * values}))
+    assert [finding.rule for finding in every.errors] == ["zero-labels"] and not every.undecided
+
+
+def test_forces_that_are_zero_by_symmetry_and_one_energy_that_is_the_zero_are_right():
+    crystals = subset("gpaw", "bulk series", 12)
+    alone = crystals.select(np.flatnonzero(crystals.structures.counts == 1))
+    assert len(alone)
+    shifted = replace(crystals, energy=crystals.energy - crystals.energy[0])
+    assert shifted.energy[0] == 0.0
+    for dataset in (replace(alone, forces=0 * alone.forces), shifted):
+        assert "zero-labels" not in [finding.rule for finding in examine(dataset).findings]
+
+
 def test_an_atom_that_flew_away_is_named():
     dataset = shipped("distilled")
     dataset = dataset.select([k for k, name in enumerate(dataset.config_type) if name == "small_cluster13"])
