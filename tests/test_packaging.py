@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import platform
 import pydoc
 import re
 import shutil
@@ -108,6 +109,19 @@ def test_an_installation_from_the_sdist_has_the_compiled_engine(sdist: Path, tmp
     assert run(python, "-m", "ru_calc", "--version", cwd=tmp_path) == f"ru-calc {VERSION}, compiled engine: base\n"
     code = "from ru_calc import open_model; print(open_model().engine)"
     assert run(python, "-W", "error", "-c", code, cwd=tmp_path) == "compiled\n"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere there is one instruction set")
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+@pytest.mark.parametrize(("name", "registers"), [("base", set()), ("avx2", {"ymm"}), ("avx512", {"ymm", "zmm"})])
+def test_a_wheel_runs_on_other_machines_for_each_module_keeps_to_its_instruction_set(
+    name: str, registers: set[str]
+) -> None:
+    module = kernels.available().get(name)
+    if module is None:
+        pytest.skip("not built, or not for this processor")
+    code = run("objdump", "-d", "--no-show-raw-insn", module.__file__, cwd=ROOT)
+    assert {word for word in ("ymm", "zmm") if f"%{word}" in code} == registers
 
 
 def test_an_installation_without_a_compiler_says_so_in_its_version(sdist: Path, tmp_path: Path) -> None:
