@@ -22,6 +22,7 @@ from packaging.version import Version
 
 import ru_calc
 from ru_calc import kernels
+from ru_calc.lammps.build import sources_digest
 
 ROOT = Path(__file__).parent.parent
 TESTED_EXTRAS = ("compare", "phonons", "test")
@@ -109,6 +110,8 @@ def test_an_installation_from_the_sdist_has_the_compiled_engine(sdist: Path, tmp
     assert run(python, "-m", "ru_calc", "--version", cwd=tmp_path) == f"ru-calc {VERSION}, compiled engine: base\n"
     code = "from ru_calc import open_model; print(open_model().engine)"
     assert run(python, "-W", "error", "-c", code, cwd=tmp_path) == "compiled\n"
+    code = "from ru_calc.lammps.build import sources_digest; print(sources_digest())"
+    assert run(python, "-c", code, cwd=tmp_path) == f"{sources_digest()}\n", "all that the plugin is compiled from"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere there is one instruction set")

@@ -27,7 +27,7 @@ PROCESSORS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "b
 
 def plugin_folder(lammps: Lammps, instruction_set: str) -> Path:
     """Where the plugin for this LAMMPS is, or will be: another version of either has another folder."""
-    digest = hashlib.sha256(repr((lammps.version, str(lammps.headers), instruction_set, _sources())).encode())
+    digest = hashlib.sha256(repr((lammps.version, str(lammps.headers), instruction_set, sources_digest())).encode())
     return cache_folder() / "lammps" / f"{ru_calc.__version__}-{instruction_set}-{digest.hexdigest()[:12]}"
 
 
@@ -87,9 +87,9 @@ def compiler() -> list[str]:
 
 
 @cache
-def _sources() -> str:
+def sources_digest() -> str:
     """A digest of all that the plugin is compiled from."""
     digest = hashlib.sha256(repr((FLAGS, PROCESSORS)).encode())
-    for path in sorted(path for folder in (SOURCES, PASSES) for path in folder.rglob("*pp")):
+    for path in sorted([*SOURCES.glob("*pp"), *PASSES.glob("common/*.hpp"), *PASSES.glob("inference/*.hpp")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -23,7 +23,6 @@ lattice fcc 3.8
 region box block 0 2 0 2 0 2
 create_box {types} box {more}
 create_atoms 1 box
-mass * 101.07
 """
 REFUSED = {
     "units": (dict(units="real"), "", "computes in units metal, not real"),

@@ -12,7 +12,9 @@ from ase.build import bulk
 from conftest import small_model
 from parity import MODELS
 
+from ru_calc import RuSchNet
 from ru_calc.checks.structures import crystal, standard_structures
+from ru_calc.lammps.launch import LammpsError
 from ru_calc.lammps.single_point import SinglePoint, evaluate
 from ru_calc.lammps.tables_file import write_tables
 from ru_calc.modelfiles import open_model
@@ -114,6 +116,21 @@ def test_a_hybrid_overlay_adds_another_potential(tables: Tables) -> None:
     atoms, path = STRUCTURES["crystal"], tables()
     added = f"pair_style hybrid/overlay ruschnet zero 7.0\npair_coeff * * ruschnet {path} Ru\npair_coeff * * zero"
     assert_equal(evaluate(atoms, path, 2, after=added), atoms, expected(atoms))
+
+
+def test_the_uncertainty_of_the_atoms_is_there_for_a_fix(tables: Tables, tmp_path: Path) -> None:
+    """By `fix pair`; a model without one has none."""
+    atoms = STRUCTURES["crystal"]
+    fix = (
+        "fix u all pair 1 ruschnet uncertainty 1\nrun 0\n"
+        "write_dump all custom {} id f_u modify sort id format float %.15g"
+    )
+    evaluate(atoms, tables(), 2, after=fix.format(tmp_path / "u.dump"))
+    found = np.loadtxt(tmp_path / "u.dump", skiprows=9)[:, 1]
+    np.testing.assert_allclose(found, RuSchNet(dtype="float64").uncertainty(atoms), rtol=1e-9)
+    save_model(tmp_path / "m.safetensors", small_model(), {})
+    with pytest.raises(LammpsError, match="uncertainty"):
+        evaluate(atoms, tables(tmp_path / "m.safetensors"), after=fix.format(tmp_path / "none.dump"))
 
 
 def test_a_changed_table_is_noticed(tables: Tables, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ using namespace LAMMPS_NS;
 
 namespace {
 
+constexpr double kMass = 101.07;               // u; a script may have another one
 constexpr int kVoigt[6] = {0, 1, 2, 5, 4, 3};  // xx yy zz xy xz yz of LAMMPS in xx yy zz yz xz xy
 
 // The group that `comm_modify group` limits ghosts to, which only relatives of Comm may ask for.
@@ -70,6 +71,8 @@ void PairRuSchNet::coeff(int narg, char** arg) {
     if (!allocated) allocate();
     for (int i = 1; i <= atom->ntypes; ++i)
         for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 1;
+    for (int i = 1; atom->mass && i <= atom->ntypes; ++i)
+        if (!atom->mass_setflag[i]) atom->set_mass(FLERR, i, kMass);
 }
 
 // A file's bytes, read by one process for all.
