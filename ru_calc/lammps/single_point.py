@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,21 +39,8 @@ $(c_p[6]:%.17g) $(vol:%.17g)"
 """
 
 
-@dataclass(frozen=True)
-class SinglePoint:
-    """What LAMMPS found, in the frame of the structure.
-
-    Attributes:
-        prediction: as of any predictor; the stress, from LAMMPS's pressure, is NaN without a volume.
-        virials: (n, 6) of the atoms in eV, half of what each pair adds at either end; their sum is stress times volume.
-    """
-
-    prediction: Prediction
-    virials: np.ndarray
-
-
-def evaluate(atoms: Atoms, tables: Path, ranks: int = 1, before: str = "", after: str = "") -> SinglePoint:
-    """One evaluation of forces.
+def evaluate(atoms: Atoms, tables: Path, ranks: int = 1, before: str = "", after: str = "") -> Prediction:
+    """One evaluation, in the frame of the structure; stress from LAMMPS's pressure, stresses from `stress/atom`.
 
     Args:
         tables: see `write_tables`.
@@ -77,10 +63,15 @@ def evaluate(atoms: Atoms, tables: Path, ranks: int = 1, before: str = "", after
     return _in_frame(box, atoms, np.array(numbers.split()[1:], dtype=float), rows)
 
 
-def _in_frame(box: Box, atoms: Atoms, numbers: np.ndarray, rows: np.ndarray) -> SinglePoint:
+def _in_frame(box: Box, atoms: Atoms, numbers: np.ndarray, rows: np.ndarray) -> Prediction:
     def turned(tensors: np.ndarray) -> np.ndarray:
         return to_voigt(box.rotation @ from_voigt(tensors[..., VOIGT]) @ box.rotation.T) * BAR_A3_IN_EV
 
-    virial, volume = -turned(numbers[None, 1:7]) * numbers[7], Structures.from_atoms(atoms).volumes[0]
-    forces = rows[:, 2:5] @ box.rotation.T
-    return SinglePoint(Prediction(numbers[:1], rows[:, 1], forces, virial / volume), turned(rows[:, 5:11]))
+    volume = Structures.from_atoms(atoms).volumes[0]
+    return Prediction(
+        energy=numbers[:1],
+        energies=rows[:, 1],
+        forces=rows[:, 2:5] @ box.rotation.T,
+        stress=-turned(numbers[None, 1:7]) * numbers[7] / volume,
+        stresses=turned(rows[:, 5:11]) / volume,
+    )

@@ -83,7 +83,7 @@ def test_check_prints_figures_with_bounds_and_ends_with_status_0() -> None:
 def test_check_notices_forces_that_differ_and_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*arguments: object) -> object:
         found = evaluate(*arguments)
-        found.prediction.forces[0] += np.array([0.0, 1e-7, 0.0])
+        found.forces[0] += np.array([0.0, 1e-7, 0.0])
         return found
 
     monkeypatch.setattr(check, "evaluate", wrong)

@@ -96,5 +96,5 @@ def test_an_error_on_one_process_ends_all(tables: Path, tmp_path: Path) -> None:
 
 def test_a_ghost_cutoff_that_is_too_short_is_made_long_enough(tables: Path) -> None:
     atoms: Atoms = crystal(16)
-    one, two = (evaluate(atoms, tables, 2, after=after).prediction for after in ("", "comm_modify cutoff 3.0"))
+    one, two = (evaluate(atoms, tables, 2, after=after) for after in ("", "comm_modify cutoff 3.0"))
     assert np.array_equal(one.forces, two.forces)

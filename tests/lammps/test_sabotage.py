@@ -44,7 +44,7 @@ def test_it_is_noticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     expected = open_model("fast", "float64").predictor.predict([atoms], None, WANTED)
 
     def agrees() -> bool:
-        found = evaluate(atoms, tmp_path / "ru.tables", 2).prediction
+        found = evaluate(atoms, tmp_path / "ru.tables", 2)
         assert np.isfinite(found.forces).all()
         return all(figure.passed for figure in deviations(found, expected, "float64"))
 

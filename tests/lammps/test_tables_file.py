@@ -101,5 +101,5 @@ def test_lammps_refuses_it_too(damage: Callable[[Path], Path], words: str, path:
 def test_a_changed_number_is_refused_only_where_the_checksum_was_not_made_again(path: Path, tmp_path: Path) -> None:
     """What the checksum is for, and what it is not for: a file that someone edits on purpose."""
     other = changed(path, tmp_path / "other", "filter_0", lambda table: table.put(2000, table[2000] + 1e-3))
-    one, two = (evaluate(crystal(2), file).prediction.energy for file in (path, other))
+    one, two = (evaluate(crystal(2), file).energy for file in (path, other))
     assert one != two
