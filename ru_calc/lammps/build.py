@@ -14,7 +14,7 @@ import ru_calc
 from ru_calc import kernels
 from ru_calc.errors import SettingsError
 from ru_calc.files import cache_folder, make_folder, owned_file, whole_file
-from ru_calc.lammps.installed import Lammps, find_lammps
+from ru_calc.lammps.installed import Headers, Lammps, find_lammps
 
 PLUGIN = "ruschnetplugin.so"  # LAMMPS loads what is named *plugin.so
 SOURCES = Path(__file__).parent / "src"
@@ -27,7 +27,7 @@ PROCESSORS = {"avx512": ("-march=x86-64-v4",), "avx2": ("-march=x86-64-v3",), "b
 
 def plugin_folder(lammps: Lammps, instruction_set: str) -> Path:
     """Where the plugin for this LAMMPS is, or will be: another version of either has another folder."""
-    digest = hashlib.sha256(repr((lammps.version, str(lammps.headers), instruction_set, sources_digest())).encode())
+    digest = hashlib.sha256(repr((lammps.version, lammps.headers, instruction_set, sources_digest())).encode())
     return cache_folder() / "lammps" / f"{ru_calc.__version__}-{instruction_set}-{digest.hexdigest()[:12]}"
 
 
@@ -49,8 +49,14 @@ def built_plugin(instruction_set: str = "", again: bool = False) -> Path:
         with owned_file(plugin, WAIT_S):
             if again or not plugin.is_file():  # by another process meanwhile
                 with whole_file(plugin) as temporary:
-                    compile_plugin(temporary, lammps, FLAGS + PROCESSORS[chosen])
+                    compile_plugin(temporary, lammps.headers, FLAGS + PROCESSORS[chosen])
     return plugin
+
+
+def build_for(headers: Headers, plugin: Path, instruction_set: str = "") -> None:
+    """Compiles the plugin for another LAMMPS into a file, for `plugin load`; see `built_plugin`."""
+    with whole_file(plugin) as temporary:
+        compile_plugin(temporary, headers, FLAGS + PROCESSORS[instruction_set or fastest()])
 
 
 def fastest() -> str:
@@ -58,16 +64,16 @@ def fastest() -> str:
     return next(iter(kernels.available()), "base")
 
 
-def compile_plugin(plugin: Path, lammps: Lammps, flags: tuple[str, ...], sources: Path = SOURCES) -> None:
+def compile_plugin(plugin: Path, headers: Headers, flags: tuple[str, ...], sources: Path = SOURCES) -> None:
     """Compiles the plugin into a file.
 
     Raises:
         SettingsError: there is no compiler, or it fails.
     """
-    include = ["-I", PASSES, "-isystem", lammps.headers, "-isystem", lammps.mpi / "include"]
+    include = [word for folder in headers.folders for word in ("-isystem", folder)]
     command = [
-        *compiler(), *flags, "-shared", "-fPIC", "-DLAMMPS_SMALLBIG", f'-DRUSCHNET_LAMMPS="{lammps.date}"', *include,
-        *sorted(sources.glob("*.cpp")), "-o", plugin,
+        *compiler(), *flags, "-shared", "-fPIC", f"-DLAMMPS_{headers.integers}",
+        f'-DRUSCHNET_LAMMPS="{headers.version}"', "-I", PASSES, *include, *sorted(sources.glob("*.cpp")), "-o", plugin,
     ]  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files, version
@@ -16,26 +17,35 @@ MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 @dataclass(frozen=True)
+class Headers:
+    """What the plugin is compiled with.
+
+    Attributes:
+        folders: of LAMMPS, and of its MPI where the compiler does not know it.
+        version: in LAMMPS's own words, such as `22 Jul 2025`, without the number of an update.
+        integers: `SMALLBIG` or `BIGBIG`, as LAMMPS was compiled.
+    """
+
+    folders: tuple[Path, ...]
+    version: str
+    integers: str = "SMALLBIG"
+
+
+@dataclass(frozen=True)
 class Lammps:
     """LAMMPS as its package brings it.
 
     Attributes:
         program: `lmp`.
-        headers: the folder with pair.h.
-        mpi: the folder with include/mpi.h, lib/libmpi.so.12 and bin/mpiexec.
+        headers: for plugins.
+        mpi: the folder with lib/libmpi.so.12 and bin/mpiexec.
         version: of its package, such as `2025.7.22.4.0`.
     """
 
     program: Path
-    headers: Path
+    headers: Headers
     mpi: Path
     version: str
-
-    @property
-    def date(self) -> str:
-        """The version in LAMMPS's own words, such as `22 Jul 2025`, without the number of an update."""
-        year, month, day = map(int, self.version.split(".")[:3])
-        return f"{day} {MONTHS[month - 1]} {year}"
 
     @property
     def mpiexec(self) -> Path:
@@ -56,7 +66,27 @@ def find_lammps() -> Lammps:
         raise SettingsError(
             f"the LAMMPS in {folder} has no program lmp, or no headers to build a plugin with; {INSTALL}"
         )
-    return Lammps(program, headers, mpi, version("lammps"))
+    number = version("lammps")
+    year, month, day = map(int, number.split(".")[:3])
+    return Lammps(program, Headers((headers, mpi / "include"), f"{day} {MONTHS[month - 1]} {year}"), mpi, number)
+
+
+def headers_in(source: Path, integers: str = "SMALLBIG") -> Headers:
+    """The headers of a LAMMPS that was built from its source, for a compiler that knows its MPI, such as mpicxx.
+
+    Args:
+        source: its folder `src`.
+
+    Raises:
+        SettingsError: they are not there.
+    """
+    path = source / "version.h"
+    found = re.search(r'LAMMPS_VERSION "(.+)"', path.read_text()) if path.is_file() else None
+    if not found or not (source / "pair.h").is_file():
+        raise SettingsError(
+            f"{source} lacks version.h or pair.h; give the folder src of a LAMMPS that was built from it"
+        )
+    return Headers((source,), found[1], integers)
 
 
 def environment(mpi: Path, plugins: Path | None = None) -> dict[str, str]:

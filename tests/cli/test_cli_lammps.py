@@ -60,6 +60,8 @@ def test_input_refuses_a_pressure_without_a_volume(tmp_path: Path) -> None:
 def test_it_is_built_and_runs(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     built = run("build")
     assert built.exit_code == 0 and "ruschnetplugin.so" in built.output
+    assert "belong together" in run("build", "--source", tmp_path).output
+    assert "lacks version.h" in run("build", "--source", tmp_path, "-o", tmp_path / "x.so").output
     run("input", "slab", "--layers", 4, "-o", tmp_path, "--ensemble", "nve", "--log-every", 5)
     done = run("run", tmp_path / "in.ru", "-np", 2, "--var", "steps=10")
     assert done.exit_code == 0, done.output

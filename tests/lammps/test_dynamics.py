@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ase.md.verlet import VelocityVerlet
 from ru_calc import RuSchNet
 from ru_calc.checks.structures import crystal
 from ru_calc.errors import OutputError, SettingsError
-from ru_calc.lammps.cells import box_of
+from ru_calc.lammps.cells import box_of, write_data
 from ru_calc.lammps.run import is_whole, newest_restart, run_script
 from ru_calc.lammps.script import RESTARTS, SCRIPT, ScriptOutput, write_script
 from ru_calc.md.settings import ENSEMBLES, MDSettings
@@ -28,11 +29,13 @@ Write = Callable[..., Path]
 def written(tmp_path: Path) -> Write:
     """Writes the folder of a run of the model `fast` in float64."""
 
-    def write(name: str, ensemble: str, atoms: Atoms | None = None, every: int = 20, **settings: float) -> Path:
+    def write(name: str, ensemble: str, atoms: Atoms | None = None, tilted: bool = False, **settings: float) -> Path:
         folder = tmp_path / name
         settings = {"temperature_K": 900, "steps": 40, "log_every": 10, **settings}
-        output = ScriptOutput(folder, every=every, restart_every=20)
-        write_script(atoms or crystal(32), MDSettings(ensemble, **settings), output, "fast", "float64")
+        atoms = atoms or crystal(32)
+        write_script(atoms, MDSettings(ensemble, **settings), ScriptOutput(folder, 20, 20), "fast", "float64")
+        if tilted:  # so that it can become so
+            write_data(folder / "ru.data", atoms, box_of(atoms), tilted=True)
         return folder / SCRIPT
 
     return write
@@ -86,6 +89,23 @@ def test_npt_is_the_same_on_any_number_of_processes(written: Write) -> None:
     for rows, frame in found[1:]:
         assert np.array_equal(rows, found[0][0]), "all digits that are printed"
         np.testing.assert_allclose(frame, found[0][1], atol=2e-8)
+
+
+def test_a_crystal_that_is_sheared_while_domains_move_ends_where_the_engine_sees_it(written: Write) -> None:
+    """The tilt grows until LAMMPS flips the cell; two domains are balanced anew on the way."""
+    script = written("sheared", "nve", crystal(64), steps=160, tilted=True)
+    acting = "fix shear all deform 1 xy erate 4.0 remap v flip yes\nfix even all balance 30 1.0 shift xyz 5 1.1\n"
+    end = "unfix shear\nunfix even\nrun 0\nwrite_dump all custom end id xu yu zu modify sort id format float %.17g\n"
+    end += 'print "cell $(lx:%.17g) $(ly:%.17g) $(lz:%.17g) $(xy:%.17g) $(pe:%.17g)" file ru.cell\n'
+    script.write_text(script.read_text().replace("thermo_style", f"{acting}thermo_style") + end)
+    run(script, 2)
+    lx, ly, lz, xy, energy = map(float, (script.parent / "ru.cell").read_text().split()[1:])
+    positions = np.loadtxt(script.parent / "end", skiprows=9)[:, 1:]
+    atoms = Atoms(f"Ru{len(positions)}", positions, cell=[[lx, 0, 0], [xy, ly, 0], [0, 0, lz]], pbc=True)
+    dump = (script.parent / "ru.0.dump").read_text()
+    tilts = [float(line.split()[-1]) for line in re.findall(r"BOX BOUNDS xy xz yz.*\n(.*)\n", dump)]
+    assert max(tilts) > 0.3 * lx and np.min(np.diff(tilts)) < -0.5 * lx, "it was flipped"
+    assert energy == pytest.approx(RuSchNet("fast", dtype="float64").get_potential_energy(atoms), rel=1e-12)
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)

@@ -38,7 +38,7 @@ def test_it_is_noticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     text = (tmp_path / "src" / file).read_text()
     assert text.count(code) == 1
     (tmp_path / "src" / file).write_text(text.replace(code, instead))
-    compile_plugin(tmp_path / PLUGIN, find_lammps(), (*FLAGS, "-O0"), tmp_path / "src")
+    compile_plugin(tmp_path / PLUGIN, find_lammps().headers, (*FLAGS, "-O0"), tmp_path / "src")
     write_tables(tmp_path / "ru.tables", "fast", "float64")
     atoms = crystal(8)
     expected = open_model("fast", "float64").predictor.predict([atoms], None, WANTED)
