@@ -2,9 +2,11 @@
 // Part of a plugin for LAMMPS, whose headers it is built with; the rest of ru-calc does not depend on it.
 #include "pair_ruschnet.hpp"
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "atom.h"
 #include "comm.h"
@@ -160,6 +162,14 @@ void PairRuSchNet::update_neighbors() {
         {atom->nlocal, atom->nghost, list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK});
 }
 
+// Ends all processes.  Only the first has a screen, and it may be ended by another one before it has said why; what was
+// just said is lost where mpiexec hears of the end first.
+void PairRuSchNet::fail(const std::string& reason) {
+    std::fprintf(stderr, "ERROR on proc %d: %s\n", comm->me, reason.c_str());
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    error->one(FLERR, reason);
+}
+
 ru::inference::Request PairRuSchNet::wanted() {
     const size_t n = atom->nlocal, places = n + atom->nghost;
     static constexpr double origin[3] = {};
@@ -176,7 +186,7 @@ void PairRuSchNet::add_results(const ru::inference::Request& request) {
     const int n = atom->nlocal, places = n + atom->nghost;
     double total = 0;
     for (int i = 0; i < n; ++i) total += request.energies[i];
-    if (!std::isfinite(total)) error->one(FLERR, "the energy of ruschnet is {}: look at the positions", total);
+    if (!std::isfinite(total)) fail(fmt::format("the energy of ruschnet is {}: look at the positions", total));
     if (eflag_global) eng_vdwl += total;
     for (int i = 0; eflag_atom && i < n; ++i) eatom[i] += request.energies[i];
     for (int i = 0; i < places; ++i)
@@ -201,7 +211,7 @@ void PairRuSchNet::compute(int eflag, int vflag) {
     } catch (const LAMMPSException&) {
         throw;
     } catch (const std::exception& problem) {
-        error->one(FLERR, "ruschnet: {}", problem.what());
+        fail(std::string("ruschnet: ") + problem.what());
     }
 }
 

@@ -32,6 +32,7 @@ class PairRuSchNet final : public Pair {
     void allocate();
     std::string read_on_first(const std::string& path);
     void open_tables(const std::string& path, const std::string& hash);
+    [[noreturn]] void fail(const std::string& reason);
     void check_pairs();
     void update_neighbors();
     ru::inference::Request wanted();
