@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from ru_calc.cli.shared import THREADS, device_name, named_values, use_threads, 
 if TYPE_CHECKING:
     from ru_calc.dataset import Dataset
     from ru_calc.dataset.reading import Reading
+    from ru_calc.fit.team import Team
 
 
 def _list_settings(context: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -69,21 +72,34 @@ def command(data: tuple[str, ...], output: Path, **options: Any) -> None:
     and each has its own zero of energy.
     """
     from ru_calc.devices import resolve_device
-    from ru_calc.fit.start import FIT
+    from ru_calc.fit.team import device_of_process, team_of
 
     if options["folds"] and options["committee"]:
         raise click.UsageError("--folds and --committee both ask for several fits; leave out one of them")
+    device = device_of_process(resolve_device(options["device"]))
+    use_threads(options["threads"])
+    with team_of(device) as team:
+        if team.main:
+            start, members = _start(data, output, options)
+        start, members = team.of_main((start, members) if team.main else None)
+        if members is not None and team.size > 1:
+            raise click.UsageError("--folds and --committee make several fits, one by one: start them without torchrun")
+        with nullcontext() if team.main else redirect_stdout(io.StringIO()):
+            levels = _levels(data, options, reading_of(options), not team.main)
+            _fit(levels, members, options["resume"], team, folder=output, device=device, **start)
+
+
+def _start(data: tuple[str, ...], output: Path, options: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """Settings, start and licence of the fit, and the size of its committee, once they are known to be right."""
+    from ru_calc.fit.start import FIT
+
     members = options["folds"] or options["committee"]
     start, members = _resumed(output, options, members) if options["resume"] else (_new(options), members)
-    device = resolve_device(options["device"])
     _check(output, members, options["resume"], start)
-    use_threads(options["threads"])
     level = ["--level", options["level"]] if options["level"] else []
     words = ["ru-calc", "fit", *data, *level, *reading_words(options), "-o", str(output), "--resume"]
-    reading = reading_of(options)
     can_resume(FIT, output, words, lambda: _how_far(output, members))
-    levels = _levels(data, options, reading)
-    _fit(levels, members, options["resume"], folder=output, device=device, **start)
+    return start, members
 
 
 def _check(folder: Path, members: int | None, resume: bool, start: dict[str, Any]) -> None:
@@ -138,24 +154,24 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
     return options["changes"] | given
 
 
-def _levels(data: tuple[str, ...], options: dict[str, Any], reading: Reading) -> list[Dataset]:
+def _levels(data: tuple[str, ...], options: dict[str, Any], reading: Reading, checked: bool) -> list[Dataset]:
     from ru_calc.dataset.summary import summary
     from ru_calc.fit.levels import by_level
 
-    datasets = open_to_fit(data, options["accept_findings"], options["resume"], reading)
+    datasets = open_to_fit(data, options["accept_findings"], options["resume"] or checked, reading)
     levels = by_level(datasets, data, options["level"])
     click.echo("\n".join(summary(dataset) for dataset in levels))
     return levels
 
 
-def _fit(levels: Sequence[Dataset], members: int | None, resume: bool, **job: Any) -> None:
+def _fit(levels: Sequence[Dataset], members: int | None, resume: bool, team: Team, **job: Any) -> None:
     from ru_calc.fit.committee import run_committee
     from ru_calc.fit.run import FitInput, run_fit
 
     fit = FitInput(levels[0], others=levels[1:], **job)
-    with progress_bar("fit") as bar:
+    with progress_bar("fit") if team.main else nullcontext() as bar:
         if members is None:
-            run_fit(fit, resume, say, bar)
+            run_fit(fit, resume, say, bar, team)
         else:
             run_committee(fit, members, resume, say, bar)
 

@@ -68,28 +68,31 @@ class PackedFrames:
     def gather(self, frames: np.ndarray) -> tuple[Batch, Targets]:
         """One batch of the frames with these indices, and their labels."""
         counts, pair_counts = self.counts[frames], self.pair_counts[frames]
-        atoms = self._index(_ranges(self.offsets[frames], counts))
         pairs = _ranges(self.pair_offsets[frames], pair_counts)
         start = np.repeat(np.concatenate([[0], np.cumsum(counts)[:-1]]), pair_counts)
-        atom_frames = self._index(np.repeat(np.arange(len(frames)), counts))
+        targets = self.targets(frames)
         batch = Batch(
             vectors=self.vectors.index_select(0, self._index(pairs)),
             first=self._index(self.first[pairs] + start),
             second=self._index(self.second[pairs] + start),
             pair_frames=self._index(np.repeat(np.arange(len(frames)), pair_counts)),
-            atom_frames=atom_frames,
+            atom_frames=targets.atom_frames,
             volumes=self._real(self.volumes[frames]),
         )
-        labels = self.dataset
-        targets = Targets(
+        return batch, targets
+
+    def targets(self, frames: np.ndarray) -> Targets:
+        """The labels of the frames with these indices."""
+        labels, counts = self.dataset, self.counts[frames]
+        atoms = self._index(_ranges(self.offsets[frames], counts))
+        return Targets(
             energy=torch.from_numpy(labels.energy[frames]).to(self.device),
             forces=self.forces.index_select(0, atoms),
             stress=self.stress.index_select(0, self._index(frames)),
             counts=self._real(counts),
             weight=self._real(labels.weight[frames]),
-            atom_frames=atom_frames,
+            atom_frames=self._index(np.repeat(np.arange(len(frames)), counts)),
         )
-        return batch, targets
 
     def batches(self, settings: FitSettings, epoch: int | None = None, turn: int = 0) -> list[np.ndarray]:
         """Frame indices of each batch, shuffled by seed, epoch and turn in it, or in order if `epoch` is None."""

@@ -12,6 +12,7 @@ Missing labels are left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +57,29 @@ class LabelStatistics:
         )
 
 
+def label_weights(targets: Targets) -> dict[str, Tensor]:
+    """What the mean of each term is divided by: the weights of all labels present."""
+    found = {
+        "energy": (targets.energy[:, None], targets.weight), "stress": (targets.stress, targets.weight),
+        "forces": (targets.forces, targets.weight[targets.atom_frames]),
+    }  # fmt: skip
+    return {name: (torch.isfinite(label) * weight[:, None]).sum() for name, (label, weight) in found.items()}
+
+
 def loss_terms(
-    settings: FitSettings, prediction: Prediction, targets: Targets, statistics: LabelStatistics
+    settings: FitSettings,
+    prediction: Prediction,
+    targets: Targets,
+    statistics: LabelStatistics,
+    whole: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Mean loss of `energy`, `forces` and `stress` over a batch; terms that were not predicted are left out."""
-    terms, relative = {}, settings.loss == "relative"
+    """Mean loss of `energy`, `forces` and `stress` over a batch; terms that were not predicted are left out.
+
+    Args:
+        whole: `label_weights` of the batch of which these frames are a part; the terms of all parts then add up to its
+            mean.
+    """
+    terms, relative, whole = {}, settings.loss == "relative", whole or {}
     delta = settings.huber_delta if relative else math.inf
     energy_error = ((prediction.energy - targets.energy) / targets.counts).to(targets.weight.dtype)
     if relative:
@@ -69,41 +88,46 @@ def loss_terms(
         energy_error = energy_error / (ENERGY_SCALE_EV + ENERGY_SHARE * height)
     else:
         energy_error = energy_error / statistics.energy_std_eV
-    terms["energy"] = _measure(delta, energy_error[:, None], targets.energy[:, None], targets.weight)
+    terms["energy"] = _measure(
+        delta, energy_error[:, None], targets.energy[:, None], targets.weight, whole.get("energy")
+    )
     if prediction.forces is not None:
         scale: Tensor | float = statistics.forces_rms_eV_per_A
         if relative:
             scale = FORCE_SCALE_EV_PER_A + settings.forces_share * targets.forces.nan_to_num().norm(dim=1, keepdim=True)
         error = (prediction.forces - targets.forces) / scale
-        terms["forces"] = _measure(delta, error, targets.forces, targets.weight[targets.atom_frames])
+        terms["forces"] = _measure(
+            delta, error, targets.forces, targets.weight[targets.atom_frames], whole.get("forces")
+        )
     if prediction.stress is not None:
         scale = statistics.stress_rms_eV_per_A3
         if relative:
             largest = targets.stress.nan_to_num().abs().amax(dim=1, keepdim=True)
             scale = STRESS_SCALE_GPA / EV_PER_A3_IN_GPA + STRESS_SHARE * largest
         error = (prediction.stress - targets.stress) / scale
-        terms["stress"] = _measure(delta, error, targets.stress, targets.weight)
+        terms["stress"] = _measure(delta, error, targets.stress, targets.weight, whole.get("stress"))
     return terms
 
 
-def _measure(delta: float, error: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+def _measure(delta: float, error: Tensor, label: Tensor, weight: Tensor, whole: Tensor | None) -> Tensor:
     # Masked by the labels, not by the errors: a prediction that is not finite must show.
-    return MeanMeasure.apply(delta, error, torch.isfinite(label), weight)
+    return MeanMeasure.apply(delta, error, torch.isfinite(label), weight, whole)
 
 
 class MeanMeasure(Function):
     """Weighted mean over the labelled entries of the Huber loss (δ = `delta`), or of squares for δ = ∞.
 
-    Takes errors (m, c), whether each is labelled (m, c), and weights (m,).  Entries without label have no gradient; a
+    Takes errors (m, c), whether each is labelled (m, c), weights (m,), and what to divide by instead of the weights'
+    sum.  Entries without label have no gradient; a
     labelled entry whose error is not finite makes the mean not finite.
     """
 
     @staticmethod
-    def forward(ctx, delta: float, error, labelled, weight):
+    def forward(ctx, delta: float, error, labelled, weight, whole=None):
         present = labelled * weight[:, None]
         error = torch.where(labelled, error, 0.0)
         bent = error.clamp(-delta, delta)
-        share = present / present.sum().clamp_min(1e-12)
+        share = present / (present.sum() if whole is None else whole).clamp_min(1e-12)
         slope = bent * share
         factor = 1.0 if math.isfinite(delta) else 2.0
         ctx.save_for_backward(slope.mul(factor))
@@ -113,4 +137,4 @@ class MeanMeasure(Function):
     @once_differentiable
     def backward(ctx, bar):
         (slope,) = ctx.saved_tensors
-        return None, bar * slope, None, None
+        return None, bar * slope, None, None, None

@@ -8,6 +8,7 @@ several levels of theory also `split_2.json`, `best_2.safetensors` and `metrics_
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from ru_calc.fit.report import final_report
 from ru_calc.fit.runs import Log
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.start import FIT, METRICS, NO_LICENCE, STATE, check_start, sha256_of_start
+from ru_calc.fit.team import ALONE, Team
 from ru_calc.fit.trainer import TIMES, Trainer, epoch_batches
 from ru_calc.fit.uncertainty import calibrate
 from ru_calc.modelfiles.load import save_model
@@ -70,31 +72,63 @@ class FitInput:
         return [self.dataset, *self.others]
 
 
-def run_fit(job: FitInput, resume: bool = False, say: Log = print, bar: Any = None) -> dict[str, Any]:
+def run_fit(
+    job: FitInput, resume: bool = False, say: Log = print, bar: Any = None, team: Team = ALONE
+) -> dict[str, Any]:
     """Fits a potential, or resumes a fit that was interrupted.
 
     Args:
         resume: resume the fit in `job.folder`; the result is that of an uninterrupted one.
         say: prints a line.
         bar: progress bar with `update(n)` and `reset(total)`; None shows none.
+        team: the processes that fit together; all but the main one use neither the folder nor `resume`, `say` and
+            `bar`.
 
     Returns:
-        The final errors, as in `metrics.json`.
+        The final errors, as in `metrics.json`; nothing in a process that is not the main one.
 
     Raises:
         DataError: the data lack a label that the loss needs, or a part of the split is empty.
         SettingsError, OutputError: see `check_start`.
     """
+    if not team.main:
+        _assist(job, team)
+        return {}
     with owned(job.folder):
-        return _fit(job, resume, say, bar)
+        return _fit(job, resume, say, bar, team)
 
 
-def _fit(job: FitInput, resume: bool, say: Log, bar: Any) -> dict[str, Any]:
+def _assist(job: FitInput, team: Team) -> None:
+    """What the other processes do: the same epochs, without a file."""
+    torch.manual_seed(job.settings.seed)
+    trainer = start_trainer(job, team.of_main(None), lambda line: None, team)
+    _share_state(trainer)
+    if team.of_main(None):
+        trainer.progress.best_loss, _ = trainer.validate()
+    while not trainer.finished:
+        trainer.run_epoch()
+
+
+def _share_state(trainer: Trainer) -> None:
+    """All processes begin with the state of the main one; its file may be on another machine."""
+    if trainer.team.size == 1:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / STATE
+        if trainer.team.main:
+            trainer.save_state(path)
+        content: bytes = trainer.team.of_main(path.read_bytes() if trainer.team.main else None)
+        if not trainer.team.main:
+            path.write_bytes(content)
+            trainer.load_state(path)
+
+
+def _fit(job: FitInput, resume: bool, say: Log, bar: Any, team: Team) -> dict[str, Any]:
     settings = job.settings
     check_start(job.folder, settings, job.init_from, resume, fingerprint(job.levels))
-    splits = (_begun_splits(job) if resume else None) or splits_of(job)
+    splits = team.of_main((_begun_splits(job) if resume else None) or splits_of(job))
     torch.manual_seed(settings.seed)
-    trainer = start_trainer(job, splits, say)
+    trainer = start_trainer(job, splits, say, team)
     if not resume:  # only now, so that a fit that cannot start leaves no folder behind
         begin_fit(job)
     write_splits(job, splits)
@@ -102,7 +136,8 @@ def _fit(job: FitInput, resume: bool, say: Log, bar: Any) -> dict[str, Any]:
     if resume and state.is_file():
         trainer.load_state(state)
         say(f"resumed after epoch {trainer.progress.epoch}" + (": already finished" if trainer.finished else ""))
-    elif job.init_from is not None:
+    _share_state(trainer)
+    if team.of_main(job.init_from is not None and not (resume and state.is_file())):
         _take_start(trainer, job, say)
     _train(trainer, job, say, bar)
     _write_log(job.folder, trainer.progress.rows)
@@ -236,7 +271,7 @@ def _train(trainer: Trainer, job: FitInput, say: Log, bar: Any) -> None:
         say(f"stopped early: the validation loss has not improved since epoch {trainer.progress.best_epoch}")
 
 
-def start_trainer(job: FitInput, splits: Sequence[dict[str, np.ndarray]], say: Log) -> Trainer:
+def start_trainer(job: FitInput, splits: Sequence[dict[str, np.ndarray]], say: Log, team: Team = ALONE) -> Trainer:
     """A trainer before its first epoch.
 
     Args:
@@ -260,7 +295,7 @@ def start_trainer(job: FitInput, splits: Sequence[dict[str, np.ndarray]], say: L
         )
         potential.to(device=job.device, dtype=dtype)
         levels.append(Level(potential, train, validation, LabelStatistics.of(train_set)))
-    trainer = Trainer(levels, settings)
+    trainer = Trainer(levels, settings, team)
     _check_batches(trainer, say)
     return trainer
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ru_calc.evaluate.metrics import SCALES
 from ru_calc.fit.batches import Targets
+from ru_calc.fit.team import Team
 from ru_calc.predictor import Prediction
 
 
@@ -30,6 +31,12 @@ class ErrorSums:
         sums = self.totals.setdefault(name, [0.0, 0.0])
         sums[0] += float(error.abs().sum())
         sums[1] += error.numel()
+
+    def over(self, team: Team) -> ErrorSums:
+        """The sums over all processes."""
+        names = list(SCALES)
+        flat = team.totals([value for name in names for value in self.totals.get(name, (0.0, 0.0))])
+        return ErrorSums({name: flat[2 * k : 2 * k + 2] for k, name in enumerate(names)})
 
     def errors(self, prefix: str = "") -> dict[str, float]:
         """Mean absolute errors as `<prefix>energy_meV_per_atom`, … (only those with labels)."""

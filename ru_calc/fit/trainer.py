@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from ru_calc import kernels
-from ru_calc.errors import RuCalcError
+from ru_calc.errors import RuCalcError, SettingsError
 from ru_calc.fit.batches import PackedFrames
 from ru_calc.fit.flat import flatten
 from ru_calc.fit.levels import Level, copies, parameters_of
-from ru_calc.fit.losses import loss_terms
+from ru_calc.fit.losses import label_weights, loss_terms
 from ru_calc.fit.settings import FitSettings
 from ru_calc.fit.state import Progress, read_state, trained, write_state
+from ru_calc.fit.team import ALONE, Team
 from ru_calc.fit.tracking import ErrorSums
 from ru_calc.potentials import Potential
 from ru_calc.potentials.derivatives import differentiate
@@ -39,16 +40,24 @@ class Trainer:
     Args:
         levels: their networks and frames; validation is on the first, which is the one to predict.
         settings: of the fit.
+        team: the processes that fit together.
+
+    Raises:
+        SettingsError: several processes are to fit a family that is not conservative.
     """
 
-    def __init__(self, levels: Sequence[Level], settings: FitSettings) -> None:
-        self.levels, self.settings, self.progress = levels, settings, Progress()
+    def __init__(self, levels: Sequence[Level], settings: FitSettings, team: Team = ALONE) -> None:
+        self.levels, self.settings, self.progress, self.team = levels, settings, Progress(), team
         potentials = [level.potential for level in levels]
         self._leaves = [list(potential.parameters()) for potential in potentials]
         self.compiled = levels[0].train.device.type == "cpu" and kernels.fastest() is not None
         self.averages = copies(potentials, settings.own)
         groups = part_rates(potentials, settings)
         averages = [group["params"] for group in part_rates(self.averages, settings)]
+        if team.size > 1 and not potentials[0].conservative:
+            raise SettingsError(
+                f"family {settings.family} is not conservative; only fits of conservative ones run in several processes"
+            )
         if potentials[0].conservative:  # other potentials have weights without a gradient, which must stay apart
             for group in groups:
                 group["params"] = [flatten(group["params"])]
@@ -88,13 +97,14 @@ class Trainer:
                 last_of_step = (epoch * len(batches) + k + 1) % self.settings.accumulate == 0
                 self.step(batch, weights, sums, (epoch + k / len(batches)) / self.settings.epochs, last_of_step)
                 report(1)
+            self._keep_gradients()
             loss, errors = self.validate()
         return self.progress.add(
             {
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": time.perf_counter() - start,
                 "cpu_seconds": time.process_time() - cpu,
-                **sums.errors("train_"),
+                **sums.over(self.team).errors("train_"),
                 **errors,
                 "validation_loss": loss,
                 **{f"{name}_weight": value for name, value in weights.items()},
@@ -115,21 +125,42 @@ class Trainer:
         """
         number, frames = of_level
         level = self.levels[number]
-        batch, targets = level.train.gather(frames)
         want = [name for name in ("energy", "forces", "stress") if weights[name] > 0]
-        prediction = differentiate(level.potential, batch, want, training=True, compiled=self.compiled)
-        terms = loss_terms(self.settings, prediction, targets, level.statistics)
-        loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros(()))
-        if not torch.isfinite(loss):
-            raise self._diverged(float(loss.detach()), f", frames {frames[:5].tolist()} …", " or look at those frames")
-        # Without `inputs`, the geometry would get a gradient too.
-        (loss / self.settings.accumulate).backward(inputs=self._leaves[number])
-        if not number:
-            sums.add(prediction, targets)
+        own, loss = self._part(level.train, frames), torch.zeros(())
+        if len(own):
+            batch, targets = level.train.gather(own)
+            prediction = differentiate(level.potential, batch, want, training=True, compiled=self.compiled)
+            whole = self._whole(level.train, frames)
+            terms = loss_terms(self.settings, prediction, targets, level.statistics, whole)
+            loss = sum((weights[name] * term for name, term in terms.items()), loss)
+            if not number:
+                sums.add(prediction, targets)
+        (of_all,) = self.team.totals([float(loss.detach())])
+        if not math.isfinite(of_all):
+            raise self._diverged(of_all, f", frames {frames[:5].tolist()} …", " or look at those frames")
+        if len(own):
+            # Without `inputs`, the geometry would get a gradient too.
+            (loss / self.settings.accumulate).backward(inputs=self._leaves[number])
         if last_of_step:
             self._update(progress)
 
+    def _part(self, frames: PackedFrames, batch: np.ndarray) -> np.ndarray:
+        """This process's frames of a batch."""
+        return batch[self.team.part(frames.counts[batch] + frames.pair_counts[batch])]
+
+    def _whole(self, frames: PackedFrames, batch: np.ndarray) -> dict[str, torch.Tensor] | None:
+        return None if self.team.size == 1 else label_weights(frames.targets(batch))
+
+    def _keep_gradients(self) -> None:
+        """Between two epochs the main process holds the gradients of a step that is not complete."""
+        if self.team.size > 1:
+            gradients = [parameter.grad for parameter in trained(self.optimizer) if parameter.grad is not None]
+            self.team.add_up(gradients)
+            for gradient in gradients if not self.team.main else []:
+                gradient.zero_()
+
     def _update(self, progress: float) -> None:
+        self.team.add_up([parameter.grad for parameter in trained(self.optimizer) if parameter.grad is not None])
         move(self.optimizer, progress, self.settings)
         # Early averages have a short memory, or the random first weights would stay in them.
         steps = float(max(moments["step"] for moments in self.optimizer.state.values()))
@@ -145,19 +176,28 @@ class Trainer:
 
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss, with the final weights of its terms, and errors of the averaged weights on the validation set."""
-        weights, totals, frames_done = self.settings.weights(1.0), 0.0, 0
+        weights, total, frames_done = self.settings.weights(1.0), 0.0, 0
         if not self.settings.ema:
             self._average(0.0)
         sums, level = ErrorSums(), self.levels[0]
-        for _, targets, prediction in predictions(self.averaged, level.validation, self.settings, self.compiled):
-            terms = loss_terms(self.settings, prediction, targets, level.statistics)
-            totals += len(targets.counts) * float(sum(weights[name] * term for name, term in terms.items()))
-            frames_done += len(targets.counts)
+        self.averaged.eval()
+        for frames in level.validation.batches(self.settings):
+            frames_done += len(frames)
+            own = self._part(level.validation, frames)
+            if not len(own):
+                continue
+            batch, targets = level.validation.gather(own)
+            found = differentiate(self.averaged, batch, self.settings.labels, compiled=self.compiled)
+            prediction = Prediction(**{k: None if v is None else v.detach() for k, v in vars(found).items()})
+            whole = self._whole(level.validation, frames)
+            terms = loss_terms(self.settings, prediction, targets, level.statistics, whole)
+            total += len(frames) * float(sum(weights[name] * term for name, term in terms.items()))
             sums.add(prediction, targets)
-        loss = totals / max(frames_done, 1)
+        (total,) = self.team.totals([total])
+        loss = total / max(frames_done, 1)
         if not loss < ABSURD_LOSS:
             raise self._diverged(loss, ", on the validation frames")
-        return loss, sums.errors("validation_")
+        return loss, sums.over(self.team).errors("validation_")
 
     def _diverged(self, loss: float, where: str, or_else: str = "") -> RuCalcError:
         epoch = self.progress.epoch
@@ -269,13 +309,3 @@ def part_rates(networks: Sequence[nn.Module], settings: FitSettings) -> list[dic
     for part, members in parts.items():
         groups.setdefault(rates[part], []).extend(members)
     return [{"params": members, "lr": rate, "peak_lr": rate} for rate, members in groups.items() if members]
-
-
-def predictions(potential: Potential, frames: PackedFrames, settings: FitSettings, compiled: bool = False) -> Any:
-    """Yields (batch, targets, prediction) over a set in order, in evaluation mode; `compiled`: see `differentiate`."""
-    potential.eval()
-    for indices in frames.batches(settings):
-        batch, targets = frames.gather(indices)
-        result = differentiate(potential, batch, settings.labels, compiled=compiled)
-        detached = {k: None if v is None else v.detach() for k, v in result.__dict__.items()}
-        yield batch, targets, Prediction(**detached)
