@@ -75,7 +75,7 @@ def test_the_other_level_is_learned_from(tmp_path):
     one, two = (state(tmp_path / name / "best.safetensors") for name in ("alone", "both"))
     assert any(not torch.equal(one[name], two[name]) for name in one)
     faster = {f"rate_{part}": 1e-2 for part in ("embedding", "blocks", "readout")}
-    run_fit(job(tmp_path / "long", epochs=20, passes=[0.1, 1], **faster), say=quiet)
+    run_fit(job(tmp_path / "long", epochs=40, passes=[0.1, 1], keep="last", **faster), say=quiet)
     short, long = (json.loads((tmp_path / name / "metrics_2.json").read_text()) for name in ("both", "long"))
     name = "forces_MAE_meV_per_A"
     assert long["test"][name] < 0.7 * short["test"][name]
