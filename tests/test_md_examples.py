@@ -125,5 +125,13 @@ def test_a_sheared_crystal_resists_and_yields(tmp_path):
     assert (tmp_path / "s.png").stat().st_size > 1000
 
 
+def test_phases_relaxed_at_once_have_the_energies_of_the_reference(tmp_path):
+    pytest.importorskip("torch_sim")
+    found = script("torch_sim_phases").main(tmp_path / "p.png", ("hcp", "fcc", "bcc"), 300)
+    our_dft_meV = [0.0, 107.0, 607.0]
+    np.testing.assert_allclose(found["energies_meV_per_atom"], our_dft_meV, atol=40)
+    assert (found["stress_left"] < 1e-4).all() and (tmp_path / "p.png").stat().st_size > 1000
+
+
 def test_every_script_is_run_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, "stability", "lammps_shear"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, "stability", "lammps_shear", "torch_sim_phases"}

@@ -7,7 +7,7 @@ the same pair.  Images of an atom that it has as neighbours also appear once, as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -35,6 +35,16 @@ class NeighborPairs:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @classmethod
+    def joined(cls, parts: Sequence[NeighborPairs], offsets: np.ndarray) -> NeighborPairs:
+        """Lists of single frames as one list; `offsets` are those of the frames' atoms."""
+        return cls(
+            np.concatenate([part.first + start for part, start in zip(parts, offsets, strict=False)]),
+            np.concatenate([part.second + start for part, start in zip(parts, offsets, strict=False)]),
+            np.concatenate([part.shifts for part in parts]),
+            np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+        )
 
     def vectors(self, structures: Structures) -> np.ndarray:
         """(n_pairs, 3) r_j − r_i + S·cell in Å."""
