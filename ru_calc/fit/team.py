@@ -8,8 +8,10 @@ the run folder; the others write nothing.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from torch import Tensor
 from ru_calc.errors import RuCalcError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=1)  # while the main process reads data or reports; a process that ends is noticed at once
 
 
 class Team:
@@ -103,8 +106,11 @@ def team_of(device: str) -> Iterator[Team]:
     if not launched():
         yield ALONE
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         yield Team(dist.get_rank(), dist.get_world_size())
+        dist.barrier()
+        # A thread of gloo that drops its last work after Python has begun to end would abort (torch 2.13).
+        time.sleep(0.5)
     finally:
         dist.destroy_process_group()

@@ -129,7 +129,7 @@ def inputs() -> Path:
     from ru_calc.structures.build import build_structure
 
     folder = Path(tempfile.mkdtemp(prefix="ru-calc-campaign-"))
-    os.environ["RU_CALC_CACHE"] = str(folder / "cache")
+    os.environ.setdefault("RU_CALC_CACHE", str(folder / "cache"))
     write(folder / "in.extxyz", lj_frames(300))
     write_dataset(Dataset.from_atoms(lj_frames(24)), folder / "data.h5")
     save_model(folder / "m.safetensors", small_model(angular=False), {})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ru_calc.structures.build import build_structure
 
 pytestmark = pytest.mark.usefixtures("lammps_plugin")
 PROGRAM = "import sys; from ru_calc.cli import main; sys.argv[0] = 'ru-calc'; main()"
-STEPS = 400
+STEPS = 600
 
 
 def command(script: Path, *more: str) -> list[str]:
@@ -39,13 +40,13 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def processes_in(folder: Path) -> list[str]:
-    """Programs that run in a folder."""
-    found = []
+def processes_in(folder: Path) -> dict[int, str]:
+    """Programs that run in a folder, by their process."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if os.readlink(path / "cwd") == str(folder):
-                found.append((path / "comm").read_text().strip())
+                found[int(path.name)] = (path / "comm").read_text().strip()
         except OSError:
             continue
     return found
@@ -64,10 +65,16 @@ def test_it_goes_on_after(how: signal.Signals, undisturbed: str, tmp_path: Path)
     script = written(tmp_path / "run")
     run = subprocess.Popen(command(script), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: newest_restart(script.parent))
-    assert "lmp" in processes_in(script.parent)
+    lmp = [process for process, program in processes_in(script.parent).items() if program == "lmp"]
+    assert len(lmp) == 2
+    for process in lmp:  # or it may end before the signal comes
+        os.kill(process, signal.SIGSTOP)
     refused = subprocess.run(command(script), capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "in use by another run" in refused.stderr
     run.send_signal(how)
+    for process in lmp:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
     said = run.communicate(timeout=60)[1]
     wait_for(lambda: not processes_in(script.parent))
     assert not (script.parent / "ru.final.data").exists()
