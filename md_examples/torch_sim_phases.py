@@ -23,10 +23,14 @@ def main(output="torch_sim_phases.png", phases=("hcp", "dhcp", "fcc", "bcc"), st
     model = TorchSimModel()
     start = [build_structure(name, primitive=True) for name in phases]
     state = torch_sim.io.atoms_to_state(start, model.device, model.dtype)
+    if hasattr(torch_sim, "CellFilter"):
+        fire = {"optimizer": torch_sim.Optimizer.fire, "init_kwargs": {"cell_filter": torch_sim.CellFilter.frechet}}
+    else:  # torch-sim 0.3, which Python 3.11 gets
+        fire = {"optimizer": torch_sim.frechet_cell_fire}
     final = torch_sim.optimize(
         state,
         model,
-        optimizer=torch_sim.frechet_cell_fire,
+        **fire,
         max_steps=steps,
         convergence_fn=torch_sim.generate_force_convergence_fn(force_tol=1e-3, include_cell_forces=True),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -15,11 +16,14 @@ from ase.md.verlet import VelocityVerlet
 from ase.units import fs
 
 from ru_calc import RuSchNet
+from ru_calc.engine.device import DeviceEngine
 from ru_calc.errors import DataError, ModelError, SettingsError
+from ru_calc.modelfiles.read import read_model_file
 from ru_calc.structures import Structures
 from ru_calc.structures.neighbors import NeighborPairs, VerletList, find_pairs
 
 ts = pytest.importorskip("torch_sim")
+runs = pytest.importorskip("torch_sim_runs")
 TorchSimModel = pytest.importorskip("ru_calc.calculator.torch_sim").TorchSimModel
 
 
@@ -71,10 +75,73 @@ def test_many_systems_at_once_are_each_alone_with_the_calculator(model: TorchSim
         check_each(found, [*systems()[:2], *systems()[:1:-1]], 1e-11)
 
 
+def test_slabs_and_clusters_are_each_alone_with_the_calculator(model: TorchSimModel) -> None:
+    slabs = [hcp0001("Ru", (2, 2, n), a=2.72, c=4.29, vacuum=6.0) for n in (2, 3)]
+    clusters = [
+        Atoms("Ru3", [[0, 0, 0], [2.4, 0, 0], [0.7, 2.3, 0.1]]),
+        Atoms("Ru"),
+        Atoms("Ru2", [[0, 0, 0], [0, 0, 3]]),
+    ]
+    for k, atoms in enumerate(slabs):
+        atoms.rattle(0.08, seed=k)
+        atoms.pbc = (True, True, False)
+    state = state_of(slabs)
+    state.pbc = torch.tensor([True, True, False])  # version 0.3 makes it False
+    found = model(state)
+    check_each(found, slabs, 1e-11)
+    assert abs(float(found["energy"][0]) - alone(Atoms(slabs[0], pbc=False))[0]) > 1
+    found = model(state_of(clusters))
+    assert found["stress"].isnan().all()
+    for atoms, energy, own in zip(clusters, found["energy"], ((0, 3), (3, 4), (4, 6)), strict=True):
+        atoms.calc = RuSchNet(device="cpu", dtype="float64")
+        assert float(energy) == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+        np.testing.assert_allclose(found["forces"][slice(*own)], atoms.get_forces(), rtol=0, atol=1e-11)
+
+
+@pytest.mark.skipif(not runs.OLD, reason="torch-sim keeps the pbc of slabs since version 0.4")
+def test_slabs_that_torch_sim_makes_clusters_are_reported_once() -> None:
+    model, slab = TorchSimModel(device="cpu"), hcp0001("Ru", (2, 2, 2), a=2.72, c=4.29, vacuum=6.0)
+    with pytest.warns(UserWarning, match="so the atoms are clusters although they have a cell"):
+        model(state_of([slab]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(state_of([slab]))
+        TorchSimModel(device="cpu")(state_of([Atoms("Ru")]))
+
+
+def test_the_device_engine_gives_the_same(model: TorchSimModel) -> None:
+    file = read_model_file("default")
+    other = TorchSimModel(device="cpu")
+    other._predictor = DeviceEngine(file.header["hyperparameters"], file.weights, "float64", "cpu")
+    for _ in range(2):  # the list is kept
+        check_each(other(state_of(systems())), systems(), 1e-9)
+
+
+def test_it_passes_the_checks_of_torch_sim(model: TorchSimModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_ruthenium(several: list[Atoms], device: torch.device, dtype: torch.dtype) -> ts.SimState:
+        return made([Atoms("Ru" * len(a), a.positions, cell=a.cell, pbc=a.pbc) for a in several], device, dtype)
+
+    made = ts.io.atoms_to_state
+    monkeypatch.setattr(ts.io, "atoms_to_state", of_ruthenium)
+    ts.models.interface.validate_model_outputs(model, torch.device("cpu"), torch.float64)
+
+
+def test_arguments_of_torch_and_states_as_mappings_are_taken(model: TorchSimModel) -> None:
+    state = state_of(systems())
+    names = ("positions", "cell", "pbc", "atomic_numbers", "system_idx")
+    other = TorchSimModel(device=torch.device("cpu"), dtype=torch.float64)
+    found, expected = other({name: getattr(state, name) for name in names}), model(state)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-12)
+    other._device = torch.device("cuda")
+    with pytest.raises(SettingsError, match="device of the state is cpu, of the model cuda"):
+        other(state)
+
+
 def test_float32_states_take_a_float32_model() -> None:
     model = TorchSimModel(device="cpu", dtype="float32")
     check_each(model(state_of(systems(), torch.float32)), systems(), 2e-4, "float32")
-    with pytest.raises(SettingsError, match=r"the state is of torch.float64, the model of torch.float32"):
+    with pytest.raises(SettingsError, match=r"dtype of the state is torch\.float64, of the model torch\.float32"):
         model(state_of(systems()))
 
 
@@ -114,13 +181,8 @@ def test_runs_at_constant_energy_are_those_of_ase(model: TorchSimModel) -> None:
     rng = np.random.default_rng(5)
     for atoms in several:
         atoms.set_velocities(0.02 * rng.normal(size=(len(atoms), 3)))
-    state = state_of(several)
     momenta = torch.from_numpy(np.concatenate([atoms.get_momenta() for atoms in several]))
-    init, step = ts.integrators.nve(model, dt=torch.tensor(2 * fs, dtype=torch.float64), kT=torch.tensor(0.0))
-    state = init(state)
-    state.momenta = momenta.clone()
-    for _ in range(20):
-        state = step(state)
+    state = runs.constant_energy(model, state_of(several), momenta, 2 * fs, 20)
     start = 0
     for atoms in several:
         atoms.calc = RuSchNet(device="cpu", dtype="float64")
@@ -130,12 +192,30 @@ def test_runs_at_constant_energy_are_those_of_ase(model: TorchSimModel) -> None:
         assert apart.max() < 1e-9
 
 
+def test_fire_takes_each_system_where_it_goes_alone(model: TorchSimModel) -> None:
+    several = [systems()[k] for k in (0, 2, 3)]
+    together = runs.fire(model, state_of(several), 30)
+    for k, atoms in enumerate(several):
+        own = together.system_idx == k
+        single = runs.fire(TorchSimModel(device="cpu"), state_of([atoms]), 30)
+        torch.testing.assert_close(together.positions[own], single.positions, rtol=0, atol=1e-9)
+        assert float(together.forces[own].abs().max()) < np.abs(alone(atoms)[1]).max() / 4
+
+
+def test_systems_that_come_and_go_end_where_they_would_alone(model: TorchSimModel) -> None:
+    several = [systems()[k] for k in (2, 1, 2, 1)]
+    for k, atoms in enumerate(several):
+        atoms.rattle(0.05, seed=20 + k)
+    two_at_once = ts.InFlightAutoBatcher(model=model, memory_scales_with="n_atoms", max_memory_scaler=6)
+    found = runs.relaxed_with_cells(model, state_of(several), 400, autobatcher=two_at_once)
+    for atoms, energy in zip(several, found.energy, strict=True):
+        expected = runs.relaxed_with_cells(TorchSimModel(device="cpu"), state_of([atoms]), 400)
+        assert float(energy) == pytest.approx(float(expected.energy[0]), abs=1e-7)
+
+
 def test_relaxation_of_many_systems_ends_at_their_minima(model: TorchSimModel) -> None:
     several = [systems()[k] for k in (0, 2)]
-    final = ts.optimize(
-        state_of(several), model, optimizer=ts.frechet_cell_fire, max_steps=400,
-        convergence_fn=ts.generate_force_convergence_fn(force_tol=1e-3, include_cell_forces=True),
-    )  # fmt: skip
+    final = runs.relaxed_with_cells(model, state_of(several), 400)
     crystal = bulk("Ru", "hcp", a=2.722, c=4.28)
     relaxed = model(state_of(final.to_atoms()))
     assert float(relaxed["forces"].abs().max()) < 2e-3 and float(relaxed["stress"].abs().max()) < 1e-4
@@ -144,19 +224,29 @@ def test_relaxation_of_many_systems_ends_at_their_minima(model: TorchSimModel) -
 
 def test_what_cannot_be_used_is_named(model: TorchSimModel) -> None:
     foreign, twice = systems()[0], systems()[2]
-    foreign.numbers[3] = 26
-    with pytest.raises(DataError, match=r"atom 3 has the atomic number 26; this potential is for ruthenium"):
-        model(state_of([foreign]))
+    foreign.numbers[0] = 26
+    with pytest.raises(DataError, match="system 1: atom 0 is Fe; this potential is for ruthenium only"):
+        model(state_of([systems()[1], foreign]))
     twice.positions[1] = twice.positions[0] + 0.01
     with pytest.raises(DataError, match=r"system 1: atoms 0 and 1 are 0\.017 Å apart"):
         model(state_of([systems()[1], twice]))
     lost = state_of(systems()[:2])
     model(lost)
+    lost.cell[0] = torch.nan
+    with pytest.raises(DataError, match=r"system 0: the cell is .* must be finite"):
+        model(lost)
+    lost = state_of(systems()[:2])
     lost.positions[-1] = torch.nan
-    with pytest.raises(DataError, match="system 1: positions are not finite"):
+    with pytest.raises(DataError, match=r"system 1: position of atom 0 is .* must be finite"):
         model(lost)
     with pytest.raises(ModelError):
         TorchSimModel("no-such-model")
+    with pytest.raises(SettingsError, match="device is 'mps'"):
+        TorchSimModel(device=torch.device("mps"))
+    with pytest.raises(SettingsError, match="dtype is 'float16'"):
+        TorchSimModel(dtype=torch.float16)
+    with pytest.raises(SettingsError, match="engine is 'compiled', but it only evaluates the family schnet"):
+        TorchSimModel("gnn", device="cpu", engine="compiled")
 
 
 def test_without_torch_sim_the_command_that_installs_it_is_named() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
 import torch
 import torch_sim
@@ -31,8 +32,13 @@ def at_once(several: list[Atoms], steps: int, dtype: str) -> float:
     """Seconds of CPU time of a step of all systems."""
     model = TorchSimModel(device="cpu", dtype=dtype)
     state = torch_sim.io.atoms_to_state(several, model.device, model.dtype)
-    begin, step = torch_sim.integrators.nve(model, dt=torch.tensor(2 * fs), kT=torch.tensor(0.02))
-    state = step(begin(state))
+    dt, kT = torch.tensor(2 * fs, dtype=model.dtype), torch.tensor(0.02, dtype=model.dtype)
+    if hasattr(torch_sim, "nve_init"):
+        state, step = torch_sim.nve_init(state, model, kT=kT), partial(torch_sim.nve_step, model=model, dt=dt)
+    else:  # torch-sim 0.3, which Python 3.11 gets
+        begin, step = torch_sim.integrators.nve(model, dt=dt, kT=kT)
+        state = begin(state)
+    state = step(state)
     start = time.process_time()
     for _ in range(steps):
         state = step(state)
