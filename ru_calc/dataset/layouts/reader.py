@@ -36,6 +36,7 @@ HDF5_LAYOUTS = {"h5md": h5md.is_h5md, "deepmd": deepmd.is_hdf5, "mace": mace.is_
 LAMMPS_DATA = re.compile(r"^\s*\d+\s+atoms\b.*?^.*\bxlo\s+xhi\b", re.M | re.S)
 ALL, LAST = slice(None), slice(-1, None)
 AS_FOUND = Reading()
+NEW_GPAW = b" |__||  | ||/\\| - "  # in the head of the text of GPAW 26.7, which ASE 3.29 does not read
 
 
 def read_frames(path: str | Path, reading: Reading = AS_FOUND) -> list[Atoms]:
@@ -119,10 +120,19 @@ def layout_of(path: Path) -> str:
         with open(path, encoding="utf-8", errors="replace") as file:
             if LAMMPS_DATA.search(file.read(4000)):
                 return "lammps-data"
+    with open(path, "rb") as start:
+        if NEW_GPAW in start.read(200):
+            raise DataError(
+                f"{path} is the text output of a GPAW whose format ASE does not read; give the trajectory of the run "
+                "(.traj), or one written from its .gpw file"
+            )
     try:
-        return str(filetype(str(path)))
+        form = str(filetype(str(path)))
     except UnknownFileTypeError:
-        raise ValueError("the format is not known") from None
+        form = ""
+    if form not in ioformats:  # ASE takes any suffix for a format
+        raise ValueError("the format is not known")
+    return form
 
 
 def _hdf5_layout(path: Path) -> str:

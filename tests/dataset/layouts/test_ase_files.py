@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ru_calc.dataset.convert import convert
+from ru_calc.dataset.convert import ConvertSettings, convert
 from ru_calc.dataset.layouts import read_frames
 from ru_calc.dataset.layouts.ase_files import spelled_as_ase
+from ru_calc.dataset.reading import Reading
+from ru_calc.errors import DataError
 
 # As GPUMD writes for NEP: keys in lower case, virials in eV, positive under compression.
 NEP = """2
@@ -51,3 +53,59 @@ def test_boundaries_in_upper_case_are_read() -> None:
 )
 def test_other_uses_of_the_same_words_are_left_as_they_are(line: str) -> None:
     assert spelled_as_ase(line) == line
+
+
+# As GPAW writes up to version 24, by hand.
+OLD_GPAW = """
+  ___ ___ ___ _ _ _
+ |   |   |_  | | | |
+ | | | | | . | | | |
+ |__ |  _|___|_____|  24.1.0
+ |___|_|
+
+Positions:
+   0 Ru     0.000000    0.000000    0.000000    ( 0.0000,  0.0000,  0.0000)
+   1 Ru     0.000000    1.600000    2.100000    ( 0.0000,  0.0000,  0.0000)
+
+Unit cell:
+           periodic     x           y           z      points  spacing
+  1. axis:    yes    2.700000    0.000000    0.000000    16     0.1688
+  2. axis:    yes   -1.350000    2.400000    0.000000    16     0.1500
+  3. axis:    yes    0.000000    0.000000    4.300000    28     0.1536
+
+Energy contributions relative to reference atoms: (reference = -240000.0)
+
+Kinetic:        -10.0
+Free energy:    -18.70
+Extrapolated:   -18.50
+
+Fermi level: 8.1
+
+Forces in eV/Ang:
+  0 Ru    0.10000   -0.20000    0.30000
+  1 Ru   -0.10000    0.20000   -0.30000
+
+Stress tensor:
+     0.010000     0.001000     0.002000
+     0.001000     0.020000     0.003000
+     0.002000     0.003000    -0.030000
+
+"""
+
+
+def test_text_of_gpaw_gives_energy_forces_and_stress(tmp_path: Path) -> None:
+    path = tmp_path / "run.out"
+    path.write_text(OLD_GPAW)
+    dataset = convert([path], ConvertSettings(Reading(format="gpaw-out"))).dataset
+    assert dataset.energy.tolist() == [-18.5]
+    assert dataset.forces.tolist() == [[0.1, -0.2, 0.3], [-0.1, 0.2, -0.3]]
+    np.testing.assert_allclose(dataset.stress, [[0.01, 0.02, -0.03, 0.003, 0.002, 0.001]])
+
+
+def test_text_that_ase_does_not_read_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "gpaw.txt").write_text("  __  _  _\n | _ |_)|_||  |\n |__||  | ||/\\| - 26.7.0\n\nUser: x\n")
+    with pytest.raises(DataError, match=r"gpaw.txt is the text output of a GPAW whose .* give the trajectory"):
+        convert([tmp_path / "gpaw.txt"])
+    (tmp_path / "notes.txt").write_text("hello\n")
+    with pytest.raises(DataError, match=r"notes.txt cannot be read .*the format is not known.*--format names one"):
+        convert([tmp_path / "notes.txt"])
