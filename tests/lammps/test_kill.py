@@ -72,6 +72,7 @@ def test_it_goes_on_after(how: signal.Signals, undisturbed: str, tmp_path: Path)
     refused = subprocess.run(command(script), capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "in use by another run" in refused.stderr
     run.send_signal(how)
+    time.sleep(1)  # it tells them to end
     for process in lmp:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
