@@ -1,6 +1,9 @@
 """The scripts of md_examples, each run with a few steps of a toy potential."""
 
 import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,5 +136,19 @@ def test_phases_relaxed_at_once_have_the_energies_of_the_reference(tmp_path):
     assert (found["stress_left"] < 1e-4).all() and (tmp_path / "p.png").stat().st_size > 1000
 
 
+def test_images_over_three_processes_have_the_barrier_of_one(tmp_path):
+    pytest.importorskip("mpi4py")
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    found = []
+    for start in ([], [mpiexec, "-n", "3"]):
+        words = [*start, sys.executable, FOLDER / "neb_vacancy_mpi.py"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+        found.append(float(re.search(r"^barrier (\S+) eV with 3 images on", done.stdout, re.MULTILINE)[1]))
+        assert done.stdout.count("barrier") == 1 and f"on {3 if start else 1} processes" in done.stdout
+    angsten_2014_eV = 2.17  # PBE, doi 10.1088/1367-2630/16/1/015018
+    assert found[0] == found[1] == pytest.approx(angsten_2014_eV, rel=0.12)
+
+
 def test_every_script_is_run_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, "stability", "lammps_shear", "torch_sim_phases"}
+    others = {"stability", "lammps_shear", "torch_sim_phases", "neb_vacancy_mpi"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, *others}
