@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from nearest import BOND_A, DEPTH_EV, SPRING, NearestNeighbours
 
+from ru_calc import RuSchNet
 from ru_calc.properties import hcp_crystal
+from ru_calc.structures.build import build_structure
 
 FOLDER = Path(__file__).parent.parent / "md_examples"
 TINY = {
@@ -149,6 +151,28 @@ def test_images_over_three_processes_have_the_barrier_of_one(tmp_path):
     assert found[0] == found[1] == pytest.approx(angsten_2014_eV, rel=0.12)
 
 
+def test_the_kinetic_energy_of_a_path_integral_is_that_of_quantum_oscillators(tmp_path):
+    """Those of the same cell, from finite differences of its forces."""
+    pytest.importorskip("ipi")
+    found = script("ipi_path_integral").main(n_atoms=8, beads=8, temperature_K=100.0, steps=500, folder=tmp_path)
+    atoms = build_structure("hcp", n_atoms=8)
+    atoms.calc = RuSchNet(dtype="float64")
+    hessian = []
+    for k in range(24):
+        forces = []
+        for step_A in (1e-3, -1e-3):
+            moved = atoms.copy()
+            moved.positions[k // 3, k % 3] += step_A
+            moved.calc = atoms.calc
+            forces.append(moved.get_forces().ravel())
+        hessian.append((forces[1] - forces[0]) / 2e-3)
+    squares = np.linalg.eigvalsh(np.array(hessian) / atoms.get_masses()[0])[3:]  # less what moves the whole
+    quantum = units._hbar * units.J * units.s * np.sqrt(squares)
+    kT = units.kB * 100.0
+    expected_eV = (np.sum(quantum / 4 / np.tanh(quantum / 2 / kT)) + 3 * kT / 2) / 8
+    assert found["kinetic_eV"] == pytest.approx(expected_eV, rel=0.05) and found["over_classical"] > 1.2
+
+
 def test_every_script_is_run_here():
-    others = {"stability", "lammps_shear", "torch_sim_phases", "neb_vacancy_mpi"}
+    others = {"stability", "lammps_shear", "torch_sim_phases", "neb_vacancy_mpi", "ipi_path_integral"}
     assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, *others}
