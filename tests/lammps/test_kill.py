@@ -19,7 +19,14 @@ from ru_calc.md.settings import MDSettings
 from ru_calc.structures.build import build_structure
 
 pytestmark = pytest.mark.usefixtures("lammps_plugin")
-PROGRAM = "import sys; from ru_calc.cli import main; sys.argv[0] = 'ru-calc'; main()"
+# A shell may have had Ctrl-C ignored.
+PROGRAM = """
+import signal, sys
+from ru_calc.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "ru-calc"
+main()
+"""
 STEPS = 600
 
 
