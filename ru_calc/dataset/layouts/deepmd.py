@@ -8,7 +8,7 @@ files of dpdata say `coords`, `cells`, `energies`, `forces` and `virials`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -30,28 +30,29 @@ Get = Callable[[str], np.ndarray | None]  # a column of a set by its name withou
 
 
 def is_system(path: Path) -> bool:
-    """Whether a folder holds systems, at any depth."""
-    return path.is_dir() and next(_systems(path), None) is not None
+    """Whether a folder is a system."""
+    return (path / "type.raw").is_file()
 
 
-def _systems(path: Path) -> Iterator[Path]:
-    return (found.parent for found in sorted(path.rglob("type.raw")))
+def belongs(path: Path) -> bool:
+    """Whether a file is part of a system."""
+    folder = path.parent
+    own = path.suffix == ".raw" or path.name == "nopbc"
+    return (own and is_system(folder)) or (folder.name.startswith("set.") and is_system(folder.parent))
 
 
 def read_folder(path: Path, reading: Reading) -> list[Atoms]:
-    """The frames of all systems in a folder, in order of their paths.
+    """The frames of a system.
 
     Raises:
         DataError: a column is missing or has another number of values, or types have no elements.
     """
+    types = np.loadtxt(path / "type.raw", dtype=int, ndmin=1).reshape(-1)
+    names = (path / "type_map.raw").read_text().split() if (path / "type_map.raw").is_file() else []
+    gets = [_npy(folder) for folder in sorted(path.glob("set.*"))] or [_raw(path)]
     frames: list[Atoms] = []
-    for system in _systems(path):
-        types = np.loadtxt(system / "type.raw", dtype=int, ndmin=1).reshape(-1)
-        names = (system / "type_map.raw").read_text().split() if (system / "type_map.raw").is_file() else []
-        sets = sorted(system.glob("set.*"))
-        gets = [_npy(folder) for folder in sets] or [_raw(system)]
-        for get in gets:
-            frames += _frames(get, types, names, (system / "nopbc").exists(), reading, f"{system}: ")
+    for get in gets:
+        frames += _frames(get, types, names, (path / "nopbc").exists(), reading, f"{path}: ")
     return frames
 
 

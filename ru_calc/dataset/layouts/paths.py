@@ -66,10 +66,13 @@ def files_of(text: str | Path, any_name: bool = False) -> tuple[list[Source], li
         DataError: see `locate`; or a folder holds no data.
     """
     source = locate(text)
-    if not source.path.is_dir() or deepmd.is_system(source.path):
+    if not source.path.is_dir():
         return [source], []
     inside = sorted((path for path in source.path.rglob("*") if _visible(path, source.path)), key=_natural)
-    taken = [path for path in inside if any_name or DATA.search(path.name)]
+    systems = {path.parent for path in inside if path.name == "type.raw"}
+    inside = sorted([*systems, *(path for path in inside if not deepmd.belongs(path))], key=_natural)
+    # A given format is that of the systems, where there are any.
+    taken = [path for path in inside if path in systems or (not systems if any_name else DATA.search(path.name))]
     # Both outputs of a run of VASP hold the same frames.
     runs = {path.parent for path in taken if path.name.lower().startswith("vasprun")}
     taken = [path for path in taken if any_name or path.parent not in runs or "outcar" not in path.name.lower()]
@@ -78,9 +81,12 @@ def files_of(text: str | Path, any_name: bool = False) -> tuple[list[Source], li
             f"the folder {source.path} holds no file whose name tells that it is data; give the files, or name their "
             "format with --format"
         )
+    rest = [str(path) for path in inside if path not in taken]
+    if taken == [source.path]:  # a system of DeePMD, which may have an index
+        return [source], rest
     if source.index is not None:
         raise DataError(f"{source.path} is a folder, whose frames have no common index; give one of its files")
-    return [Source(path) for path in taken], [str(path) for path in inside if path not in taken]
+    return [Source(path) for path in taken], rest
 
 
 def _visible(path: Path, folder: Path) -> bool:

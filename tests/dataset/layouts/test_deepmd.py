@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from ase.io import write
 from labelled import lj_frames
 
 from ru_calc.dataset import Dataset
@@ -24,6 +25,7 @@ COLUMNS = {
     "coord": COORD.reshape(2, 6), "box": np.array([BOX] * 2).reshape(2, 9), "energy": np.array([-18.0, -17.0]),
     "force": FORCE.reshape(2, 6), "virial": VIRIAL.reshape(2, 9),
 }  # fmt: skip
+ENERGIES = [atoms.calc.results["energy"] for atoms in lj_frames(3)]
 RU = ConvertSettings(Reading(elements=("Ru",)))
 
 
@@ -55,6 +57,29 @@ def test_systems_and_sets_are_read_in_order_of_their_paths(tmp_path):
     write_system(tmp_path / "all" / "a", sets=2)
     write_system(tmp_path / "all" / "b", {**COLUMNS, "energy": [-1.0, -2.0]})
     assert convert([tmp_path / "all"]).dataset.energy.tolist() == [-18, -17, -18, -17, -1, -2]
+
+
+@pytest.mark.parametrize("form", [None, "deepmd"])
+def test_other_files_beside_and_in_systems_are_read_or_named(tmp_path, form):
+    folder = tmp_path / "all"
+    write_system(folder / "a")
+    write_system(folder / "deep" / "b", {**COLUMNS, "energy": [-1.0, -2.0]})
+    for name in ("more.extxyz", "a/inside.extxyz"):
+        write(folder / name, lj_frames(3))
+    (folder / "a" / "notes.md").write_text("by hand\n")
+    found = convert([folder], ConvertSettings(Reading(format=form)))
+    energies = [-18, -17, -1, -2] if form else [-18, -17, *ENERGIES, -1, -2, *ENERGIES]
+    assert found.dataset.energy.tolist() == pytest.approx(energies)
+    others = ["notes.md", *(["inside.extxyz", "more.extxyz"] if form else [])]
+    lines = [line for line in found.account.lines() if line.startswith("not read: ")]
+    assert len(lines) and all(name in "".join(lines) for name in others), found.account
+
+
+def test_a_system_alone_may_have_an_index_and_names_what_is_not_its_own(tmp_path):
+    system = write_system(tmp_path / "sys")
+    (system / "notes.md").write_text("by hand\n")
+    assert convert([f"{system}@1"]).dataset.energy.tolist() == [-17]
+    assert any("notes.md" in line for line in convert([system]).account.lines())
 
 
 def test_types_without_names_need_elements(tmp_path):
