@@ -34,10 +34,10 @@ def is_grouped(file: h5py.File) -> bool:
 
 
 def _groups(file: h5py.File) -> list[h5py.Group]:
-    """Groups with positions and types, down to two levels."""
-    level = [file, *(one for one in file.values() if isinstance(one, h5py.Group))]
-    level += [one for group in level[1:] for one in group.values() if isinstance(one, h5py.Group)]
-    return [group for group in level if _first(group, POSITIONS) and _first(group, TYPES)]
+    """Groups with positions and types, at any depth."""
+    found: list[h5py.Group] = [file]
+    file.visititems(lambda name, one: found.append(one) if isinstance(one, h5py.Group) else None)
+    return [group for group in found if _first(group, POSITIONS) and _first(group, TYPES)]
 
 
 def _first(names: Any, known: tuple[str, ...]) -> str | None:
@@ -85,6 +85,8 @@ def _frames(values: Mapping[str, Any], units: dict[str, Any], reading: Reading, 
         array = np.asarray(value)
         if array.ndim == 0 or array.dtype.kind == "O" or len(array) != len(coordinates):
             _refuse_label(name, array, len(coordinates), where)
+            if array.dtype.kind in "fiu":
+                info.setdefault(name, value)  # it may be a label under a name of its own, which is then told
             continue
         alias = ALIASES.get(name, name)
         columns[name if alias in values else alias] = array

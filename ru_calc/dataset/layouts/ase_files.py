@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.io import read
 from ase.io.extxyz import key_val_str_to_dict
@@ -108,5 +109,19 @@ def _read_database(path: Path) -> list[Atoms]:
         for row in database.select():
             atoms = row.toatoms()
             atoms.info = dict(row.key_value_pairs)
+            _take_data(atoms, row.data)
             frames.append(atoms)
     return frames
+
+
+def _take_data(atoms: Atoms, data: Mapping[str, Any]) -> None:
+    """What a row of a database holds beside its properties, by atom or by frame; labels may be among it."""
+    from ru_calc.dataset.columns import label_of
+
+    for name, value in data.items():
+        array, label = np.asarray(value), label_of(name)
+        of_frame = label is not None and label[0] != "forces"
+        if array.ndim == 2 and len(array) == len(atoms) and array.dtype.kind in "fiu" and not of_frame:
+            atoms.arrays.setdefault(name, array)
+        else:
+            atoms.info.setdefault(name, value)

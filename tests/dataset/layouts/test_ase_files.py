@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.db import connect
 
 from ru_calc.dataset.convert import ConvertSettings, convert
 from ru_calc.dataset.layouts import read_frames
@@ -91,6 +93,19 @@ Stress tensor:
      0.002000     0.003000    -0.030000
 
 """
+
+
+def test_labels_in_the_data_of_a_database_are_read_or_named(tmp_path: Path) -> None:
+    forces, odd = np.array([[0.1, 0, 0.2], [-0.1, 0, -0.2]]), np.array([[1.0, 2, 3], [4, 5, 6]])
+    stress = np.diag([0.01, 0.02, 0.03])
+    with connect(tmp_path / "a.db") as database:
+        crystal = bulk("Ru", "hcp", a=2.7, c=4.3)
+        data = {"dft_forces": forces, "dft_stress": stress, "F_own": odd}
+        database.write(crystal, key_value_pairs={"dft_energy": -18.5}, data=data)
+    found = convert([tmp_path / "a.db"])
+    assert found.dataset.energy.tolist() == [-18.5] and found.dataset.forces.tolist() == forces.tolist()
+    np.testing.assert_allclose(found.dataset.stress, [[0.01, 0.02, 0.03, 0, 0, 0]])
+    assert any("F_own" in line for line in found.account.lines())
 
 
 def test_text_of_gpaw_gives_energy_forces_and_stress(tmp_path: Path) -> None:

@@ -262,6 +262,24 @@ def test_arrays_that_lie_elsewhere_or_claim_too_much_are_refused(tmp_path, spoil
         convert([tmp_path / "a.h5"])
 
 
+def test_groups_at_any_depth_are_read(tmp_path):
+    write_torchmd(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        names = list(file)
+        file.move(names[-1], f"runs/hot/1/{names[-1]}")
+    found = convert([tmp_path / "a.h5"]).dataset
+    np.testing.assert_allclose(np.sort(found.energy), np.sort(SAME.energy))
+
+
+def test_arrays_of_a_lone_structure_under_names_of_their_own_are_named(tmp_path):
+    atoms = FRAMES[0]
+    np.savez(
+        tmp_path / "a.npz", R=atoms.positions, z=atoms.numbers, cell=atoms.cell.array, energy=[-18.5],
+        F_own=np.zeros((len(atoms), 3)),
+    )  # fmt: skip
+    assert any("F_own" in line for line in convert([tmp_path / "a.npz"]).account.lines())
+
+
 @pytest.mark.parametrize("chunks", [None, (1, 3, 3)])
 def test_values_that_were_never_written_are_not_read_as_zeros(tmp_path, chunks):
     """The run that wrote the file was killed between two arrays, or between two frames."""
